@@ -1,0 +1,111 @@
+"""CPU wall time of each way around Conv3d, relative to torch's own Conv3d in the same run. Prints JSON.
+
+    python benchmarks/cpu_ways.py [--repeats 7] [--dtype float32] [--threads N] [--out FILE]
+
+The shapes are Mochi's, smaller in space. Native and ways take turns, so that whatever else the machine does
+meets them alike; a ratio is that of the medians, under 1 where the way is faster than Conv3d. `ratio` is of
+wall time; `cpu_ratio`, of the process's own CPU time, is the steadier on a machine with other work.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
+from torch import nn
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+from lib.decompose import decompose
+from lib.errors import Refused
+from lib.ways import WAYS
+
+
+def mochi(channels_in, channels_out, kernel, stride=1):
+    return CogVideoXCausalConv3d(channels_in, channels_out, kernel, stride, pad_mode="replicate")
+
+
+# name: (module, [B, C, T, H, W])
+CASES = {
+    "decoder conv_in 1×1×1, 12 to 768": (lambda: nn.Conv3d(12, 768, 1), (1, 12, 3, 30, 53)),
+    "decoder 3×3×3, 768": (lambda: mochi(768, 768, 3), (1, 768, 3, 8, 14)),
+    "decoder 3×3×3, 512": (lambda: mochi(512, 512, 3), (1, 512, 3, 15, 26)),
+    "decoder 3×3×3, 256": (lambda: mochi(256, 256, 3), (1, 256, 6, 30, 53)),
+    "decoder 3×3×3, 128": (lambda: mochi(128, 128, 3), (1, 128, 6, 60, 106)),
+    "encoder 1×2×2, 64 to 128": (lambda: mochi(64, 128, (1, 2, 2), (1, 2, 2)), (1, 64, 6, 60, 106)),
+    "encoder 2×2×2, 128 to 256": (lambda: mochi(128, 256, (2, 2, 2), (2, 2, 2)), (1, 128, 6, 60, 106)),
+    "encoder 3×2×2, 256 to 384": (lambda: mochi(256, 384, (3, 2, 2), (3, 2, 2)), (1, 256, 6, 30, 53)),
+    "flat in time 1×3×3, 128": (lambda: nn.Conv3d(128, 128, (1, 3, 3), padding=(0, 1, 1)), (1, 128, 6, 60, 106)),
+    "flat in space 3×1×1, 128": (lambda: nn.Conv3d(128, 128, (3, 1, 1), padding=(1, 0, 0)), (1, 128, 6, 60, 106)),
+}
+
+
+def seconds(module: nn.Module, x: torch.Tensor) -> tuple[float, float]:
+    """(wall, CPU)"""
+    wall, cpu = time.perf_counter(), time.process_time()
+    module(x)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@torch.inference_mode()
+def measure(make, shape, dtype, repeats) -> dict:
+    native = make().to(dtype).eval()
+    x = torch.randn(shape).to(dtype)
+    modules = {"conv3d": native}
+    for way in WAYS:
+        try:
+            modules[way] = decompose(native, way)[0]
+        except Refused:
+            pass  # the way does not take this form
+    chosen = decompose(native)[1].rows[0].way
+    times = {name: [] for name in modules}
+    for turn in range(repeats + 1):
+        for name, module in modules.items():
+            took = seconds(module, x)
+            if turn:  # the first turn warms up
+                times[name].append(took)
+    wall, cpu = (
+        {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()} for clock in (0, 1)
+    )
+    return {
+        "shape": shape,
+        "chosen": chosen,
+        "conv3d_seconds": round(wall["conv3d"], 5),
+        "ratio": {name: round(value / wall["conv3d"], 3) for name, value in wall.items()},
+        "cpu_ratio": {name: round(value / cpu["conv3d"], 3) for name, value in cpu.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    rows = {}
+    for name, (make, shape) in CASES.items():
+        rows[name] = measure(make, shape, getattr(torch, options.dtype), options.repeats)
+        print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
+    result = {
+        "torch": torch.__version__,
+        "dtype": options.dtype,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "repeats": options.repeats,
+        "cases": rows,
+    }
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    options.out.write_text(text + "\n") if options.out else print(text)
+
+
+if __name__ == "__main__":
+    main()

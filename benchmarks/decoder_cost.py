@@ -1,0 +1,126 @@
+"""What the Mochi decoder costs on a chip, as compiled: stock, with upstream's rewrites, and rewritten for tiles.
+
+    python benchmarks/decoder_cost.py [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
+
+Prints JSON: for each case, DRAM moved, operations, peak, largest tensor and FLOPs a run, read off the compiled program
+(see `lib.cost`). "tiles" is the steady step of a stream, which takes the state of the step before and returns its own;
+"tiles first" the first step, which has none; "tiles without …" the steady step with one rewrite off. "stock" and
+"upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
+the host instead: streaming against stock, seconds and their ratio, in turns.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib.errors import Refused
+from lib.probe import probe
+from lib.stream import stream
+from lib.tiles.decoder import Rewrites, TileDecoder
+from lib.tiles.upstream import upstream_decoder
+
+REWRITES = [field.name for field in dataclasses.fields(Rewrites)]
+CASES = ["stock", "upstream", "tiles first", "tiles", *(f"tiles without {name}" for name in REWRITES)]
+
+
+class Call(nn.Module):
+    """A decoder as a function of tensors alone: the latents, then the state's values in their order."""
+
+    def __init__(self, decoder: nn.Module, names: list[str] = ()):
+        super().__init__()
+        self.decoder, self.names = decoder, list(names)
+
+    def forward(self, z_bcthw, *pasts):
+        if isinstance(self.decoder, TileDecoder):
+            return self.decoder(z_bcthw, dict(zip(self.names, pasts)) or None)
+        return self.decoder(z_bcthw)[0]
+
+
+def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """The module to compile and its inputs."""
+    if not name.startswith("tiles"):
+        return Call(mochi if name == "stock" else upstream_decoder(mochi)), (z_bcthw,)
+    off = name.removeprefix("tiles without ")
+    decoder = TileDecoder(mochi, Rewrites(**({off: False} if off in REWRITES else {})))
+    if name == "tiles first":
+        return Call(decoder), (z_bcthw,)
+    batch, _, _, height, width = z_bcthw.shape
+    shapes = decoder.state_shapes(batch, height, width)
+    return Call(decoder, shapes), (z_bcthw, *(torch.zeros(s, dtype=z_bcthw.dtype) for s in shapes.values()))
+
+
+def random_decoder(seed: int = 0) -> nn.Module:
+    """Full size, 362.5 million parameters, bf16."""
+    torch.manual_seed(seed)
+    return MochiDecoder3D(12, 3).to(torch.bfloat16).eval().requires_grad_(False)
+
+
+def compiled(cases: list[str], shape: list[int], target: str) -> dict:
+    mochi, z = random_decoder(), torch.randn(shape).to(torch.bfloat16)
+    rows = {}
+    for name in cases:
+        module, inputs = case(name, mochi, z)
+        verdict = probe(module, inputs, target, name=name)
+        row = verdict.record()
+        if verdict.ttnn:
+            row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind()}
+        rows[name] = row
+        print(f"{name}: {row.get('dram_bytes_moved', 0) / 1e9:.1f} GB moved, {row['status']}", file=sys.stderr)
+    return {"shape": shape, "target": target, "cases": rows}
+
+
+@torch.inference_mode()
+def on_the_host(repeats: int) -> dict:
+    """Seconds of the small decoder on [1, 12, 3, 16, 16], stock and streamed in turns; the medians' ratio."""
+    torch.manual_seed(0)
+    mochi = MochiDecoder3D(12, 3, (32, 32, 64, 64), (1, 1, 1, 1, 1)).eval()
+    decoder, z = TileDecoder(mochi), torch.randn(1, 12, 3, 16, 16)
+    runs = {"stock": lambda: mochi(z), "streamed": lambda: list(stream(decoder, z))}
+    wall, cpu = {name: [] for name in runs}, {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            started = time.perf_counter(), time.process_time()
+            run()
+            if repeat:  # the first round warms up
+                wall[name].append(time.perf_counter() - started[0])
+                cpu[name].append(time.process_time() - started[1])
+    row = {name: {"seconds": statistics.median(wall[name]), "cpu_seconds": statistics.median(cpu[name])} for name in runs}
+    ratio = {unit: row["streamed"][unit] / row["stock"][unit] for unit in ("seconds", "cpu_seconds")}
+    return {"shape": list(z.shape), "threads": torch.get_num_threads(), **row, "ratio": ratio}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--target", default="p150-compile")
+    parser.add_argument("--shape", default="1,12,1,60,106", help="latents, B,C,T,H,W")
+    parser.add_argument("--cases", default=",".join(CASES), help="of: " + ", ".join(CASES))
+    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cases = options.cases.split(",")
+    if unknown := [name for name in cases if name not in CASES]:
+        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    try:
+        shape = [int(n) for n in options.shape.split(",")]
+        result = on_the_host(options.repeats) if options.cpu else compiled(cases, shape, options.target)
+    except (Refused, ValueError) as error:
+        parser.error(str(error))
+    text = json.dumps(result, indent=1)
+    if options.out:
+        options.out.write_text(text + "\n")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

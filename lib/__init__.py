@@ -1,0 +1,16 @@
+"""Bring Mochi's video decoder to Tenstorrent chips: probe, rewrite, compare, stream."""
+
+import os
+
+# diffusers imports torch_xla wherever it is installed, which then warns if no device is named.
+# Workers name their own.
+os.environ.setdefault("PJRT_DEVICE", "CPU")
+
+from lib.compare import compare  # noqa: E402
+from lib.decompose import decompose  # noqa: E402
+from lib.errors import Refused  # noqa: E402
+from lib.probe import probe, probe_all  # noqa: E402
+from lib.replay import replay  # noqa: E402
+from lib.targets import TARGETS  # noqa: E402
+
+__all__ = ["TARGETS", "Refused", "compare", "decompose", "probe", "probe_all", "replay"]

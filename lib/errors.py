@@ -1,0 +1,16 @@
+"""The one exception that callers meet."""
+
+
+class Refused(ValueError):
+    """Something given to the library can't be used.
+
+    The message has one form everywhere: what it is about, what was got, what was needed.
+    """
+
+    def __init__(self, what: str, got: object, need: object):
+        self.what, self.got, self.need = what, got, need
+        super().__init__(f"{what}: got {got}, need {need}")
+
+    def __reduce__(self):
+        # Exceptions travel between processes; the default would replay one argument of three.
+        return type(self), (self.what, self.got, self.need)

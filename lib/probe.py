@@ -1,0 +1,84 @@
+"""How far does a module get on a target? One call, one verdict."""
+
+import dataclasses
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import nn
+
+from lib.errors import Refused
+from lib.evaluate import evaluate as run_on_host
+from lib.session import Session
+from lib.targets import resolve
+from lib.verdict import EVALUATED, Verdict
+from lib.worker import map_tensors, tensors
+
+TIMEOUT_SECONDS = 1800.0
+AT_A_TIME = 2
+
+
+def probe(
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    target: str = "auto",
+    name: str = "",
+    timeout: float = TIMEOUT_SECONDS,
+    evaluate: bool = False,
+) -> Verdict:
+    """Trace `module` with its weights marked as parameters, compile it for `target` and, where that lane can, run it.
+
+    It happens in a process of its own, so whatever the stack does (abort, hang, be killed) comes back as a
+    `Verdict`. `inputs` are the module's positional arguments, on the host; `timeout` is in seconds.
+    With `evaluate`, the verdict's outputs are those of the compiled program, run on the host op by op: lane
+    `evaluated`, whatever the target's own lane then did with the program.
+
+    Raises `Refused` before anything starts: unknown target, no plugin or card, inputs that aren't tensors.
+    """
+    target = resolve(target)
+    if not isinstance(module, nn.Module):
+        raise Refused("module", type(module).__name__, "a torch.nn.Module")
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
+    if not inputs or not all(isinstance(item, torch.Tensor) for item in inputs):
+        raise Refused("inputs", repr(inputs)[:100], "a tuple of tensors")
+    for position, tensor in enumerate(inputs):
+        if tensor.numel() == 0:
+            raise Refused(f"input {position}", f"shape {tuple(tensor.shape)}", "no dimension of 0")
+    with Session(module, target) as session:
+        verdict = session.call(tuple(inputs), name or type(module).__name__, timeout)
+        if evaluate and verdict.ttnn:
+            verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())
+        return verdict
+
+
+def evaluated(verdict: Verdict, module: nn.Module, inputs: dict[str, torch.Tensor], order) -> Verdict:
+    """`verdict` with the outputs of its compiled program, run on the host (see `lib.evaluate`).
+
+    `inputs` are by argument name, `order` says which result of the program stands where in the outputs.
+    """
+    weights = dict((*module.named_parameters(), *module.named_buffers()))
+    results = run_on_host(verdict.program, {**weights, **inputs})
+    if len(results) != len({place.item() for place in tensors(order)}):
+        raise Refused("evaluate", f"{len(results)} results", f"the {len(tensors(order))} outputs of the module")
+    outputs = map_tensors(lambda place: results[place], order)
+    return dataclasses.replace(verdict, outputs=outputs, outputs_from=EVALUATED)
+
+
+def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
+    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
+
+
+def probe_all(module: nn.Module, inputs: tuple[torch.Tensor, ...], targets: Iterable[str], name: str = "", **options):
+    """The same module on several targets, two at a time: a list of verdicts in the order of `targets`."""
+    with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
+        waiting = [pool.submit(probe, module, inputs, target, name, **options) for target in targets]
+        try:
+            return [verdict.result() for verdict in waiting]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,1 @@
+"""The Mochi decoder written for 32 x 32 tiles, one hazard a file."""

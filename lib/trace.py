@@ -1,0 +1,106 @@
+"""Trace a module on the XLA device so that the compiler sees what is a weight and where each op came from."""
+
+import contextlib
+import os
+import sys
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+HERE = os.path.dirname(__file__)
+TORCH = os.path.dirname(torch.__file__)
+
+
+def mark(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
+    """Tell tt-mlir that `tensor` (on the XLA device, any shape) is a 'parameter', 'constant' or 'input'.
+
+    Parameters are prepared once, in const-eval functions; unmarked weights are prepared in every run,
+    which moved 925 GB a run where marked ones move 275 GB. The custom call is tt-xla's
+    (python_package/tt_torch/custom_ops.py); the name stands on the program's argument.
+    """
+    from torch_xla.experimental.stablehlo_custom_call import stablehlo_custom_call
+
+    # torch_xla's custom call goes wrong below rank 3 (tt-xla, same file).
+    shape = tensor.shape
+    marked = tensor.reshape((1,) * (3 - tensor.dim()) + tuple(shape)) if tensor.dim() < 3 else tensor
+    attributes = {"ttcore.argument_type": kind, "ttir.name": name}
+    marked = stablehlo_custom_call(
+        [marked], "tt.mark_argument", [marked.shape], [marked.dtype], frontend_attributes=attributes
+    )
+    return marked.reshape(shape)
+
+
+class Located(TorchDispatchMode):
+    """Names every op after the module that issued it and the line of the model that called it.
+
+    In the form `Conv3d[conv_in]/forward(autoencoder_kl_mochi.py:623)/`, as tt-xla's own backend does
+    (python_package/tt_torch/backend/metadata_propagation.py); the IR's `loc(...)` then says it.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+        self.running: list[str] = []
+
+    @contextlib.contextmanager
+    def hooks(self):
+        handles = []
+        for name, module in self.module.named_modules():
+            label = f"{type(module).__name__}[{name}]"
+            handles.append(module.register_forward_pre_hook(lambda *_, label=label: self.running.append(label)))
+            handles.append(module.register_forward_hook(lambda *_: self.running.pop() and None, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        import torch_xla
+
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "xla":
+                prefix = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}/"
+                torch_xla._XLAC._set_xla_custom_op_name_prefix(tensor, prefix, 1)
+        return out
+
+
+def _calling_line() -> str:
+    """`forward(file.py:line)` of the innermost frame that belongs to a model rather than to torch."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        library = file.startswith(TORCH) or file == __file__ or file.endswith(os.path.join(HERE, "worker.py"))
+        if not library and not file.startswith("<"):
+            return f"{frame.f_code.co_name}({os.path.basename(file)}:{frame.f_lineno})"
+        frame = frame.f_back
+    return "forward"
+
+
+def traced_call(module: nn.Module, inputs: tuple, marked: bool, **keywords):
+    """Call `module` (on the XLA device), each op named after where it comes from.
+
+    With `marked`, parameters, buffers and inputs are marked under their names for tt-mlir;
+    XLA's own CPU client doesn't know the mark.
+    """
+    located = Located(module)
+    with torch.no_grad():
+        weights = {}
+        if marked:
+            named = (*module.named_parameters(), *module.named_buffers())
+            weights = {name: mark(tensor, "parameter", name) for name, tensor in named}
+            inputs, keywords = _mark_inputs(inputs, "input"), _mark_inputs(keywords, "input")
+        with located.hooks(), located:
+            return torch.func.functional_call(module, weights, inputs, keywords)
+
+
+def _mark_inputs(value, name: str):
+    if isinstance(value, torch.Tensor):
+        return mark(value, "input", name)
+    if isinstance(value, dict):
+        return {key: _mark_inputs(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_mark_inputs(item, f"{name}.{i}") for i, item in enumerate(value))
+    return value

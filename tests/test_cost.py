@@ -1,0 +1,167 @@
+"""Costs against counts done by hand, and against the allocator's own log."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pytest
+
+from lib.allocator import read_out_of_memory, read_report
+from lib.boards import BOARDS
+from lib.cost import DATA_MOVEMENT, Sizes, cost, roofline
+from lib.cost_plot import plot_live, table
+from lib.errors import Refused
+from lib.program import Op, TensorType, Value, read
+from lib.reshape import is_view, map_bytes
+from tests import compiled
+
+
+@pytest.fixture(scope="module")
+def conv3d():
+    return cost(read(compiled.text("conv3d")))
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return cost(read(compiled.text("decoder")))
+
+
+def dram(shape, layout="tile", dtype="bf16"):
+    buffer = (math.prod(shape[:-1]), shape[-1])
+    if layout == "tile":
+        rows = math.prod(shape[:-2]) * -(-shape[-2] // 32)
+        buffer = (rows, -(-shape[-1] // 32))
+    return Value("%0", TensorType(shape, dtype, layout, "dram", buffer))
+
+
+def reshape(before, after):
+    return Op("ttnn.reshape", (before,), (after,), {"shape": list(after.type.shape)}, "")
+
+
+def test_a_convolution_by_hand(conv3d):
+    """x [1, 32, 3, 16, 16] -> tiles, NDHWC, rows, conv, tiles, NCDHW; 2 bytes an element, 32-row tiles."""
+    tiles_in, nhwc_tiles, rows_in = 96 * 2048, 48 * 2048, 768 * 32 * 2
+    rows_out, nhwc_out, tiles_out = 768 * 64 * 2, 48 * 2 * 2048, 192 * 2048
+    weights = 27 * 2 * 2048 + 2 * 2048
+    moved = [
+        rows_in + tiles_in, tiles_in + nhwc_tiles, nhwc_tiles + rows_in, rows_in + weights + rows_out,
+        rows_out + nhwc_out, nhwc_out + tiles_out,
+    ]  # fmt: skip
+    assert [op.moved for op in conv3d.ops] == moved
+    assert conv3d.flops == 2 * 3 * 16 * 16 * 64 * 32 * 27
+    assert conv3d.data_movement_share == pytest.approx(1 - moved[3] / sum(moved))
+    assert conv3d.largest_tensor_bytes == tiles_out
+    assert conv3d.const_eval_bytes_moved > 0
+
+
+def test_weights_left_on_the_host_go_through_dram():
+    (conv,) = [op for op in cost(read(compiled.text("conv2d"))).ops if op.name == "ttnn.conv2d"]
+    x, out, weight, bias = 256 * 32 * 2, 8 * 2 * 2048, 64 * 32 * 9 * 2, 64 * 2
+    assert (conv.read, conv.written) == (x + weight + bias, out + weight + bias)
+
+
+def test_live_ends_with_what_outlives_the_run(conv3d):
+    """Argument x, the cached weight and bias, the output. Rows of 16 take 64 bytes; tiles fill 8 banks evenly."""
+    x, weight, bias, out = 1536 * 64, 56 * 2048, 8 * 2048, 192 * 2048
+    assert conv3d.live[0] == x + weight + bias
+    assert conv3d.live[-1] == x + weight + bias + out
+    assert conv3d.peak_dram_bytes == max(conv3d.live)
+
+
+def test_padding_is_what_costs():
+    sizes = Sizes()
+    assert sizes.of(dram((1024, 64, 2))) == 16 * 1024 * 64 * 2 * 2
+    rounded = Sizes(banks=8, alignment=64)
+    assert rounded.of(dram((1000, 3), "row_major")) == 1000 * 64
+    assert rounded.of(dram((32, 32))) == 8 * 2048
+
+
+@pytest.mark.parametrize(
+    "before, after, layout, view",
+    [
+        pytest.param((3, 64, 32), (192, 32), "tile", True, id="rows_are_whole_tiles"),
+        pytest.param((3, 48, 32), (144, 32), "tile", False, id="rows_are_padded"),
+        pytest.param((2, 3, 48, 40), (6, 48, 40), "tile", True, id="last_two_stay"),
+        pytest.param((64,), (1, 1, 64), "tile", True, id="ones_in_front"),
+        pytest.param((64, 64), (128, 32), "tile", False, id="last_changes"),
+        pytest.param((3, 48, 32), (144, 32), "row_major", True, id="row_major"),
+        pytest.param((64, 64), (128, 32), "row_major", False, id="row_major_last_changes"),
+    ],
+)
+def test_view_rule(before, after, layout, view):
+    assert is_view(reshape(dram((1, *before), layout), dram((1, *after), layout))) is view
+
+
+def test_view_shares_its_buffer():
+    text = compiled.text("decoder")
+    program = read(text)
+    views = [op for op in program.main.ops if is_view(op)]
+    free = [op for op in cost(program).ops if op.name == "ttnn.reshape" and op.moved == 0]
+    assert len(views) == len(free) > 5
+
+
+def test_reshape_maps_are_the_allocators():
+    """Sizes that tt-metal 's allocator logged on the mocked p150 for these reshapes."""
+    assert map_bytes((8, 1000, 512), (1, 8000, 512)) == 6_144_000
+    assert map_bytes((1, 8000, 1024), (8, 1000, 1024)) == 12_582_912
+
+
+def test_a_dropped_deallocation_raises_the_peak(decoder):
+    kept = [line for line in compiled.text("decoder").splitlines() if '"ttnn.deallocate"' not in line]
+    leaking = cost(read("\n".join(kept)))
+    assert leaking.peak_dram_bytes > 3 * decoder.peak_dram_bytes
+    assert leaking.dram_bytes_moved == decoder.dram_bytes_moved
+
+
+def test_record_adds_up(decoder):
+    record = decoder.record()
+    assert record["dram_bytes_moved"] == sum(decoder.bytes_by_kind().values())
+    assert record["ops"] == decoder.counts().total()
+    moving = sum(b for kind, b in decoder.bytes_by_kind().items() if kind in DATA_MOVEMENT)
+    assert record["data_movement_share"] == pytest.approx(moving / record["dram_bytes_moved"])
+    assert 0.5 < record["data_movement_share"] < 1
+    assert all(isinstance(record[key], int) for key in record if key != "data_movement_share")
+
+
+def test_roofline_binds_where_it_takes_longer(decoder):
+    for name in ("n150", "p150"):
+        board = BOARDS[name]
+        line = roofline(decoder, board)
+        assert line.dram_seconds == pytest.approx(decoder.dram_bytes_moved / (board.chip.dram_gb_per_s * 1e9))
+        assert line.arithmetic_seconds == pytest.approx(decoder.flops / (board.chip.bf16_tflops * 1e12))
+        assert line.binds == "DRAM" and line.seconds == line.dram_seconds
+    assert BOARDS["n150"].chip.bf16_tflops == pytest.approx(65.5, abs=0.1)
+
+
+def test_table_and_plot(conv3d, decoder):
+    frame = table(decoder)
+    assert frame["GB moved (estimate)"].sum() * 1e9 == pytest.approx(decoder.dram_bytes_moved)
+    assert frame["share"].sum() == pytest.approx(1)
+    figure = plot_live({"one conv": conv3d, "decoder": decoder})
+    lines = figure.axes[0].get_lines()
+    assert [line.get_ydata()[0] for line in lines] == [conv3d.live[0] / 1e9, decoder.live[0] / 1e9]
+    assert not plt.get_fignums()
+
+
+def test_allocator_log():
+    log = (
+        "info | Metal | SHM record_allocation: pid=1, type=DRAM, size=4096 B (4 KB), chip_id=0\n"
+        "info | Metal | SHM record_allocation: pid=1, type=L1, size=99999 B (97 KB), chip_id=0\n"
+        "info | Metal | SHM record_allocation: pid=1, type=DRAM, size=2048 B (2 KB), chip_id=0\n"
+        "info | Metal | SHM record_deallocation: pid=1, type=DRAM, size=4096 B (4 KB), chip_id=0\n"
+    )
+    assert read_report(log).live == (4096, 6144, 2048)
+    assert read_report(log).peak_bytes == 6144
+    assert read_report(log, "L1").peak_bytes == 99999
+    with pytest.raises(Refused, match="TT_METAL_SHM_VERBOSE"):
+        read_report("nothing")
+
+
+def test_out_of_memory_message():
+    said = (
+        "Out of Memory: Not enough space to allocate 21139292160 B DRAM buffer across 8 banks, where each bank needs "
+        "to store 2642411520 B, but bank size is 4270674816 B (allocated: 2000000000 B, free: 2270674816 B, largest"
+    )
+    full = read_out_of_memory(said)
+    assert (full.memory, full.wanted_bytes, full.banks) == ("DRAM", 21139292160, 8)
+    assert full.would_be_bytes == (2642411520 + 2000000000) * 8
+    assert read_out_of_memory("fine") is None

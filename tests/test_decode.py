@@ -1,0 +1,89 @@
+"""Streaming through a target: steps, state, resuming, and what is refused."""
+
+from math import ceil
+
+import pytest
+import torch
+
+from lib import Refused, compare
+from lib.decode import DROPPED_FRAMES, Stream, stream_decode
+from lib.models import load_vae
+from lib.stream import load_state, save_state
+from lib.tiles.decoder import TileDecoder
+
+pytestmark = pytest.mark.usefixtures("clean_after")
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return load_vae("small").decoder
+
+
+@pytest.fixture(scope="module")
+def latents():
+    return torch.randn(1, 12, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def whole(decoder, latents):
+    with torch.no_grad():
+        return decoder(latents)[0][:, :, DROPPED_FRAMES:]
+
+
+def frames_of(steps):
+    return torch.cat([step.frames for step in steps], dim=2)
+
+
+@pytest.mark.parametrize("frames_per_step", [1, 2, 3, 4])
+def test_steps_give_the_whole_clip(decoder, latents, whole, frames_per_step):
+    steps = list(stream_decode(TileDecoder(decoder), latents, "cpu", frames_per_step))
+    assert len(steps) == ceil(4 / frames_per_step)
+    assert compare(frames_of(steps), whole).max_abs < 1e-4
+
+
+def test_two_programs_whatever_the_length(decoder, latents, whole):
+    steps = list(stream_decode(TileDecoder(decoder), latents, "xla-cpu"))
+    assert [step.verdict.compiled_programs for step in steps] == [1, 2, 2, 2]
+    assert compare(frames_of(steps), whole).max_abs < 1e-4
+
+
+def test_the_compiled_steps_evaluated_on_the_host(decoder, latents, whole):
+    tiles = TileDecoder(decoder).bfloat16()
+    steps = list(stream_decode(tiles, latents[:, :, :3].bfloat16(), "p150-compile", evaluate=True))
+    assert all(step.verdict.outputs_from.startswith("evaluated") for step in steps)
+    assert compare(frames_of(steps), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99
+
+
+def test_an_interrupted_run_goes_on_after_its_last_step(decoder, latents, whole, tmp_path):
+    tiles = TileDecoder(decoder)
+    run = stream_decode(tiles, latents, "cpu", keep=tmp_path)
+    next(run), next(run)
+    run.close()
+    again = list(stream_decode(tiles, latents, "cpu", keep=tmp_path))
+    assert [step.verdict.target for step in again] == ["kept", "kept", "cpu", "cpu"]
+    assert compare(frames_of(again), whole).max_abs < 1e-4
+
+
+def test_a_state_can_be_saved_and_given_to_another_stream(decoder, latents, whole, tmp_path):
+    tiles = TileDecoder(decoder)
+    with Stream(tiles, "cpu") as stream:
+        first = stream.step(latents[:, :, :2]).frames
+        save_state(tmp_path / "state.safetensors", stream.state(), 2)
+    with Stream(tiles, "cpu", state=load_state(tmp_path / "state.safetensors")[0]) as stream:
+        second = stream.step(latents[:, :, 2:]).frames
+    assert compare(torch.cat([first, second], dim=2), whole).max_abs < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames_per_step"),
+    [((1, 11, 4, 4, 4), 1), ((12, 4, 4, 4), 1), ((1, 12, 0, 4, 4), 1), ((1, 12, 4, 4, 4), 0)],
+    ids=["11 channels", "4-D", "no frames", "0 frames a step"],
+)
+def test_what_cannot_be_streamed_is_refused_at_once(decoder, shape, frames_per_step):
+    with pytest.raises(Refused):
+        next(stream_decode(TileDecoder(decoder), torch.zeros(shape), "cpu", frames_per_step))
+
+
+def test_latents_with_inf_are_refused(decoder):
+    with pytest.raises(Refused, match="Inf"):
+        next(stream_decode(TileDecoder(decoder), torch.full((1, 12, 1, 4, 4), float("inf")), "cpu"))

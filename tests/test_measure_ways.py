@@ -1,0 +1,60 @@
+"""The table of ways: what is compared with what, and where bf16 rounds."""
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
+from torch import nn
+
+from lib.decompose import decompose
+from lib.errors import Refused
+from lib.measure_ways import candidates, measure_ways, rounding_table
+
+X = (1, 8, 3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "conv, ways",
+    [
+        pytest.param(nn.Conv3d(8, 8, 1), {"conv3d", "linear", "sum", "stacked"}, id="pointwise"),
+        pytest.param(nn.Conv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="full"),
+        pytest.param(nn.Conv3d(8, 8, 3, groups=2), {"conv3d", "sum", "stacked"}, id="groups"),
+        pytest.param(nn.Conv3d(8, 8, 3, stride=3), {"conv3d", "sum", "stacked", "unrolled", "separable"}, id="patches"),
+        pytest.param(CogVideoXCausalConv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="causal_constant"),
+    ],
+)
+@torch.no_grad()
+def test_candidates_are_those_that_apply(conv, ways):
+    found = candidates(conv)
+    assert {name.split(",")[0] for name in found} == ways
+    shapes = {(out[0] if isinstance(out, tuple) else out).shape for out in (m(torch.randn(X)) for m in found.values())}
+    assert len(shapes) == 1
+
+
+def test_rows_without_a_target():
+    torch.manual_seed(0)
+    rows = {row.way.split(",")[0]: row for row in measure_ways(nn.Conv3d(8, 8, 3, padding=1), X, targets=())}
+    assert rows["sum"].exact and rows["stacked"].exact and not rows["separable"].exact
+    assert rows["stacked"].max_abs_float64 == 0.0 and rows["separable"].relative_float64 > 1e-2
+    assert rows["sum"].verdicts == {} and rows["sum"].pcc_evaluated is None
+
+
+def test_refuses_ways_that_do_not_apply():
+    with pytest.raises(Refused, match="conv3d, sum, stacked"):
+        measure_ways(nn.Conv3d(8, 8, 3), X, targets=(), ways=("linear",))
+
+
+def test_rounding_once_is_closer():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(16, 64, 3, 3, 3, generator=generator) / 40
+    x = torch.randn(1, 64, 4, 8, 8, generator=generator)
+    rows = {row.way: row for row in rounding_table(weight, x)}
+    assert rows["stacked"].roundings == 1 and rows["sum"].roundings == 5
+    assert rows["stacked"].pcc > rows["sum"].pcc > rows["accumulated in bf16 by blocks of 32 channels"].pcc > 0.999
+    assert rows["stacked"].pcc == rows["sum, added in float32"].pcc
+    # The simulation of a sum is what torch's own bf16 Conv2d and additions give.
+    conv = nn.Conv3d(64, 16, 3, bias=False)
+    conv.weight.data = weight
+    with torch.no_grad():
+        want = conv.bfloat16().double()(x.bfloat16().double())
+        got = decompose(conv.bfloat16(), "sum")[0](x.bfloat16()).double()
+    assert (got - want).abs().max().item() == pytest.approx(rows["sum"].max_abs, rel=0.3)

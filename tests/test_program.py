@@ -1,0 +1,84 @@
+"""Reading a compiled module: what is in it, and what isn't one."""
+
+import pytest
+
+from lib.errors import Refused
+from lib.probe import probe
+from lib.program import TensorType, read
+from tests import compiled
+
+
+@pytest.fixture(scope="module")
+def conv3d():
+    return read(compiled.text("conv3d"))
+
+
+def test_arguments_carry_the_modules_names(conv3d):
+    assert [(a.name, a.kind, a.type.shape) for a in conv3d.arguments] == [
+        ("bias", "parameter", (64,)),
+        ("weight", "parameter", (64, 32, 3, 3, 3)),
+        ("x", "input", (1, 32, 3, 16, 16)),
+    ]
+    module, _ = compiled.module_and_input("conv3d")
+    assert {a.name for a in conv3d.arguments if a.kind == "parameter"} == set(dict(module.named_parameters()))
+
+
+def test_an_op_is_read_whole(conv3d):
+    (conv,) = [op for op in conv3d.main.ops if op.name == "ttnn.conv3d"]
+    assert conv.attributes["kernel_size"] == [3, 3, 3]
+    assert conv.attributes["padding_mode"] == "zeros"
+    assert conv.attributes["compute_config"] == {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}
+    assert conv.attributes["conv3d_config"]["c_in_block"] == 32
+    assert conv.location == "convolution.9"
+    x, weight, bias, device = conv.operands
+    assert x.type == TensorType((1, 3, 16, 16, 32), "bf16", "row_major", "dram", (768, 32))
+    assert weight.type == TensorType((864, 64), "bf16", "tile", "dram", (27, 2))
+    assert device.type is None
+    producer = {result: op for op in conv3d.main.ops for result in op.results}
+    assert producer[weight].name == "ttcore.load_cached"
+
+
+def test_sizes(conv3d):
+    (conv,) = [op for op in conv3d.main.ops if op.name == "ttnn.conv3d"]
+    bias = conv.operands[2].type
+    assert bias.shape == (1, 64) and bias.logical_bytes == 128 and bias.stored_bytes == 32 * 64 * 2
+    assert conv3d.arguments[0].type.memory == "system"
+    assert (conv3d.dram_alignment, conv3d.dram_banks) == (64, 8)
+
+
+def test_const_eval_functions_are_apart(conv3d):
+    called = {op.attributes["callee"] for op in conv3d.main.ops if op.name == "ttcore.load_cached"}
+    assert called == {f.name for f in conv3d.functions.values() if f.const_eval}
+    assert not conv3d.main.const_eval
+
+
+def test_every_op_of_a_text_is_read():
+    text = compiled.text("decoder")
+    program = read(text)
+    names = [op.name for f in program.functions.values() for op in f.ops]
+    assert sum(n.startswith("ttnn.") for n in names) == text.count('"ttnn.') > 1000
+    assert names.count("ttcore.load_cached") == text.count("ttcore.load_cached(")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("module {}", id="no_ttnn"),
+        pytest.param(compiled.text("linear")[:-800], id="cut_short"),
+        pytest.param(compiled.text("linear").replace("-> tensor<2x40x96", "-> tensor<2x41x96", 1), id="types_disagree"),
+        pytest.param(compiled.text("linear").replace("@main_const_eval_0, ", "@nowhere, "), id="callee_missing"),
+        pytest.param(compiled.text("linear") + "}", id="unbalanced"),
+        pytest.param(compiled.text("linear").replace("!ttcore.tile<32x32", "!ttcore.tile<16x32"), id="other_tiles"),
+    ],
+)
+def test_what_is_no_program_is_refused(text):
+    with pytest.raises(Refused):
+        read(text)
+
+
+def test_reads_what_the_compiler_prints_now():
+    module, x = compiled.module_and_input("conv2d")
+    program = read(probe(module, (x,), "n150-compile").ttnn)
+    assert {a.name for a in program.arguments} >= set(dict(module.named_parameters()))
+    assert (program.dram_alignment, program.dram_banks) == (32, 12)

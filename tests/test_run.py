@@ -1,0 +1,65 @@
+"""Parameters, records and notebooks as papermill meets them."""
+
+import json
+
+import nbformat
+import papermill
+import pytest
+
+from lib.parameters import NOTEBOOKS, check_parameters
+from lib.record import Record
+from lib.run import parse
+from lib.targets import PROJECT
+from lib.verdict import Verdict
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_and_its_checks_know_the_same_parameters(name):
+    inspected = papermill.inspect_notebook(str(PROJECT / "notebooks" / f"{name}.ipynb"))
+    assert set(inspected) == set(NOTEBOOKS[name])
+    assert all(parameter["inferred_type_name"] != "None" and parameter["help"] for parameter in inspected.values())
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_stored_notebook_is_fresh_and_short(name):
+    notebook = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", 4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert max(len(cell.source.splitlines()) for cell in code) <= 20
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    assert "assert" in code[-1].source
+
+
+def test_papermill_refuses_a_name_that_nobody_knows(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="latent_heigth"):
+        papermill.execute_notebook(
+            str(PROJECT / "notebooks" / "01_repro.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            parameters={"latent_heigth": 8, "output_dir": str(tmp_path)},
+            kernel_name="python3",
+            progress_bar=False,
+        )
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_a_record_says_what_was_asked_and_found(tmp_path):
+    parameters = {
+        "target": "cpu", "dtype": "float32", "seed": 1, "latent_frames": 1, "latent_height": 2, "latent_width": 3,
+        "output_dir": str(tmp_path),
+    }  # fmt: skip
+    record = Record(check_parameters("01_repro", parameters))
+    record.add(Verdict(target="cpu", stages={"run": "pass"}, name="a"))
+    record.metrics["psnr"] = float("inf")
+    content = json.loads(record.write().read_text())
+    assert content["notebook"] == "01_repro" and content["parameters"] == parameters
+    assert set(content["versions"]) == {"plugin", "torch", "torch_xla", "diffusers", "python"}
+    assert content["verdicts"] == [
+        {"name": "a", "target": "cpu", "status": "pass", "stage": "run", "kind": None, "message": None}
+    ]
+    assert content["metrics"] == {"psnr": "inf", "programs": {}}
+
+
+def test_make_run_takes_parameters():
+    assert parse(["target=p150-compile", "latent_frames=5", "streaming=false"]) == {
+        "target": "p150-compile", "latent_frames": 5, "streaming": False,
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""Streaming: any steps, stopped and resumed anywhere, give the frames of one call."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKLMochi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.errors import Refused
+from lib.stream import load_state, save_state, split, stream
+from lib.tiles.decoder import TileDecoder
+
+CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
+TEMPORAL_RATIO = 6
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    vae = AutoencoderKLMochi(**CHANNELS, layers_per_block=(1, 1, 1, 1, 1)).double().eval()
+    return vae.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def decoder(vae):
+    return TileDecoder(vae.decoder)
+
+
+@pytest.fixture(scope="module")
+def z():
+    return torch.randn(1, 12, 5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@given(total=st.integers(1, 500), n=st.integers(1, 60))
+def test_split_covers_the_clip_with_two_sizes_at_most(total, n):
+    steps = split(total, n)
+    assert sum(steps) == total
+    assert set(steps[1:]) <= {n} and 1 <= steps[0] <= n
+
+
+@settings(max_examples=10, deadline=None)
+@given(n=st.integers(1, 6), drop=st.integers(0, 13))
+def test_frames_are_those_of_one_call(decoder, z, n, drop):
+    whole = decoder(z)[0][:, :, drop:]
+    frames = torch.cat([frames for frames, _ in stream(decoder, z, n, drop=drop)], dim=2)
+    assert torch.equal(frames, whole)
+
+
+def test_drops_what_the_pipeline_drops(vae, decoder, z):
+    want = vae.decode(z).sample
+    frames = torch.cat([frames for frames, _ in stream(decoder, z, drop=TEMPORAL_RATIO - 1)], dim=2)
+    assert frames.shape == want.shape and (frames - want).abs().max() <= 1e-10
+
+
+@pytest.mark.parametrize("seen", [1, 3])
+def test_resumes_from_a_file(decoder, z, tmp_path, seen):
+    whole = torch.cat([frames for frames, _ in stream(decoder, z, drop=5)], dim=2)
+    frames = []
+    for step, state in stream(decoder, z[:, :, :seen], drop=5):
+        frames.append(step)
+    save_state(tmp_path / "state.safetensors", state, seen)
+    state, position = load_state(tmp_path / "state.safetensors")
+    frames += [step for step, _ in stream(decoder, z[:, :, position:], state=state, drop=5)]
+    assert position == seen and torch.equal(torch.cat(frames, dim=2), whole)
+
+
+def test_calls_at_most_two_shapes(decoder, z):
+    seen = []
+
+    def step(z, state):
+        seen.append((tuple(z.shape), state is None))
+        return decoder(z, state)
+
+    list(stream(step, z, frames_per_step=2))
+    assert seen == [((1, 12, 1, 3, 4), True), ((1, 12, 2, 3, 4), False), ((1, 12, 2, 3, 4), False)]
+
+
+def test_refuses_before_it_computes(z, tmp_path):
+    def step(z, state):
+        raise AssertionError("computed")
+
+    bad = z.clone()
+    bad[0, 0, 4] = float("nan")
+    for latents, kwargs, match in (
+        (bad, {}, "NaN"),
+        (z[0], {}, "B, C, T, H, W"),
+        (z[:, :, :0], {}, "at least 1"),
+        (z, {"frames_per_step": 0}, "at least 1"),
+        (z, {"frames_per_step": 1.5}, "at least 1"),
+        (z, {"state": {"past": bad}}, "NaN"),
+    ):
+        with pytest.raises(Refused, match=match):
+            stream(step, latents, **kwargs)
+
+
+def test_refuses_a_file_that_is_no_state(tmp_path):
+    with pytest.raises(Refused, match="no file"):
+        load_state(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not a state")
+    with pytest.raises(Refused, match="save_state"):
+        load_state(tmp_path / "text.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, tmp_path / "plain.safetensors")
+    with pytest.raises(Refused, match="save_state"):
+        load_state(tmp_path / "plain.safetensors")

@@ -1,0 +1,310 @@
+"""Every exact way equals torch's Conv3d in float64, up to rounding, in value and in gradient.
+
+`FORMS=1500 pytest tests/test_ways.py -s` is the full run (at least 1,000 distinct forms).
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lib.errors import Refused
+from lib.ways import WAYS, Form
+from lib.ways.form import MODES
+from lib.ways.padding import pad
+from lib.ways.stacked import stack
+from lib.ways.tap_sum import taps
+from lib.ways.transposed import Transposed, phases, split
+from lib.ways.unrolled import fold
+
+FORMS = int(os.environ.get("FORMS", "40"))
+# float64 keeps 2.2e-16; the sums here have at most a few hundred terms.
+TOLERANCE = 1e-12
+fuzz = settings(
+    max_examples=FORMS,
+    deadline=None,
+    derandomize=FORMS <= 40,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+# The pieces that each way holds, as a function of the 3D kernel (or of its gradient).
+PIECES = {
+    "linear": lambda w: [w.flatten(1)],
+    "sum": taps,
+    "stacked": lambda w: [stack(w)],
+    "unrolled": lambda w: [fold(w)],
+}
+PADS = {"zeros": "constant"}
+
+
+def reference(x, weight, bias, form):
+    """The form, done by torch: `F.pad` one axis at a time, then `F.conv3d`."""
+    for axis, ((before, after), mode) in enumerate(zip(form.padding, form.modes)):
+        widths = [0] * 6
+        widths[2 * (2 - axis)], widths[2 * (2 - axis) + 1] = before, after
+        if before or after:
+            x = F.pad(x, widths, PADS.get(mode, mode))
+    return F.conv3d(x, weight, bias, form.stride, 0, form.dilation, form.groups)
+
+
+def relative(got, want):
+    assert got.shape == want.shape
+    return ((got - want).abs().max() / want.abs().max().clamp(min=1.0)).item()
+
+
+@st.composite
+def cases(draw):
+    """(form, input shape [B, C, T, H, W], out channels, has bias)."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)))
+    # Stride 0 stands for "as the kernel", so that patch embeddings come often.
+    stride = tuple(s or k for s, k in zip(draw(st.tuples(*[st.integers(0, 3)] * 3)), kernel))
+    dilation = draw(st.tuples(*[st.sampled_from((1, 1, 2))] * 3))
+    size = draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6)))
+    modes = draw(st.one_of(st.sampled_from(MODES).map(lambda m: (m,) * 3), st.tuples(*[st.sampled_from(MODES)] * 3)))
+    padding = []
+    for axis in range(3):
+        reach = {"reflect": size[axis] - 1, "circular": size[axis]}.get(modes[axis], 4)
+        kind = draw(st.sampled_from(("none", "symmetric", "causal", "any")))
+        if kind == "causal":
+            pair = (dilation[axis] * (kernel[axis] - 1), 0)
+        elif kind == "any":
+            pair = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+        else:
+            pair = (draw(st.integers(0, 3)),) * 2 if kind == "symmetric" else (0, 0)
+        assume(max(pair) <= reach)
+        padding.append(pair)
+    for axis in range(3):
+        assume(size[axis] + sum(padding[axis]) > dilation[axis] * (kernel[axis] - 1))
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    channels_in, channels_out = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
+    form = Form(kernel, stride, tuple(padding), modes, dilation, groups)
+    return form, (draw(st.integers(1, 3)), channels_in, *size), channels_out, draw(st.booleans())
+
+
+def check(way_name, form, shape, channels_out, has_bias, seed=0):
+    """Largest relative difference over the output and all gradients."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def leaf(*size):
+        return torch.randn(*size, dtype=torch.float64, generator=generator).requires_grad_()
+
+    weight, bias = leaf(channels_out, shape[1] // form.groups, *form.kernel), leaf(channels_out) if has_bias else None
+    x = leaf(*shape)
+    way, x_way = WAYS[way_name](weight, bias, form), x.detach().clone().requires_grad_()
+    want, got = reference(x, weight, bias, form), way(x_way)
+    upstream = torch.randn(want.shape, dtype=torch.float64, generator=generator)
+    want.backward(upstream)
+    got.backward(upstream)
+
+    stored = dict(way.named_parameters())
+    pieces = [p.grad for name, p in stored.items() if name.endswith("weight")]
+    expected = [p.reshape(q.shape) for p, q in zip(PIECES[way_name](weight.grad), pieces, strict=True)]
+    biases = [p.grad for name, p in stored.items() if name.endswith("bias")]
+    pairs = [
+        (got, want),
+        (x_way.grad, x.grad),
+        *zip(pieces, expected),
+        *zip(biases, [bias.grad] if has_bias else [], strict=True),
+    ]
+    return max(relative(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("way_name", WAYS)
+def test_any_form_equals_conv3d(way_name):
+    seen, worst = set(), 0.0
+
+    @fuzz
+    @given(cases())
+    def run(case):
+        nonlocal worst
+        form, shape, channels_out, has_bias = _bend(way_name, *case)
+        event(f"groups {form.groups}")
+        difference = check(way_name, form, shape, channels_out, has_bias)
+        seen.add(form)
+        worst = max(worst, difference)
+        assert difference <= TOLERANCE
+
+    run()
+    print(f"\n{way_name}: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
+    assert len(seen) >= FORMS * 2 // 3
+
+
+def _bend(way_name, form, shape, channels_out, has_bias):
+    """Turn a random case into one that the way takes, keeping all that it leaves free."""
+    if way_name == "linear":
+        form = replace(form, kernel=(1, 1, 1), groups=1)
+    elif way_name == "unrolled":
+        kt = max(form.kernel[0], 2)
+        form = replace(
+            form, kernel=(kt, *form.kernel[1:]), stride=(kt, *form.stride[1:]), dilation=(1, *form.dilation[1:])
+        )
+        assume(shape[2] + sum(form.padding[0]) >= kt)
+    assert WAYS[way_name].why_not(form) is None
+    return form, shape, channels_out, has_bias
+
+
+@pytest.mark.parametrize("way_name", ["sum", "stacked"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(dict(kernel_size=3, padding=1), id="same_by_number"),
+        pytest.param(dict(kernel_size=(2, 3, 4), padding="same"), id="same_odd_one_at_the_end"),
+        pytest.param(dict(kernel_size=(3, 1, 2), padding="same", dilation=(2, 1, 3)), id="same_dilated"),
+        pytest.param(dict(kernel_size=(1, 3, 3), padding="valid", stride=2), id="valid_flat_in_time"),
+        pytest.param(dict(kernel_size=(3, 1, 1), padding=(1, 0, 0), stride=(2, 1, 3)), id="flat_in_space"),
+        pytest.param(dict(kernel_size=3, padding=(2, 1, 0), groups=4, bias=False), id="depthwise"),
+    ],
+)
+def test_arguments_of_conv3d(way_name, mode, arguments):
+    torch.manual_seed(0)
+    conv = nn.Conv3d(4, 8, padding_mode=mode, **arguments).double()
+    x = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
+    way = WAYS[way_name](conv.weight, conv.bias, Form.of(conv))
+    assert relative(way(x), conv(x)) <= TOLERANCE
+    assert relative(way(x[0]), conv(x[0])) <= TOLERANCE
+
+
+@st.composite
+def transposed_cases(draw):
+    """(ConvTranspose3d arguments, input shape [B, C, T, H, W])."""
+    kernel, stride, dilation = draw(st.tuples(*[st.tuples(*[st.integers(1, 3)] * 3)] * 3))
+    padding = draw(st.tuples(*[st.integers(0, 2)] * 3))
+    extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation))
+    size = draw(st.tuples(*[st.integers(1, 4)] * 3))
+    for n, k, s, d, p, e in zip(size, kernel, stride, dilation, padding, extra):
+        assume((n - 1) * s - 2 * p + d * (k - 1) + e + 1 >= 1)
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    channels = [groups * draw(st.integers(1, 2)) for _ in range(2)]
+    options = dict(
+        zip(
+            ("stride", "padding", "output_padding", "groups", "bias", "dilation"),
+            (stride, padding, extra, groups, draw(st.booleans()), dilation),
+        )
+    )
+    return (*channels, kernel), options, (draw(st.integers(1, 2)), channels[0], *size)
+
+
+def test_any_transposed_form_equals_conv_transpose3d():
+    seen, worst = set(), 0.0
+
+    @fuzz
+    @given(transposed_cases())
+    def run(case):
+        nonlocal worst
+        arguments, options, shape = case
+        torch.manual_seed(0)
+        conv = nn.ConvTranspose3d(*arguments, **options).double()
+        way = Transposed.of(conv)
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        x_way = x.detach().clone().requires_grad_()
+        want, got = conv(x), way(x_way)
+        upstream = torch.randn_like(want)
+        want.backward(upstream)
+        got.backward(upstream)
+        pieces = [
+            (p.grad, w)
+            for p, w, phase in zip(way.weights, split(conv.weight.grad, way.form), phases(way.form))
+            if phase
+        ]
+        biases = [(way.bias.grad, conv.bias.grad)] if options["bias"] else []
+        difference = max(relative(a, b) for a, b in [(got, want), (x_way.grad, x.grad), *pieces, *biases])
+        seen.add((arguments, tuple(options.values())))
+        worst = max(worst, difference)
+        assert difference <= TOLERANCE
+
+    run()
+    print(f"\ntransposed: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
+    assert len(seen) >= FORMS * 2 // 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("way_name", ["sum", "stacked"])
+def test_dtype_stays(way_name, dtype):
+    conv = nn.Conv3d(3, 5, 3, padding=1).to(dtype)
+    assert WAYS[way_name](conv.weight, conv.bias, Form.of(conv))(torch.ones(1, 3, 4, 5, 5, dtype=dtype)).dtype == dtype
+
+
+def test_weights_are_copies_in_graph_shape():
+    conv = nn.Conv3d(3, 5, 3)
+    way = WAYS["sum"](conv.weight, conv.bias, Form.of(conv))
+    with torch.no_grad():
+        conv.weight.zero_()
+    for parameter in way.parameters():
+        # A view would keep the 3D kernel alive and be sliced inside the graph.
+        assert parameter.untyped_storage().nbytes() == parameter.nbytes
+        # Else the host reorders it at every call.
+        assert parameter.dim() != 4 or parameter.is_contiguous(memory_format=torch.channels_last)
+    assert all(tap.weight.abs().sum() > 0 for tap in way.taps)
+
+
+def test_forward_touches_weights_only_whole():
+    """No slice, reshape or transposition of a weight inside the graph, in any way."""
+    forms = {
+        "linear": Form((1, 1, 1)),
+        "sum": Form((3, 3, 3)),
+        "stacked": Form((3, 3, 3)),
+        "unrolled": Form((3, 3, 3), stride=(3, 1, 1)),
+    }
+    for name, form in forms.items():
+        way = WAYS[name](torch.randn(4, 2, *form.kernel), torch.randn(4), form)
+        program = torch.export.export(way, (torch.randn(1, 2, 3, 4, 4),))
+        held = set(program.graph_signature.inputs_to_parameters)
+        users = {u.target for n in program.graph.nodes if n.name in held for u in n.users}
+        assert users <= {torch.ops.aten.conv2d.default, torch.ops.aten.linear.default}
+
+
+def test_no_gather_and_no_pad_in_the_graph():
+    form = Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=("replicate",) * 3)
+    way = WAYS["stacked"](torch.randn(4, 2, 3, 3, 3), None, form).bfloat16()
+    program = torch.export.export(way, (torch.randn(1, 2, 3, 4, 4, dtype=torch.bfloat16),))
+    names = " ".join(str(n.target) for n in program.graph.nodes)
+    assert "conv2d" in names and "pad" not in names and "index" not in names and "conv3d" not in names
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        pytest.param(
+            lambda: WAYS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))), "1×1×1 kernel", id="linear"
+        ),
+        pytest.param(
+            lambda: WAYS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))), "stride", id="unrolled"
+        ),
+        pytest.param(lambda: Form.of(nn.Conv2d(1, 1, 1)), "Conv2d", id="not_a_conv3d"),
+        pytest.param(lambda: Form.of(nn.ConvTranspose3d(1, 1, 1)), "ConvTranspose3d", id="transposed"),
+        pytest.param(lambda: Form((1, 1, 1), modes=("edge",) * 3), "edge", id="mode"),
+        pytest.param(lambda: Form((5, 1, 1)).frames_out(4), "at least 5", id="too_few_frames"),
+        pytest.param(lambda: pad(torch.ones(2, 3), 1, 3, 0, "reflect"), "at most 2", id="reflect_too_far"),
+        pytest.param(lambda: pad(torch.ones(2, 3), 1, 4, 0, "circular"), "at most 3", id="circular_too_far"),
+        pytest.param(
+            lambda: WAYS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)), "rank 2", id="rank"
+        ),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(Refused, match=message):
+        make()
+
+
+@pytest.mark.parametrize("fault", ["tap order", "padding side", "group order", "bias twice"])
+def test_a_planted_fault_is_seen(fault, monkeypatch):
+    form = Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=("replicate",) * 3, groups=2)
+    arguments = ("stacked", form, (2, 4, 4, 5, 5), 4, True)
+    assert check(*arguments) <= TOLERANCE
+    if fault == "tap order":
+        monkeypatch.setattr("lib.ways.stacked.stack", lambda w: stack(w.flip(2)))
+    elif fault == "padding side":
+        monkeypatch.setattr("lib.ways.way.pad", lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block))
+    elif fault == "group order":
+        monkeypatch.setattr("lib.ways.stacked.beside", lambda frames, groups: torch.cat(frames, -1))
+    else:
+        plain = F.conv2d
+        monkeypatch.setattr(F, "conv2d", lambda x, w, b, *rest: plain(x, w, 2 * b, *rest))
+    assert check(*arguments) > TOLERANCE
