@@ -24,7 +24,9 @@ def inventory(model: nn.Module) -> pd.DataFrame:
 def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     """The inventory by kernel and channels: how many of each, and the first place where it stands."""
     groups = table.groupby(["kernel", "in", "out"], sort=False)
-    return groups.agg(count=("module", "size"), first=("module", "first"), parameters=("parameters", "sum")).reset_index()
+    return groups.agg(
+        count=("module", "size"), first=("module", "first"), parameters=("parameters", "sum")
+    ).reset_index()
 
 
 def conv3d_output_shape(conv: nn.Conv3d, shape: tuple[int, ...]) -> tuple[int, ...]:

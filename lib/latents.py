@@ -91,7 +91,9 @@ def read_clip(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     frames, (height, width) = frames_of(shape), pixels_of(shape)
     thwc = imageio.imread(path, plugin="FFMPEG" if path.suffix != ".gif" else None)[:frames, ..., :3]
     if thwc.shape[0] < frames or thwc.shape[1] < height or thwc.shape[2] < width:
-        raise Refused("clip", f"{thwc.shape[0]} frames of {thwc.shape[1]}×{thwc.shape[2]}", f"{frames} of {height}×{width}")
+        raise Refused(
+            "clip", f"{thwc.shape[0]} frames of {thwc.shape[1]}×{thwc.shape[2]}", f"{frames} of {height}×{width}"
+        )
     top, left = (thwc.shape[1] - height) // 2, (thwc.shape[2] - width) // 2
     cropped = torch.from_numpy(thwc[:, top : top + height, left : left + width].copy())
     return cropped.permute(3, 0, 1, 2).float() / 127.5 - 1

@@ -133,6 +133,8 @@ def check_folder(parameters: Parameters) -> None:
     try:
         parameters.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused("output_dir", f"{parameters.output_dir}: {error.strerror}", "a folder that can be made") from error
+        raise Refused(
+            "output_dir", f"{parameters.output_dir}: {error.strerror}", "a folder that can be made"
+        ) from error
     if not os.access(parameters.folder, os.W_OK):
         raise Refused("output_dir", f"{parameters.output_dir}: not writable", "a folder that can be written")

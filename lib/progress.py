@@ -33,5 +33,6 @@ def progress(title: str, total: int | None = None):
 def _stream(stack):
     if path := os.environ.get(STREAM):
         with contextlib.suppress(OSError):
-            return stack.enter_context(open(path, "w"))
+            stream = stack.enter_context(open(path, "a"))
+            return stream if stream.isatty() else None
     return sys.stderr if sys.stderr.isatty() else None

@@ -46,7 +46,9 @@ class Record:
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink()
-            raise Refused("output_dir", f"{self.parameters.output_dir}: {error.strerror}", "a folder with room") from error
+            raise Refused(
+                "output_dir", f"{self.parameters.output_dir}: {error.strerror}", "a folder with room"
+            ) from error
         return path
 
     def programs(self) -> dict[str, dict]:
@@ -60,7 +62,11 @@ def versions() -> dict[str, str]:
         plugin = str(find_plugin())
     except Refused:
         plugin = "none"
-    return {"plugin": plugin, **{name: metadata.version(name) for name in PACKAGES}, "python": platform.python_version()}
+    return {
+        "plugin": plugin,
+        **{name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+    }
 
 
 def finite(value):

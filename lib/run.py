@@ -3,7 +3,6 @@
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """
 
-import contextlib
 import logging
 import os
 import shutil
@@ -31,9 +30,8 @@ def main(arguments: list[str]) -> int:
         print(refused, file=sys.stderr)
         return 2
     logging.getLogger("papermill").setLevel(logging.WARNING)
-    with contextlib.suppress(OSError):
-        # A kernel's long steps show their progress on this process's standard error.
-        os.environ[STREAM] = os.path.realpath(f"/proc/{os.getpid()}/fd/2") if sys.stderr.isatty() else f"/proc/{os.getpid()}/fd/2"
+    # A kernel's long steps show their progress on this process's standard error.
+    os.environ[STREAM] = f"/proc/{os.getpid()}/fd/2"
     shutil.rmtree(LATEST, ignore_errors=True)
     LATEST.mkdir(parents=True)
     for name in tqdm(NOTEBOOKS, desc="notebooks", unit="notebook", dynamic_ncols=True):
@@ -58,7 +56,9 @@ def parse(arguments: list[str]) -> dict[str, object]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or name not in known or name == "output_dir":
-            raise Refused("argument", repr(argument), f"NAME=VALUE with NAME one of {', '.join(sorted(known - {'output_dir'}))}")
+            raise Refused(
+                "argument", repr(argument), f"NAME=VALUE with NAME one of {', '.join(sorted(known - {'output_dir'}))}"
+            )
         given[name] = yaml.safe_load(value)
     return given
 

@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 
 import psutil
-import torch
 from torch import nn
 
 from lib.compiler_log import read_log
 from lib.errors import Refused
 from lib.failures import Failure, classify, died, timed_out
 from lib.progress import progress
-from lib.targets import COMPILE, KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
+from lib.targets import KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
 from lib.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.worker import load, save
 
@@ -60,7 +59,8 @@ class Session(contextlib.AbstractContextManager):
             **self.target.environment(self.folder),
             # Every client writes its descriptor to a fixed name in TMPDIR: two at a time would spoil each other.
             "TMPDIR": str(self.folder / "tmp"),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+            # The module's class may come from a file that only this process's path leads to.
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), *(os.path.abspath(entry) for entry in sys.path)]),
         }
         reading, writing = os.pipe()
         self.events = Events(reading)

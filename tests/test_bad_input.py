@@ -150,9 +150,7 @@ def test_a_disk_without_room(monkeypatch, clip):
         probe(nn.Linear(1, 1), (clip,), "cpu")
 
 
-@pytest.mark.parametrize(
-    "inputs", [(), ("x",), (torch.zeros(1, 12, 0, 4, 4),)], ids=["none", "no tensor", "no frames"]
-)
+@pytest.mark.parametrize("inputs", [(), ("x",), (torch.zeros(1, 12, 0, 4, 4),)], ids=["none", "no tensor", "no frames"])
 def test_inputs_that_are_none(inputs):
     with pytest.raises(Refused, match="input"):
         probe(nn.Linear(1, 1), inputs, "cpu")

@@ -31,7 +31,9 @@ def test_host_lanes_return_what_torch_computes(clip):
 
 
 def test_every_board_compiles_a_pointwise_conv3d_to_a_linear(clip):
-    verdicts = probe_all(nn.Conv3d(8, 64, 1).bfloat16(), (clip.bfloat16(),), ["n150-compile", "n300-compile", "p150-compile"])
+    verdicts = probe_all(
+        nn.Conv3d(8, 64, 1).bfloat16(), (clip.bfloat16(),), ["n150-compile", "n300-compile", "p150-compile"]
+    )
     for verdict in verdicts:
         assert verdict.passed and verdict.stage == "TTNN"
         assert verdict.op_counts["ttnn.linear"] == 1 and verdict.op_counts["ttnn.conv3d"] == 0

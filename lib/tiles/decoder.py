@@ -1,5 +1,6 @@
 """The Mochi decoder for tiles: the same weights and the same numbers in another shape of program."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -36,8 +37,7 @@ class TileDecoder(nn.Module):
     last, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1". The name holds H x W, because 60 x 106 and
     106 x 60 have the same shape. It can be saved as it is.
 
-    Shares the decoder's small layers and copies the weights of its convolutions and projections; changes nothing
-    in it. Raises `Refused` for a module that isn't a Mochi decoder.
+    Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
     def __init__(self, decoder: nn.Module, rewrites: Rewrites = Rewrites()):
@@ -46,7 +46,7 @@ class TileDecoder(nn.Module):
         if not all(hasattr(decoder, part) for part in parts):
             raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
         self.rewrites = rewrites
-        self.conv_in, self.proj_out = decoder.conv_in, decoder.proj_out
+        self.conv_in, self.proj_out = deepcopy(decoder.conv_in), deepcopy(decoder.proj_out)
         self.norms, self.convs, self.shuffles = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.plan = []  # what runs in turn: the two halves of a residual block, or the name of a pixel shuffle
         blocks = {"block_in": decoder.block_in}
@@ -56,7 +56,7 @@ class TileDecoder(nn.Module):
             for i, resnet in enumerate(block.resnets):
                 halves = f"{name}.resnets.{i}.conv1", f"{name}.resnets.{i}.conv2"
                 for half, norm, conv in zip(halves, (resnet.norm1, resnet.norm2), (resnet.conv1, resnet.conv2)):
-                    self.norms[_key(half)] = norm.norm_layer
+                    self.norms[_key(half)] = deepcopy(norm.norm_layer)
                     self.convs[_key(half)] = CausalConv(conv.conv, rewrites)
                 self.plan.append(halves)
             if hasattr(block, "proj"):
