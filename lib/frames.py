@@ -1,12 +1,13 @@
 """Look at frames: contact sheets, differences, animations and video files."""
 
+import base64
 from pathlib import Path
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy
 import torch
-from IPython.display import Image
+from IPython.display import HTML
 
 from lib.errors import Refused
 
@@ -46,11 +47,12 @@ def side_by_side(videos: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([video.float() for video in videos.values()], dim=-1)
 
 
-def animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale: int = 3) -> Image:
+def animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale: int = 3) -> HTML:
     """Write a GIF, enlarged by whole pixels, and show it in the notebook."""
     thwc = to_uint8(video_bcthw).repeat(scale, axis=1).repeat(scale, axis=2)
     imageio.imwrite(path, thwc, extension=".gif", duration=1000 / fps, loop=0)
-    return Image(data=path.read_bytes(), format="gif")
+    # As HTML, since nbconvert shows no image/gif.
+    return HTML(f'<img src="data:image/gif;base64,{base64.b64encode(path.read_bytes()).decode()}">')
 
 
 def write_video(video_bcthw: torch.Tensor, path: Path, fps: int = 12) -> Path:

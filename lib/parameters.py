@@ -118,6 +118,8 @@ def check_parameters(notebook: str, namespace: dict) -> Parameters:
         raise Refused("parameter", f"no {', '.join(missing)}", "all of the parameters cell")
     for name, check in checks.items():
         check(name, given[name])
+    if given.get("streaming") and given["strategy"] != "tiles":
+        raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
     parameters = Parameters(notebook, given)
     parameters.lane.plugin()
     check_folder(parameters)

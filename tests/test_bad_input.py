@@ -76,6 +76,12 @@ def test_an_unknown_strategy(given):
         decompose(nn.Conv3d(1, 1, 1), strategy="guess")
 
 
+def test_streaming_a_decoder_that_keeps_no_state(given):
+    more = {"model": "small", "latents": "random", "streaming": True, "frames_per_step": 1, "fps": 12, "full_size": False}
+    with pytest.raises(Refused, match="streaming.*'sum'.*'tiles'"):
+        check_parameters("03_full_decoder", {**given, **more, "strategy": "sum"})
+
+
 def test_a_model_without_conv3d():
     with pytest.raises(Refused, match="Conv3d"):
         decompose(nn.Linear(1, 1))
