@@ -21,7 +21,7 @@ DATA_MOVEMENT = {
     f"ttnn.{name}"
     for name in (
         "reshape permute transpose slice_static slice_dynamic concat pad repeat repeat_interleave embedding gather"
-        " assign to_layout to_memory_config to_device from_device prepare_conv2d_weights prepare_conv2d_bias"
+        " rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights prepare_conv2d_bias"
         " prepare_conv3d_weights"
     ).split()
 }

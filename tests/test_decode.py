@@ -5,8 +5,9 @@ from math import ceil
 import pytest
 import torch
 
-from lib import Refused, compare
+from lib import Refused, compare, decompose
 from lib.decode import DROPPED_FRAMES, Stream, stream_decode
+from lib.latents import load_latents
 from lib.models import load_vae
 from lib.stream import load_state, save_state
 from lib.tiles.decoder import TileDecoder
@@ -88,3 +89,13 @@ def test_what_cannot_be_streamed_is_refused_at_once(decoder, shape, frames_per_s
 def test_latents_with_inf_are_refused(decoder):
     with pytest.raises(Refused, match="Inf"):
         next(stream_decode(TileDecoder(decoder), torch.full((1, 12, 1, 4, 4), float("inf")), "cpu"))
+
+
+def test_the_demo_clip_decodes_equally_by_stock_and_by_both_rewrites():
+    vae = load_vae("demo")
+    z = load_latents("clip", vae, (1, 12, 2, 8, 8)).double()
+    stock = vae.decoder.double()
+    with torch.no_grad():
+        want = stock(z)[0]
+        for rewritten in (TileDecoder(stock), decompose(stock)[0]):
+            assert compare(rewritten(z)[0], want).max_abs < 1e-9
