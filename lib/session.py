@@ -25,7 +25,8 @@ from lib.worker import load, save
 
 FOLDER_PREFIX = "mochi-tt-"
 POLL_SECONDS = 0.2
-RUNTIME_FILES_BYTES = 600_000_000  # the plugin unpacks its runtime files at every load
+RUNTIME_FILES_BYTES = 600_000_000  # the plugin unpacks its runtime files at every load: 11,000 of them
+IN_MEMORY = Path("/dev/shm")
 LANE_OUTPUTS = {"host": "the host, eager", "xla": "the host's CPU through torch_xla", "card": "the card"}
 
 
@@ -248,17 +249,24 @@ def stage_statuses(target: Target, texts: dict, ended: Ended, failure: Failure |
 
 
 def new_folder(module: nn.Module) -> Path:
-    base = Path(tempfile.gettempdir())
     weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-    needed, free = RUNTIME_FILES_BYTES + 2 * weights, shutil.disk_usage(base).free
-    if free < needed:
+    needed = RUNTIME_FILES_BYTES + 2 * weights
+    base = next((place for place in places() if shutil.disk_usage(place).free >= needed), None)
+    if base is None:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
         raise Refused("temporary folder", f"{free / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB (TMPDIR moves it)")
-    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=base))
+
+
+def places() -> list[Path]:
+    """Where a worker's folder may lie: in memory first, where a start takes 5 s instead of 14, unless TMPDIR is set."""
+    temporary = Path(tempfile.gettempdir())
+    return [temporary] if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK) else [IN_MEMORY, temporary]
 
 
 def sweep() -> None:
     """Remove the folders of parents that were killed before they could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+    for folder in (folder for place in places() for folder in place.glob(f"{FOLDER_PREFIX}*-*")):
         owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)

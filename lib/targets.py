@@ -12,6 +12,7 @@ TRACE, STABLEHLO, TTIR, TTNN, KERNELS, RUN = STAGES = ("trace", "StableHLO", "TT
 CARDS = Path("/dev/tenstorrent")
 PROJECT = Path(__file__).resolve().parents[1]
 KERNEL_CACHE = PROJECT / ".cache" / "tt-metal"
+RUNTIME_FILES = PROJECT / ".cache" / "runtime"
 
 HOST, XLA, COMPILE, MOCK, CARD = "host", "xla", "compile only", "mocked chip", "card"
 LANE_STAGES = {

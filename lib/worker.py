@@ -18,7 +18,8 @@ from pathlib import Path
 import cloudpickle
 import torch
 
-from lib.targets import CARD, HOST, RUN, STABLEHLO, TRACE, XLA, resolve
+from lib import runtime_files
+from lib.targets import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
 PR_SET_PDEATHSIG = 1
 
@@ -120,6 +121,7 @@ def register(plugin) -> None:
             def library_path(self) -> str:
                 return str(plugin.library)
 
+        runtime_files.load(plugin.library, RUNTIME_FILES)
         device_plugin = PyPIPlugin()
         torch_xla._XLAC._set_xla_all_numbers_special_scalars(True)
     plugins.register_plugin("TT", device_plugin)
@@ -130,7 +132,7 @@ def compiled_programs(target) -> int | None:
     """How many programs the client compiled so far, by torch_xla's own counter."""
     if target.lane == HOST:
         return None
-    import torch_xla.debug.metrics as metrics
+    from torch_xla.debug import metrics
 
     return metrics.counter_value("UncachedCompile") or 0
 

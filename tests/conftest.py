@@ -1,14 +1,12 @@
 """Shared by the tests: small modules, and a look at what a probe may leave behind."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from lib.session import FOLDER_PREFIX
+from lib.session import FOLDER_PREFIX, places
 
 
 @pytest.fixture
@@ -16,7 +14,7 @@ def clean_after():
     """Fails if the test leaves a worker, a child of one, or a temporary folder behind."""
 
     def leftovers():
-        folders = {path.name for path in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*")}
+        folders = {path.name for place in places() for path in place.glob(f"{FOLDER_PREFIX}{os.getpid()}-*")}
         return folders, {process.pid for process in psutil.Process().children(recursive=True)}
 
     before = leftovers()

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib import Refused, compare, probe
+from lib import Refused, compare, plugins, probe, session, targets
 from lib import latents as latents_module
-from lib import plugins, session, targets
 from lib.boards import BOARDS
 from lib.decompose import decompose
 from lib.descriptors import cluster_descriptor

@@ -4,10 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,7 +14,7 @@ from hostile import Aborts, Hangs, Killed, Raises
 from torch import nn
 
 from lib import compare, probe, probe_all, replay
-from lib.session import FOLDER_PREFIX
+from lib.session import FOLDER_PREFIX, places
 from lib.targets import PROJECT
 from lib.verdict import MOCKED, PASS
 
@@ -132,7 +130,7 @@ def test_nothing_outlives_its_parent(how):
         child.kill()  # a killed parent can't end its worker's children; the kernel ends the worker alone
         assert how == signal.SIGKILL
     probe(nn.Linear(1, 1), (torch.zeros(1),), "cpu")  # the next probe sweeps up what a killed parent left
-    assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{parent.pid}-*"))
+    assert not [path for place in places() for path in place.glob(f"{FOLDER_PREFIX}{parent.pid}-*")]
 
 
 def wait_for(condition, seconds=60):
