@@ -16,33 +16,14 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 from lib.decompose import decompose
 from lib.errors import Refused
+from lib.kernels import KERNELS
 from lib.ways import WAYS
-
-
-def mochi(channels_in, channels_out, kernel, stride=1):
-    return CogVideoXCausalConv3d(channels_in, channels_out, kernel, stride, pad_mode="replicate")
-
-
-# name: (module, [B, C, T, H, W])
-CASES = {
-    "decoder conv_in 1×1×1, 12 to 768": (lambda: nn.Conv3d(12, 768, 1), (1, 12, 3, 30, 53)),
-    "decoder 3×3×3, 768": (lambda: mochi(768, 768, 3), (1, 768, 3, 8, 14)),
-    "decoder 3×3×3, 512": (lambda: mochi(512, 512, 3), (1, 512, 3, 15, 26)),
-    "decoder 3×3×3, 256": (lambda: mochi(256, 256, 3), (1, 256, 6, 30, 53)),
-    "decoder 3×3×3, 128": (lambda: mochi(128, 128, 3), (1, 128, 6, 60, 106)),
-    "encoder 1×2×2, 64 to 128": (lambda: mochi(64, 128, (1, 2, 2), (1, 2, 2)), (1, 64, 6, 60, 106)),
-    "encoder 2×2×2, 128 to 256": (lambda: mochi(128, 256, (2, 2, 2), (2, 2, 2)), (1, 128, 6, 60, 106)),
-    "encoder 3×2×2, 256 to 384": (lambda: mochi(256, 384, (3, 2, 2), (3, 2, 2)), (1, 256, 6, 30, 53)),
-    "flat in time 1×3×3, 128": (lambda: nn.Conv3d(128, 128, (1, 3, 3), padding=(0, 1, 1)), (1, 128, 6, 60, 106)),
-    "flat in space 3×1×1, 128": (lambda: nn.Conv3d(128, 128, (3, 1, 1), padding=(1, 0, 0)), (1, 128, 6, 60, 106)),
-}
 
 
 def seconds(module: nn.Module, x: torch.Tensor) -> tuple[float, float]:
@@ -92,8 +73,8 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = {}
-    for name, (make, shape) in CASES.items():
-        rows[name] = measure(make, shape, getattr(torch, options.dtype), options.repeats)
+    for name, kernel in KERNELS.items():
+        rows[name] = measure(kernel.make, kernel.shape, getattr(torch, options.dtype), options.repeats)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     result = {
         "torch": torch.__version__,

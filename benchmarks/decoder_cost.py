@@ -2,7 +2,7 @@
 
     python benchmarks/decoder_cost.py [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
-Prints JSON: for each case, DRAM moved, operations, peak, largest tensor and FLOPs a run, read off the compiled program
+Without --shape and --cases: what 03_full_decoder shows, stored in lib/data. For each case, DRAM moved, operations, peak, largest tensor and FLOPs a run, read off the compiled program
 (see `lib.cost`). "tiles" is the steady step of a stream, which takes the state of the step before and returns its own;
 "tiles first" the first step, which has none; "tiles without …" the steady step with one rewrite off. "stock" and
 "upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
@@ -24,11 +24,13 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.errors import Refused
 from lib.probe import probe
+from lib.stored import DATA
 from lib.stream import stream
 from lib.tiles.decoder import Rewrites, TileDecoder
 from lib.tiles.upstream import upstream_decoder
 
 REWRITES = [field.name for field in dataclasses.fields(Rewrites)]
+FULL_RESOLUTION, ANALYSIS = "1,12,1,60,106", "1,12,3,32,32"
 CASES = ["stock", "upstream", "tiles first", "tiles", *(f"tiles without {name}" for name in REWRITES)]
 
 
@@ -64,8 +66,8 @@ def random_decoder(seed: int = 0) -> nn.Module:
     return MochiDecoder3D(12, 3).to(torch.bfloat16).eval().requires_grad_(False)
 
 
-def compiled(cases: list[str], shape: list[int], target: str) -> dict:
-    mochi, z = random_decoder(), torch.randn(shape).to(torch.bfloat16)
+def compiled(cases: list[str], shape: str, target: str) -> dict:
+    mochi, z = random_decoder(), torch.randn([int(n) for n in shape.split(",")]).to(torch.bfloat16)
     rows = {}
     for name in cases:
         module, inputs = case(name, mochi, z)
@@ -101,24 +103,28 @@ def on_the_host(repeats: int) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--target", default="p150-compile")
-    parser.add_argument("--shape", default="1,12,1,60,106", help="latents, B,C,T,H,W")
-    parser.add_argument("--cases", default=",".join(CASES), help="of: " + ", ".join(CASES))
+    parser.add_argument("--shape", help="of the latents, B,C,T,H,W")
+    parser.add_argument("--cases", help="of: " + ", ".join(CASES))
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    cases = options.cases.split(",")
+    cases = options.cases.split(",") if options.cases else CASES
     if unknown := [name for name in cases if name not in CASES]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
     try:
-        shape = [int(n) for n in options.shape.split(",")]
-        result = on_the_host(options.repeats) if options.cpu else compiled(cases, shape, options.target)
+        if options.cpu:
+            result = on_the_host(options.repeats)
+        elif options.shape or options.cases:
+            result = compiled(cases, options.shape or FULL_RESOLUTION, options.target)
+        else:
+            plan = {FULL_RESOLUTION: CASES, ANALYSIS: ["stock", "upstream", "tiles first"]}
+            result = [compiled(cases, shape, options.target) for shape, cases in plan.items()]
+            options.out = options.out or DATA / "decoder_cost.json"
     except (Refused, ValueError) as error:
         parser.error(str(error))
     text = json.dumps(result, indent=1)
-    if options.out:
-        options.out.write_text(text + "\n")
-    print(text)
+    options.out.write_text(text + "\n") if options.out else print(text)
     return 0
 
 

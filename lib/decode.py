@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from lib.errors import Refused
 from lib.latents import FRAMES_PER_LATENT, check_latents
-from lib.probe import TIMEOUT_SECONDS, arguments_by_name, evaluated
+from lib.probe import TIMEOUT_SECONDS, evaluated
 from lib.progress import progress
 from lib.session import Session
 from lib.stream import load_state, save_state, split
 from lib.targets import resolve
 from lib.verdict import Verdict
+from lib.worker import arguments_by_name
 
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
 DROPPED_FRAMES = FRAMES_PER_LATENT - 1
@@ -58,12 +59,9 @@ class Stream(contextlib.AbstractContextManager):
         return Step(number, frames, verdict)
 
     def evaluated(self, verdict: Verdict, z_bcthw: torch.Tensor) -> Verdict:
-        # A program that was compiled before isn't printed again.
-        if verdict.ttnn is None:
-            verdict = replace(verdict, ttir=self.steady.ttir, ttnn=self.steady.ttnn)
-            verdict.__dict__["program"] = self.steady.program
-        else:
-            self.steady = verdict
+        if self.steady and verdict.ttnn is self.steady.ttnn:
+            verdict.__dict__["program"] = self.steady.program  # parsed already
+        self.steady = verdict
         inputs = arguments_by_name((z_bcthw,), "input")
         if self.host_state is not None:
             inputs |= arguments_by_name(self.host_state, "input.state")

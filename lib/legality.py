@@ -1,11 +1,8 @@
 """Which forms of Conv3d each plugin takes: the stored findings of `tools/legality.py`, as a table."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 
-STORED = Path(__file__).with_name("data") / "legality.json"
+from lib.stored import stored
 
 
 def legality_table() -> pd.DataFrame:
@@ -13,7 +10,7 @@ def legality_table() -> pd.DataFrame:
 
     A column with two lanes says both: compiled for p150 / run on the mocked p150.
     """
-    plugins = json.loads(STORED.read_text())["plugins"]
+    plugins = stored("legality")["plugins"]
     columns = {}
     for plugin in plugins:
         version = plugin["plugin"].split()[-1]

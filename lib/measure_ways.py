@@ -12,8 +12,10 @@ from lib.cost import cost, roofline
 from lib.decompose import CausalConv, CogVideoXCausalConv3d, causal_form, decompose
 from lib.errors import Refused
 from lib.evaluate import evaluate
-from lib.probe import probe
-from lib.program import Program, read
+from lib.probe import probe_each
+from lib.program import Program
+from lib.stored import stored
+from lib.verdict import Verdict
 from lib.ways import WAYS, Form
 from lib.ways.separable import Separable, break_even_rank
 
@@ -50,6 +52,11 @@ class WayRow:
         return asdict(self)
 
 
+def stored_ways() -> list[WayRow]:
+    """What `tools/ways.py` found for every kernel of `lib.kernels`."""
+    return [WayRow(**row) for row in stored("ways")["rows"]]
+
+
 def candidates(conv: nn.Module) -> dict[str, nn.Module]:
     """The module itself as "conv3d", each way that applies, and the separable one that costs as much as it."""
     causal = isinstance(conv, CogVideoXCausalConv3d)
@@ -77,7 +84,7 @@ def measure_ways(
 ) -> list[WayRow]:
     """Measure `conv` (`nn.Conv3d` or `CogVideoXCausalConv3d`) on [B, C, T, H, W] = `shape`, a row for each way.
 
-    `ways` limits the rows, by name ("separable" without its rank). A probe takes 5 to 25 s a target.
+    `ways` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to a minute.
     Raises `Refused` if none of `ways` applies.
     """
     chosen = {way: module for way, module in candidates(conv).items() if ways is None or way.split(",")[0] in ways}
@@ -86,22 +93,22 @@ def measure_ways(
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     # Every way gets the weights as bf16 has them, so that float64 shows the way and not the rounding.
     exact_input, truth = x.double(), _first(deepcopy(conv).to(dtype).double()(x.double()))
+    chosen = {way: deepcopy(module).to(dtype) for way, module in chosen.items()}
+    verdicts = {target: probe_each({way: (module, (x,)) for way, module in chosen.items()}, target) for target in targets}
     rows = []
     for way, module in chosen.items():
-        module = deepcopy(module).to(dtype)
         # The separable weights come from the SVD and are themselves rounded to bf16 in the probe.
         difference = (_first(deepcopy(module).double()(exact_input)) - truth).abs().max().item()
         relative = difference / truth.abs().max().item()
-        verdicts, figures = {}, {}
-        for target in targets:
-            verdict = probe(module, (x,), target, name=f"{name} {way}".strip())
-            verdicts[target] = (
-                "pass" if verdict.passed else f"{verdict.kind}: {(verdict.message or '').splitlines()[0]}"
-            )
-            if target == COSTED and verdict.passed:
-                figures = _figures(read(verdict.ttnn), module, x, truth)
-        rows.append(WayRow(name, way, relative <= 1e-12, difference, relative, verdicts, **figures))
+        said = {target: "pass" if found[way].passed else why(found[way]) for target, found in verdicts.items()}
+        costed = verdicts[COSTED][way] if COSTED in verdicts else None
+        figures = _figures(costed.program, module, x, truth) if costed and costed.passed else {}
+        rows.append(WayRow(name, way, relative <= 1e-12, difference, relative, said, **figures))
     return rows
+
+
+def why(verdict: Verdict) -> str:
+    return f"{verdict.kind}: {(verdict.message or '').splitlines()[0]}"
 
 
 def _figures(program: Program, module: nn.Module, x: torch.Tensor, truth: torch.Tensor) -> dict:

@@ -1,7 +1,8 @@
 """How far does a module get on a target? One call, one verdict."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,7 +13,7 @@ from lib.evaluate import evaluate as run_on_host
 from lib.session import Session
 from lib.targets import resolve
 from lib.verdict import EVALUATED, Verdict
-from lib.worker import map_tensors, tensors
+from lib.worker import arguments_by_name, map_tensors, tensors
 
 TIMEOUT_SECONDS = 1800.0
 AT_A_TIME = 2
@@ -35,7 +36,40 @@ def probe(
 
     Raises `Refused` before anything starts: unknown target, no plugin or card, inputs that aren't tensors.
     """
+    name = name or type(module).__name__
+    return probe_each({name: (module, inputs)}, target, timeout, evaluate)[name]
+
+
+def probe_each(
+    cases: Mapping[str, tuple[nn.Module, tuple[torch.Tensor, ...]]],
+    target: str = "auto",
+    timeout: float = TIMEOUT_SECONDS,
+    evaluate: bool = False,
+) -> dict[str, Verdict]:
+    """Probe several modules, `{name: (module, inputs)}`, on one target; see `probe`.
+
+    One process serves them, until one fails in it: the next gets a new one. A start takes 5 s, a small module 1 s.
+    """
     target = resolve(target)
+    cases = {name: (module, checked(module, inputs)) for name, (module, inputs) in cases.items()}
+    modules = nn.ModuleList(module for module, _ in cases.values())
+    verdicts: dict[str, Verdict] = {}
+    with contextlib.ExitStack() as stack:
+        session = None
+        for index, (name, (module, inputs)) in enumerate(cases.items()):
+            session = session or stack.enter_context(Session(modules, target))
+            verdict = session.call(inputs, name, timeout, part=str(index))
+            if evaluate and verdict.ttnn:
+                verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())
+            verdicts[name] = verdict
+            if not verdict.passed:
+                stack.close()
+                session = None
+    return verdicts
+
+
+def checked(module, inputs) -> tuple[torch.Tensor, ...]:
+    """`inputs` as a tuple of tensors. Raises `Refused` for a module or inputs that can't be probed."""
     if not isinstance(module, nn.Module):
         raise Refused("module", type(module).__name__, "a torch.nn.Module")
     if isinstance(inputs, torch.Tensor):
@@ -45,11 +79,7 @@ def probe(
     for position, tensor in enumerate(inputs):
         if tensor.numel() == 0:
             raise Refused(f"input {position}", f"shape {tuple(tensor.shape)}", "no dimension of 0")
-    with Session(module, target) as session:
-        verdict = session.call(tuple(inputs), name or type(module).__name__, timeout)
-        if evaluate and verdict.ttnn:
-            verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())
-        return verdict
+    return tuple(inputs)
 
 
 def evaluated(verdict: Verdict, module: nn.Module, inputs: dict[str, torch.Tensor], order) -> Verdict:
@@ -63,14 +93,6 @@ def evaluated(verdict: Verdict, module: nn.Module, inputs: dict[str, torch.Tenso
         raise Refused("evaluate", f"{len(results)} results", f"the {len(tensors(order))} outputs of the module")
     outputs = map_tensors(lambda place: results[place], order)
     return dataclasses.replace(verdict, outputs=outputs, outputs_from=EVALUATED)
-
-
-def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
-    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
-    if isinstance(value, torch.Tensor):
-        return {name: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
 
 
 def probe_all(module: nn.Module, inputs: tuple[torch.Tensor, ...], targets: Iterable[str], name: str = "", **options):

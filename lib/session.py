@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 from torch import nn
 
-from lib.compiler_log import read_log
+from lib.compiler_log import Compiled, read_log
 from lib.errors import Refused
 from lib.failures import Failure, classify, died, timed_out
 from lib.progress import progress
@@ -41,6 +42,7 @@ class Session(contextlib.AbstractContextManager):
         self.target = target
         self.plugin = target.plugin()
         self.calls = 0
+        self.programs: dict[str, tuple] = {}  # texts and argument names, by the hash of their graph
         self.process = None
         sweep()
         self.folder = new_folder(module)
@@ -80,12 +82,15 @@ class Session(contextlib.AbstractContextManager):
         finally:
             os.close(writing)
 
-    def call(self, inputs: tuple, name: str = "", timeout: float | None = None) -> Verdict:
-        """Trace, compile and, where the lane can, run the module on `inputs`; a failure is in the verdict."""
+    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "") -> Verdict:
+        """Trace, compile and, where the lane can, run the module on `inputs`; a failure is in the verdict.
+
+        `part` is the path of a submodule to run instead of the whole.
+        """
         begin = self.log_size()
         number, self.calls = self.calls, self.calls + 1
         write(inputs, self.folder / f"inputs-{number}.pt")
-        ended = self.request({"do": "call", "number": number}, name, timeout)
+        ended = self.request({"do": "call", "number": number, "part": part}, name, timeout)
         with open(self.folder / "log.txt", errors="replace") as log:
             log.seek(begin)
             return self.judge(name, number, ended, log.read())
@@ -125,6 +130,11 @@ class Session(contextlib.AbstractContextManager):
 
     def judge(self, name: str, number: int, ended: "Ended", log: str) -> Verdict:
         compiled = read_log(log)
+        if ended.graph in self.programs:
+            texts, names = self.programs[ended.graph]
+            compiled = Compiled({stage: rename(text, names, ended.arguments) for stage, text in texts.items()}, {})
+        elif ended.graph:
+            self.programs[ended.graph] = compiled.texts, ended.arguments
         failure = ended.failure
         if failure is None and ended.error:
             failure = classify(log, ended.error["message"])
@@ -211,6 +221,8 @@ class Ended:
         self.error: dict | None = None
         self.failure: Failure | None = None
         self.compiled: int | None = None
+        self.graph: str | None = None
+        self.arguments: list[str | None] = []
         self.over = self.silent = False
 
     def take(self, event: dict | None) -> None:
@@ -221,6 +233,8 @@ class Ended:
                 self.stage, self.begun[stage] = stage, when
             case {"event": "end", "stage": stage, "time": when}:
                 self.finished[stage] = when
+            case {"event": "graph", "hash": graph, "arguments": names}:
+                self.graph, self.arguments = graph, names
             case {"event": "error"}:
                 self.over, self.error = True, event
             case {"event": "done"}:
@@ -246,6 +260,14 @@ def stage_statuses(target: Target, texts: dict, ended: Ended, failure: Failure |
         before = target.stages.index(stage) < target.stages.index(failed)
         statuses[stage] = FAIL if stage == failed else PASS if before else UNREACHED
     return statuses
+
+
+def rename(text: str, old: list, new: list) -> str:
+    """A module's text for another module with the same graph: `new` are its names for the arguments `old`."""
+    if old == new:
+        return text
+    names = dict(zip(old, new, strict=True))
+    return re.sub(r'(?<=ttir\.name = ")[^"]+', lambda name: names[name[0]] or name[0], text)
 
 
 def new_folder(module: nn.Module) -> Path:

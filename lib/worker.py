@@ -48,13 +48,14 @@ class Worker:
             register(self.target.plugin())
         return torch_xla.device()
 
-    def call(self, number: int) -> None:
+    def call(self, number: int, part: str) -> None:
+        module = self.module.get_submodule(part)
         inputs = to_device(load(self.folder / f"inputs-{number}.pt"), self.device)
         os.remove(self.folder / f"inputs-{number}.pt")
         if self.target.lane == HOST:
-            outputs = self.timed(RUN, lambda: self.eager(inputs))
+            outputs = self.timed(RUN, lambda: self.eager(module, inputs))
         else:
-            outputs = self.traced(inputs)
+            outputs = self.traced(module, inputs)
         if self.stateful:
             outputs, self.state = outputs
         if self.target.outputs_are_real:
@@ -64,20 +65,21 @@ class Worker:
     def arguments(self) -> dict:
         return {"state": self.state} if self.stateful else {}
 
-    def eager(self, inputs):
+    def eager(self, module, inputs):
         with torch.no_grad():
-            return self.module(*inputs, **self.arguments())
+            return module(*inputs, **self.arguments())
 
-    def traced(self, inputs):
+    def traced(self, module, inputs):
         import torch_xla
         import torch_xla.core.xla_model as xm
 
         from lib.trace import traced_call
 
         outputs = self.timed(
-            TRACE, lambda: traced_call(self.module, inputs, marked=self.target.needs_plugin, **self.arguments())
+            TRACE, lambda: traced_call(module, inputs, marked=self.target.needs_plugin, **self.arguments())
         )
         self.save_result_order(outputs)
+        self.tell_graph(module, inputs, outputs)
         if self.target.lane == XLA:
             stablehlo = self.timed(STABLEHLO, lambda: xm.get_stablehlo(tensors(outputs)))
             (self.folder / "stablehlo.mlir").write_text(stablehlo)
@@ -85,6 +87,17 @@ class Worker:
         # The outputs alone: a sync of all live tensors would also return the base of an output that is a view.
         self.timed(RUN, lambda: torch_xla._XLAC._xla_sync_multi(tensors(outputs), [], wait=True))
         return outputs
+
+    def tell_graph(self, module, inputs, outputs) -> None:
+        """The graph's hash, and its arguments' names in its order: one met before isn't compiled, nor printed, again."""
+        import torch_xla
+
+        named = dict((*module.named_parameters(), *module.named_buffers()))
+        named |= arguments_by_name(inputs, "input") | arguments_by_name(self.arguments(), "input")
+        names = {torch_xla._XLAC._xla_get_tensor_id(tensor): name for name, tensor in named.items()}
+        found, _ = torch_xla._XLAC._get_tensors_xla_device_data_node(tensors(outputs))
+        graph = torch_xla._XLAC._get_graph_hash(tensors(outputs)).hex()
+        self.tell(event="graph", hash=graph, arguments=[names.get(identity) for identity in found])
 
     def save_result_order(self, outputs) -> None:
         """The outputs' structure, each tensor replaced by its place among the program's results."""
@@ -147,6 +160,14 @@ def map_tensors(function, value):
     return value
 
 
+def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
+    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
+
+
 def to_device(value, device: torch.device):
     return map_tensors(lambda tensor: tensor.to(device), value)
 
@@ -181,7 +202,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             if request["do"] == "call":
-                worker.call(request["number"])
+                worker.call(request["number"], request["part"])
             else:
                 worker.save_state()
     except BaseException as error:

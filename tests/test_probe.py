@@ -14,6 +14,7 @@ from hostile import Aborts, Hangs, Killed, Raises
 from torch import nn
 
 from lib import compare, probe, probe_all, replay
+from lib.probe import probe_each
 from lib.session import FOLDER_PREFIX, places
 from lib.targets import PROJECT
 from lib.verdict import MOCKED, PASS
@@ -152,3 +153,17 @@ def test_a_replay_says_that_it_is_one(clip):
 
 def test_the_old_rule_lets_a_conv2d_pass(clip):
     assert replay(nn.Conv2d(3, 8, 1).bfloat16(), (clip[0].bfloat16(),)).passed
+
+
+def test_modules_that_share_a_process():
+    """Equal graphs are compiled once, and each verdict has the program with its own names; after a failure comes a new process."""
+    torch.manual_seed(0)
+    x = (torch.randn(32, 32).bfloat16(),)
+    one, inner, wide = (nn.Linear(32, width).bfloat16() for width in (32, 32, 64))
+    same = nn.Sequential(inner)
+    cases = {"one": (one, x), "same": (same, x), "aborts": (Aborts(), x), "wide": (wide, x)}
+    verdicts = probe_each(cases, "p150-compile", evaluate=True)
+    assert [verdict.passed for verdict in verdicts.values()] == [True, True, False, True]
+    assert verdicts["same"].compiled_programs == 1
+    for name, module in {"one": one, "same": same, "wide": wide}.items():
+        assert compare(verdicts[name].outputs.double(), module.double()(x[0].double())).pcc > 0.9999

@@ -87,38 +87,15 @@ CASES = {
 }
 
 
-class Many(nn.Module):
-    """Modules side by side: a process takes some 20 s to start, a compilation under one."""
+def probe_table(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
+    """A row for each module by name."""
+    from lib.probe import probe_each
 
-    def __init__(self, modules: list[nn.Module]):
-        super().__init__()
-        self.choices = nn.ModuleList(modules)
-
-    def forward(self, index: int, x: torch.Tensor):
-        return self.choices[index](x)
-
-
-def probe_all(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
-    """A row for each module by name. One process serves until a module fails in it; then comes a new one."""
-    from lib.session import Session
-    from lib.targets import resolve
-
-    table, names, session = {}, list(modules), None
-    try:
-        for index, name in enumerate(names):
-            session = session or Session(Many(list(modules.values())), resolve(target))
-            torch.manual_seed(0)
-            case = CASES[name]
-            verdict = session.call((index, torch.randn(case.shape).to(case.dtype)), name, timeout=900)
-            table[name] = row_of(verdict)
-            print(f"{verdict.plugin}  {target}  {name}: {table[name]}", file=sys.stderr, flush=True)
-            if not verdict.passed:
-                session.close()
-                session = None
-    finally:
-        if session:
-            session.close()
-    return table
+    inputs = {name: torch.randn(CASES[name].shape).to(CASES[name].dtype) for name in modules}
+    verdicts = probe_each({name: (module, (inputs[name],)) for name, module in modules.items()}, target, timeout=900)
+    for name, verdict in verdicts.items():
+        print(f"{verdict.plugin}  {target}  {name}: {row_of(verdict)}", file=sys.stderr, flush=True)
+    return {name: row_of(verdict) for name, verdict in verdicts.items()}
 
 
 def row_of(verdict) -> dict:
@@ -146,7 +123,7 @@ def rows(mock: bool, only: str) -> dict:
     for target in (COMPILE, MOCK) if mock else (COMPILE,):
         for kind, modules in (("native", native), ("decomposed", instead)):
             some = {name: m for name, m in modules.items() if target == COMPILE or CASES[name].mock}
-            for name, row in probe_all(some, target).items():
+            for name, row in probe_table(some, target).items():
                 table[name][kind][target] = row
     return {"plugin": f"{find_plugin().distribution} {find_plugin().version}", "rows": table}
 
