@@ -31,6 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     shape = (1, 12, options.latent_frames, *map(int, options.size.split("x")))
     decoder = TileDecoder(load_vae("random").decoder).bfloat16()
+    plugin = str(resolve(options.target).plugin())
     steps, started = [], time.perf_counter()
     for step in stream_decode(decoder, torch.randn(shape).bfloat16(), options.target):
         verdict = step.verdict
@@ -40,8 +41,8 @@ def main() -> None:
             row |= {"peak_dram_bytes": verdict.cost.peak_dram_bytes, "dram_bytes_moved": verdict.cost.dram_bytes_moved}
         steps.append(row | {"compiled_programs": verdict.compiled_programs})
         print(f"{verdict}, {row}", file=sys.stderr, flush=True)
-    document = {"target": options.target, "plugin": str(resolve(options.target).plugin()), "shape": shape, "steps": steps}
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+        document = {"target": options.target, "plugin": plugin, "shape": shape, "steps": steps}
+        options.out.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ row, so a real run moves at least this much.
 import math
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from lib.boards import Board
 from lib.program import Function, Op, Program, Value
@@ -128,6 +129,7 @@ class Roofline:
         return asdict(self) | {"binds": self.binds}
 
 
+@lru_cache(maxsize=4)
 def cost(program: Program) -> Cost:
     """Cost a program as `lib.program.read` gives it."""
     const_eval = [f for f in program.functions.values() if f.const_eval]

@@ -45,7 +45,6 @@ class Stream(contextlib.AbstractContextManager):
         self.number = 0
         self.fresh = state is None
         self.host_state = state
-        self.steady: Verdict | None = None
         self.session = Session(decoder, target, stateful=True, state=state)
 
     def step(self, z_bcthw: torch.Tensor, timeout: float = TIMEOUT_SECONDS) -> Step:
@@ -59,9 +58,6 @@ class Stream(contextlib.AbstractContextManager):
         return Step(number, frames, verdict)
 
     def evaluated(self, verdict: Verdict, z_bcthw: torch.Tensor) -> Verdict:
-        if self.steady and verdict.ttnn is self.steady.ttnn:
-            verdict.__dict__["program"] = self.steady.program  # parsed already
-        self.steady = verdict
         inputs = arguments_by_name((z_bcthw,), "input")
         if self.host_state is not None:
             inputs |= arguments_by_name(self.host_state, "input.state")

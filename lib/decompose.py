@@ -99,7 +99,8 @@ def choose(form: Form) -> str:
     [1, 256, 2, 240, 424]: stacked 4.7 GB, sum 5.3 GB, though the sum's peak is lower, 0.66 against 0.78 GB.
     A (2,2,2)/(2,2,2) from 128 to 256 channels on [1, 128, 5, 60, 106]: unrolled 162 MB, sum 172, stacked 179,
     patches and one Linear (GEMM) 214; but on 20×34 frames, mostly tile padding as planes, stacked moves less
-    than unrolled (12.4 against 15.1 MB). `lib.measure_ways` measures any other.
+    than unrolled (12.4 against 15.1 MB), and on 6 frames, of which padding leaves one over, unrolled moves 209 MB,
+    stacked 204, sum 200. `lib/data/ways.json` has these and others; `lib.measure_ways` measures any.
     """
     if WAYS["linear"].why_not(form) is None:
         return "linear"

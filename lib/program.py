@@ -121,6 +121,7 @@ class Program:
         return self.main.arguments
 
 
+@lru_cache(maxsize=4)  # every step of a stream runs the same program
 def read(text: str) -> Program:
     """Read the text of a TTNN module as the compiler prints it (stage `ttnn` or `ttnn_runtime`).
 

@@ -164,6 +164,8 @@ def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
     """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
     if isinstance(value, torch.Tensor):
         return {name: value}
+    if value is None:  # no state yet
+        return {}
     items = value.items() if isinstance(value, dict) else enumerate(value)
     return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
 
