@@ -1,6 +1,8 @@
-"""How close each compiled program is to float64, and what it costs: evaluated on the host, op by op. Prints JSON.
+"""How close each compiled program is to float64, and what it costs: evaluated on the host, op by op.
 
     python benchmarks/accuracy.py [NAME ...] [--target p150-compile] [--out FILE]
+
+Without a name: all cases, stored in lib/data; else JSON on standard output.
 
 Weights and inputs are random, in bf16; float64 gets the same bf16 values, so a difference is the program's own.
 "full" is the 362.5 M-parameter decoder, on [1, 12, 1, 16, 16]: minutes and 4 GB each.
@@ -23,6 +25,7 @@ from lib.compare import compare
 from lib.cost import roofline
 from lib.models import load_vae
 from lib.probe import probe
+from lib.stored import DATA
 from lib.tiles.decoder import TileDecoder
 
 
@@ -90,6 +93,7 @@ def main() -> None:
         rows[name] = measure(name, options.target)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     text = json.dumps({"target": options.target, "cases": rows}, indent=1, ensure_ascii=False)
+    options.out = options.out or (None if options.names else DATA / "accuracy.json")
     options.out.write_text(text + "\n") if options.out else print(text)
 
 

@@ -7,5 +7,5 @@ DATA = Path(__file__).with_name("data")
 
 
 def stored(name: str) -> dict:
-    """`legality` and `ways` are written by tools/, `decoder_cost` and `full_resolution` by benchmarks/."""
+    """`legality` and `ways` are written by tools/, `accuracy`, `decoder_cost` and `full_resolution` by benchmarks/."""
     return json.loads((DATA / f"{name}.json").read_text())
