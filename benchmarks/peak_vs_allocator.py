@@ -18,13 +18,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lib import runtime_files
 from lib.allocator import ENVIRONMENT, read_report
 from lib.compiler_log import read_log
 from lib.cost import cost
 from lib.decompose import decompose
+from lib.plugins import find_plugin
 from lib.probe import probe
 from lib.program import read
-from lib.targets import resolve
+from lib.targets import PROJECT, RUNTIME_FILES, resolve
 
 TARGET = "p150-mock"
 
@@ -75,7 +77,7 @@ def measure(name: str) -> dict:
         (Path(folder) / "tmp").mkdir()
         target = resolve(TARGET)
         environment = os.environ | target.environment(Path(folder)) | ENVIRONMENT
-        environment |= {"TMPDIR": f"{folder}/tmp", "JAX_PLATFORMS": "tt", "PYTHONPATH": os.getcwd()}
+        environment |= {"TMPDIR": f"{folder}/tmp", "JAX_PLATFORMS": "tt", "PYTHONPATH": str(PROJECT)}
         child = [sys.executable, "-m", "benchmarks.peak_vs_allocator", "--run", f"{folder}/module.mlir"]
         log = subprocess.run(
             child,
@@ -95,6 +97,7 @@ def measure(name: str) -> dict:
 
 def run(path: str) -> None:
     """In the child: compile a StableHLO module with jax's client and run it once, on zeros."""
+    runtime_files.load(find_plugin(card=False).library, RUNTIME_FILES)
     import jax
     import ml_dtypes
     import numpy as np
