@@ -1,8 +1,13 @@
-# Two commands: `make run` and `make test`. Each sets up all it needs in .venv.
+# Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds a simulated chip.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
+
+# ttnn comes for Python 3.12; pyenv's python3.12 may be a shim for none.
+SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python),\
+	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
+SIM_READY := $(VENV)-sim/ready
 
 run: $(READY)
 	$(BIN)/python -m lib.run $(ARGS)
@@ -14,13 +19,24 @@ test: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+sim: $(SIM_READY)
+	$(BIN)/python -m lib.silicon
+
+sim-python:
+	@test -n "$(SIM_PYTHON)" || { echo 'p150-sim: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }
+
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)} and "need Python 3.11 or 3.12, got " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	touch $(READY)
 
-clean:
-	rm -rf $(VENV) .cache runs
+$(SIM_READY): requirements-sim.txt | sim-python $(READY)
+	$(SIM_PYTHON) -m venv --clear $(VENV)-sim
+	$(VENV)-sim/bin/python -m pip install --disable-pip-version-check -r requirements-sim.txt
+	touch $(SIM_READY)
 
-.PHONY: run test lab clean
+clean:
+	rm -rf $(VENV) $(VENV)-sim .cache runs
+
+.PHONY: run test lab sim sim-python clean

@@ -9,25 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import psutil
 from torch import nn
 
 from lib.compiler_log import Compiled, read_log
 from lib.errors import Refused
 from lib.failures import Failure, classify, died, timed_out
+from lib.folders import new_folder
 from lib.progress import progress
 from lib.targets import KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
 from lib.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.worker import load, save
 
-FOLDER_PREFIX = "mochi-tt-"
 POLL_SECONDS = 0.2
 RUNTIME_FILES_BYTES = 600_000_000  # the plugin unpacks its runtime files at every load: 11,000 of them
-IN_MEMORY = Path("/dev/shm")
 LANE_OUTPUTS = {"host": "the host, eager", "xla": "the host's CPU through torch_xla", "card": "the card"}
 
 
@@ -44,8 +41,8 @@ class Session(contextlib.AbstractContextManager):
         self.calls = 0
         self.programs: dict[str, tuple] = {}  # texts and argument names, by the hash of their graph
         self.process = None
-        sweep()
-        self.folder = new_folder(module)
+        weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+        self.folder = new_folder(RUNTIME_FILES_BYTES + 2 * weights)
         try:
             job = {"module": module, "target": target.name, "stateful": stateful, "state": state}
             write(job, self.folder / "job.pt")
@@ -268,30 +265,6 @@ def rename(text: str, old: list, new: list) -> str:
         return text
     names = dict(zip(old, new, strict=True))
     return re.sub(r'(?<=ttir\.name = ")[^"]+', lambda name: names[name[0]] or name[0], text)
-
-
-def new_folder(module: nn.Module) -> Path:
-    weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-    needed = RUNTIME_FILES_BYTES + 2 * weights
-    base = next((place for place in places() if shutil.disk_usage(place).free >= needed), None)
-    if base is None:
-        free = shutil.disk_usage(tempfile.gettempdir()).free
-        raise Refused("temporary folder", f"{free / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB (TMPDIR moves it)")
-    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=base))
-
-
-def places() -> list[Path]:
-    """Where a worker's folder may lie: in memory first, where a start takes 5 s instead of 14, unless TMPDIR is set."""
-    temporary = Path(tempfile.gettempdir())
-    return [temporary] if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK) else [IN_MEMORY, temporary]
-
-
-def sweep() -> None:
-    """Remove the folders of parents that were killed before they could."""
-    for folder in (folder for place in places() for folder in place.glob(f"{FOLDER_PREFIX}*-*")):
-        owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(value, path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from lib import compare, probe, probe_all, replay
 from lib.probe import probe_each
-from lib.session import FOLDER_PREFIX, places
+from lib.folders import FOLDER_PREFIX, places
 from lib.targets import PROJECT
 from lib.verdict import MOCKED, PASS
 

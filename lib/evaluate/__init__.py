@@ -16,7 +16,7 @@ from lib.evaluate.table import OPS
 from lib.evaluate.values import store
 from lib.program import Function, Op, Program, Value
 
-__all__ = ["OPS", "evaluate", "knows"]
+__all__ = ["OPS", "evaluate", "knows", "run", "stored_arguments"]
 
 
 def knows(program: Program) -> set[str]:
@@ -33,23 +33,29 @@ def evaluate(program: Program, arguments: dict[str, torch.Tensor]) -> list[torch
     Raises `Refused` for a missing argument or one of another shape, an op without a rule here, an
     attribute whose meaning isn't known, and a result whose shape isn't what the program states.
     """
+    with torch.inference_mode():
+        return run(program, program.main, stored_arguments(program, arguments))
+
+
+def stored_arguments(program: Program, arguments: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """`arguments`, which are by name, in the program's order and types. Raises `Refused` if one is missing."""
     values = []
     for argument in program.arguments:
         if argument.name not in arguments:
             raise Refused("evaluate", f"no argument {argument.name!r}", f"{sorted(a.name for a in program.arguments)}")
         values.append(store(arguments[argument.name].detach(), argument.type, f"argument {argument.name}"))
-    with torch.inference_mode():
-        return _run(program, program.main, values)
+    return values
 
 
-def _run(program: Program, function: Function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+def run(program: Program, function: Function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What one function of the program returns, the main one or a const-eval one."""
     live: dict[Value, torch.Tensor] = {a.value: t for a, t in zip(function.arguments, inputs, strict=True)}
     for op in function.ops:
         if op.name == "ttnn.deallocate":
             live.pop(op.operands[0])
         elif op.name == "ttcore.load_cached":
             callee = program.functions[op.attributes["callee"]]
-            live.update(zip(op.results, _run(program, callee, [live[v] for v in op.operands]), strict=True))
+            live.update(zip(op.results, run(program, callee, [live[v] for v in op.operands]), strict=True))
         elif op.name != "ttnn.get_device":
             operands = [live[v] for v in op.operands if v.type is not None]
             live.update(zip(op.results, _apply(op, operands), strict=True))
