@@ -113,7 +113,7 @@ def resolve(name: str) -> Target:
     if name == "auto":
         name = "tt" if card_present() else "p150-mock"
     if name == "p150-sim":
-        raise Refused("target", f"{name!r}, which runs TT-NN's kernels", "a target for modules (lib.silicon takes compiled programs)")
+        raise Refused("target", f"{name!r}, which takes compiled programs (lib.silicon)", "a target for modules")
     if name not in TARGETS:
         raise Refused("target", repr(name), f"one of {', '.join(TARGET_NAMES)}")
     return TARGETS[name]

@@ -15,9 +15,8 @@ def main() -> int:
     ran = run({CANARY: describe(program, arguments)})[CANARY]
     made_of = " on ".join(f"{name} {version}" for name, version in versions().items())
     wrong = canary_fault(ran, answer)
-    print(
-        f"p150-sim: {made_of}; {wrong or f'the canary is right, {ran.cycles:,} cycles'} ({time.perf_counter() - start:.0f} s)"
-    )
+    seconds = time.perf_counter() - start
+    print(f"p150-sim: {made_of}; {wrong or f'the canary is right, {ran.cycles:,} cycles'} ({seconds:.0f} s)")
     return 1 if wrong else 0
 
 

@@ -14,7 +14,7 @@ WIDE_BLOCK = "conv3d in blocks of 64 output channels"
 
 
 def provoke_all(timeout: float = 300) -> dict[str, str]:
-    """Fault: what it showed. Some stop at the canary, some let it pass and spoil a convolution, some end the process."""
+    """Fault: what it showed. Most stop at the canary; some only spoil a convolution."""
     found = {}
     for fault in FAULTS:
         rows = measure(lambda name: name == f"{TAPS}, stacked, taps from the host", timeout, provoke=fault)

@@ -1,4 +1,4 @@
-"""Programs run by TT-NN on a simulated chip, in a process of its own that ends, whatever happens, with its simulator."""
+"""Programs run by TT-NN on a simulated chip, in a process of its own that ends with its simulator, whatever happens."""
 
 import contextlib
 import json
