@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 PROJECT = Path(__file__).resolve().parents[1]
+LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
 sys.path.insert(0, str(PROJECT))
 from lib.decompose import decompose
 from lib.errors import Refused
@@ -45,11 +46,10 @@ def measure(make, shape, dtype, repeats) -> dict:
             pass  # the way does not take this form
     chosen = decompose(native)[1].rows[0].way
     times = {name: [] for name in modules}
-    for turn in range(repeats + 1):
+    first = [seconds(module, x)[0] for module in modules.values()]  # warms up
+    for _ in range(max(repeats, int(LEAST_SECONDS / sum(first)))):
         for name, module in modules.items():
-            took = seconds(module, x)
-            if turn:  # the first turn warms up
-                times[name].append(took)
+            times[name].append(seconds(module, x))
     wall, cpu = (
         {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()} for clock in (0, 1)
     )

@@ -2,8 +2,8 @@
 
     python benchmarks/decoder_cost.py [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
-Without --shape and --cases: what 03_full_decoder shows, stored in lib/data. For each case, DRAM moved, operations, peak, largest tensor and FLOPs a run, read off the compiled program
-(see `lib.cost`). "tiles" is the steady step of a stream, which takes the state of the step before and returns its own;
+Without --shape and --cases: what 03_full_decoder shows, stored in lib/data. For each case, DRAM moved, operations,
+peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.cost`). "tiles" is the steady step of a stream, which takes the state of the step before and returns its own;
 "tiles first" the first step, which has none; "tiles without …" the steady step with one rewrite off. "stock" and
 "upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
 the host instead: streaming against stock, seconds and their ratio, in turns.

@@ -136,6 +136,9 @@ def test_one_way_goes_where_it_can(decoder):
     assert "1×1×1 kernel" in report.left[0].why
 
 
+REPLICATE = ("replicate",) * 3
+
+
 @pytest.mark.parametrize(
     "form, way",
     [
@@ -146,6 +149,9 @@ def test_one_way_goes_where_it_can(decoder):
         pytest.param(Form((3, 2, 2), stride=(3, 2, 2)), "unrolled", id="mochi_encoder_down"),
         pytest.param(Form((3, 3, 3)), "stacked", id="full"),
         pytest.param(Form((3, 1, 1)), "stacked", id="flat_in_space"),
+        pytest.param(Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=REPLICATE), "sum", id="causal"),
+        pytest.param(Form((3, 3, 3), padding=((0, 0), (1, 1), (1, 1)), modes=REPLICATE), "stacked", id="none_repeated"),
+        pytest.param(Form((3, 3, 3), (2, 1, 1), ((2, 0), (1, 1), (1, 1)), REPLICATE), "stacked", id="strided"),
         pytest.param(Form((2, 2, 2), stride=(2, 2, 2), dilation=(2, 1, 1)), "stacked", id="dilated"),
     ],
 )

@@ -63,6 +63,11 @@ class Form:
     def causal(self) -> bool:
         return self.padding[0] == (self.dilation[0] * (self.kernel[0] - 1), 0) and self.kernel[0] > 1
 
+    @property
+    def repeats_frames(self) -> bool:
+        """The padding in time shows a frame to several taps of one output, at stride 1."""
+        return self.modes[0] == "replicate" and any(self.padding[0]) and self.stride[0] == 1
+
     @cached_property
     def conv2d_padding(self) -> Pair:
         """The (h, w) padding that Conv2d does by itself: zeros, the same on both sides."""

@@ -77,16 +77,18 @@ class Way(nn.Module):
     def taps_of(self, x: torch.Tensor, count: int) -> list[torch.Tensor]:
         """What each of the kt temporal taps meets: [B, C, T, H, W] -> kt times [count*B, H, W, C], padded."""
         batch, (kt, _, _), step, gap = x.shape[0], self.form.kernel, self.form.stride[0], self.form.dilation[0]
-        (time, height, width), modes = self.form.explicit_padding, self.form.modes
-        x = x.permute(2, 0, 3, 4, 1).flatten(0, 1)
         # Space before time: there are fewer frames then.
-        x = pad(x, 2, *width, modes[2])
-        x = pad(x, 1, *height, modes[1])
-        x = pad(x, 0, *time, modes[0], block=batch)
+        x = pad(self.padded_in_space(x), 0, *self.form.padding[0], self.form.modes[0], block=batch)
         if step == 1:
             return [x.narrow(0, i * gap * batch, count * batch) for i in range(kt)]
         x = x.unflatten(0, (-1, batch))
         return [x[i * gap :: step][:count].flatten(0, 1) for i in range(kt)]
+
+    def padded_in_space(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, T, H, W] -> [T*B, H, W, C]."""
+        (_, height, width), modes = self.form.explicit_padding, self.form.modes
+        x = pad(x.permute(2, 0, 3, 4, 1).flatten(0, 1), 2, *width, modes[2])
+        return pad(x, 1, *height, modes[1])
 
     def extra_repr(self) -> str:
         return str(self.form)
