@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from lib.errors import Refused
 from lib.folders import new_folder
 from lib.plugins import pypi_build
 from lib.progress import progress
-from lib.runtime_files import UNPACKED
 from lib.silicon.description import Description
 from lib.targets import PROJECT, RUNTIME_FILES
 
@@ -36,8 +36,12 @@ SIMULATOR_END_SECONDS = 10
 EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 # What wolfpine 2.2 does not do as the chip does; the last two are put right by repairs.py unless provoked.
 FAULTS = L1_ACCUMULATION, TWO_CORES, SFPLOAD, SFPADD = ("L1 accumulation", "two cores", "SFPLOAD", "SFPADD")
+UNPACKED_BYTES = 1_000_000_000
 # Loads the plugin, which unpacks Tenstorrent's RISC-V compiler, in a process of its own: it can be loaded once in each.
-UNPACK = "import sys; from pathlib import Path; from lib.runtime_files import load; load(*map(Path, sys.argv[1:]))"
+UNPACK = """
+import os, sys; from pathlib import Path; from lib.runtime_files import load
+load(*map(Path, sys.argv[1:])); print(os.environ["TT_METAL_RUNTIME_ROOT"])
+"""
 
 
 @dataclass(frozen=True)
@@ -216,24 +220,31 @@ def runtime_root() -> Path:
     for name, target in (links | {"runtime/sfpi": compiler()}).items():
         link = root / name
         if not link.is_symlink() or link.readlink() != target:
-            new = link.with_name(f"{link.name}.{os.getpid()}")
-            new.symlink_to(target)
-            new.replace(link)
+            relink(link, target)
     return root
 
 
 def compiler() -> Path:
     """Tenstorrent's RISC-V compiler, which the plugin brings along, unpacked once for the project."""
-    if not (found := sorted(RUNTIME_FILES.glob(f"{UNPACKED}/runtime/sfpi"))):
-        folder = new_folder(1_000_000_000)
+    plugin = pypi_build()
+    link = KEPT / f"sfpi-{plugin.version}"
+    if not link.exists():
+        folder = new_folder(UNPACKED_BYTES)
         try:
             variables = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(PROJECT)}
-            command = [sys.executable, "-c", UNPACK, str(pypi_build().library), str(RUNTIME_FILES)]
-            subprocess.run(command, env=variables, check=True, capture_output=True)
+            command = [sys.executable, "-c", UNPACK, str(plugin.library), str(RUNTIME_FILES)]
+            unpacked = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        found = sorted(RUNTIME_FILES.glob(f"{UNPACKED}/runtime/sfpi"))
-    return found[-1]
+        relink(link, Path(unpacked.strip().splitlines()[-1]) / "runtime" / "sfpi")
+    return link
+
+
+def relink(link: Path, target: Path) -> None:
+    """At once, whoever else does the same."""
+    new = link.with_name(f"{link.name}.{os.getpid()}.{threading.get_ident()}")
+    new.symlink_to(target)
+    new.replace(link)
 
 
 def versions() -> dict[str, str]:
