@@ -86,6 +86,8 @@ def run(programs: Mapping[str, Description], timeout: float = TIMEOUT_SECONDS, p
         raise Refused("lane p150-sim", why_not(), "`make sim` run once")
     if provoke and provoke not in FAULTS:
         raise Refused("provoke", repr(provoke), f"one of {', '.join(FAULTS)}")
+    if not programs:
+        return {}
     folder = new_folder(FOLDER_BYTES)
     try:
         job = {"l1_accumulation": provoke == L1_ACCUMULATION, "programs": {}}

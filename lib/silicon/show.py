@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.axes import Axes
 
 from lib.cost import DATA_MOVEMENT
@@ -32,10 +33,11 @@ def silicon_table(rows: Iterable[SiliconRow]) -> pd.DataFrame:
     return table.set_index(["", "case"])
 
 
-def fault_table() -> pd.DataFrame:
+def fault_table() -> HTML:
     """What each known fault of the simulator shows when it is provoked (`tools/silicon.py`)."""
     table = pd.DataFrame(stored("silicon")["faults"].items(), columns=["fault", "what it shows"])
-    return table.set_index("fault").style.set_properties(**{"text-align": "left", "white-space": "normal"})
+    with pd.option_context("display.max_colwidth", None):
+        return HTML(table.to_html(index=False, justify="left"))
 
 
 def plot_cycles(rows: Iterable[SiliconRow]) -> Axes:
