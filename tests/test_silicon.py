@@ -6,6 +6,7 @@ Tests marked `needs_lane` run where `make sim` was run.
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -140,9 +141,11 @@ def test_the_canary_catches_what_the_repairs_put_right(fault):
 def test_a_program_that_tt_nn_refuses_leaves_the_others():
     description, answer = canary()
     unknown = replace(description, steps=[{**description.steps[0], "op": "frobnicate"}, *description.steps[1:]])
+    before = set(Path("/dev/shm").iterdir())
     ran = run({"unknown": unknown, "canary": description})
     assert "frobnicate" in ran["unknown"].error
     assert torch.equal(ran["canary"].outputs[0], answer)
+    assert set(Path("/dev/shm").iterdir()) == before
 
 
 @needs_lane

@@ -194,6 +194,9 @@ def environment(folder: Path, provoke: str) -> dict[str, str]:
         "TT_METAL_DISABLE_SFPLOADMACRO": "1",  # an instruction that it hasn't
         "TT_LOGGER_LEVEL": "error",
         "TT_SIM_COST_MODEL": "1",
+        # Else each run leaves 16 MB in /dev/shm, and tt-metal a file.
+        "OMPI_MCA_btl_sm_backing_directory": str(folder),
+        "TT_METAL_SHM_TRACKING_DISABLED": "1",
         "LAUNCHES": str(folder / "launches.txt"),
         "UNREPAIRED": provoke,
     }
