@@ -5,7 +5,7 @@ READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
 # ttnn comes for Python 3.12; pyenv's python3.12 may be a shim for none.
-SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python),\
+SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.12.*/bin/python),\
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 SIM_READY := $(VENV)-sim/ready
 

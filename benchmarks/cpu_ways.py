@@ -23,7 +23,7 @@ LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `-
 sys.path.insert(0, str(PROJECT))
 from lib.decompose import decompose
 from lib.errors import Refused
-from lib.kernels import KERNELS
+from lib.convolutions import CONVOLUTIONS
 from lib.ways import WAYS
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rows = {}
-    for name, kernel in KERNELS.items():
+    for name, kernel in CONVOLUTIONS.items():
         rows[name] = measure(kernel.make, kernel.shape, getattr(torch, options.dtype), options.repeats)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     result = {

@@ -3,9 +3,9 @@
     python benchmarks/decoder_cost.py [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
 Without --shape and --cases: what 03_full_decoder shows, stored in lib/data. For each case, DRAM moved, operations,
-peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.cost`). "tiles" is the steady step of a stream, which takes the state of the step before and returns its own;
-"tiles first" the first step, which has none; "tiles without …" the steady step with one rewrite off. "stock" and
-"upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
+peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.cost`). "tiles" is the steady step of a
+stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
+"tiles without …" the steady step with one rewrite off. "stock" and "upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
 the host instead: streaming against stock, seconds and their ratio, in turns.
 """
 
@@ -18,14 +18,14 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.errors import Refused
+from lib.models import load_vae
 from lib.probe import probe
+from lib.steps import decode_steps
 from lib.stored import DATA
-from lib.stream import stream
 from lib.tiles.decoder import Rewrites, TileDecoder
 from lib.tiles.upstream import upstream_decoder
 
@@ -60,14 +60,9 @@ def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module,
     return Call(decoder, shapes), (z_bcthw, *(torch.zeros(s, dtype=z_bcthw.dtype) for s in shapes.values()))
 
 
-def random_decoder(seed: int = 0) -> nn.Module:
-    """Full size, 362.5 million parameters, bf16."""
-    torch.manual_seed(seed)
-    return MochiDecoder3D(12, 3).to(torch.bfloat16).eval().requires_grad_(False)
-
-
 def compiled(cases: list[str], shape: str, target: str) -> dict:
-    mochi, z = random_decoder(), torch.randn([int(n) for n in shape.split(",")]).to(torch.bfloat16)
+    mochi = load_vae("random").decoder.to(torch.bfloat16).requires_grad_(False)
+    z = torch.randn([int(n) for n in shape.split(",")]).to(torch.bfloat16)
     rows = {}
     for name in cases:
         module, inputs = case(name, mochi, z)
@@ -83,10 +78,9 @@ def compiled(cases: list[str], shape: str, target: str) -> dict:
 @torch.inference_mode()
 def on_the_host(repeats: int) -> dict:
     """Seconds of the small decoder on [1, 12, 3, 16, 16], stock and streamed in turns; the medians' ratio."""
-    torch.manual_seed(0)
-    mochi = MochiDecoder3D(12, 3, (32, 32, 64, 64), (1, 1, 1, 1, 1)).eval()
+    mochi = load_vae("small").decoder
     decoder, z = TileDecoder(mochi), torch.randn(1, 12, 3, 16, 16)
-    runs = {"stock": lambda: mochi(z), "streamed": lambda: list(stream(decoder, z))}
+    runs = {"stock": lambda: mochi(z), "streamed": lambda: list(decode_steps(decoder, z))}
     wall, cpu = {name: [] for name in runs}, {name: [] for name in runs}
     for repeat in range(repeats + 1):
         for name, run in runs.items():

@@ -14,10 +14,10 @@ from lib.latents import FRAMES_PER_LATENT, check_latents
 from lib.probe import TIMEOUT_SECONDS, evaluated
 from lib.progress import progress
 from lib.session import Session
-from lib.stream import load_state, save_state, split
+from lib.steps import load_state, save_state, split
 from lib.targets import resolve
+from lib.trace import arguments_by_name
 from lib.verdict import Verdict
-from lib.worker import arguments_by_name
 
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
 DROPPED_FRAMES = FRAMES_PER_LATENT - 1
@@ -35,8 +35,8 @@ class Step:
 class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
-    `decoder(z, state=None)` returns `(frames, state)`, as `lib.tiles.decoder.TileDecoder` does. With `evaluate`, frames and
-    state are those of the compiled programs, run on the host.
+    `decoder(z, state=None)` returns `(frames, state)`, as `lib.tiles.decoder.TileDecoder` does. With `evaluate`, frames
+    and state are those of the compiled programs, run on the host.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool = False):

@@ -53,7 +53,7 @@ class WayRow:
 
 
 def stored_ways() -> list[WayRow]:
-    """What `tools/ways.py` found for every kernel of `lib.kernels`."""
+    """What `tools/ways.py` found for every kernel of `lib.convolutions`."""
     return [WayRow(**row) for row in stored("ways")["rows"]]
 
 

@@ -12,8 +12,9 @@ from lib.errors import Refused
 from lib.evaluate import evaluate as run_on_host
 from lib.session import Session
 from lib.targets import resolve
+from lib.trace import arguments_by_name, weights_by_name
 from lib.verdict import EVALUATED, Verdict
-from lib.worker import arguments_by_name, map_tensors, tensors
+from lib.worker import map_tensors, tensors
 
 TIMEOUT_SECONDS = 1800.0
 AT_A_TIME = 2
@@ -87,8 +88,7 @@ def evaluated(verdict: Verdict, module: nn.Module, inputs: dict[str, torch.Tenso
 
     `inputs` are by argument name, `order` says which result of the program stands where in the outputs.
     """
-    weights = dict((*module.named_parameters(), *module.named_buffers()))
-    results = run_on_host(verdict.program, {**weights, **inputs})
+    results = run_on_host(verdict.program, weights_by_name(module) | inputs)
     if len(results) != len({place.item() for place in tensors(order)}):
         raise Refused("evaluate", f"{len(results)} results", f"the {len(tensors(order))} outputs of the module")
     outputs = map_tensors(lambda place: results[place], order)

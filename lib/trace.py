@@ -89,11 +89,25 @@ def traced_call(module: nn.Module, inputs: tuple, marked: bool, **keywords):
     with torch.no_grad():
         weights = {}
         if marked:
-            named = (*module.named_parameters(), *module.named_buffers())
-            weights = {name: mark(tensor, "parameter", name) for name, tensor in named}
+            weights = {name: mark(tensor, "parameter", name) for name, tensor in weights_by_name(module).items()}
             inputs, keywords = _mark_inputs(inputs, "input"), _mark_inputs(keywords, "input")
         with located.hooks(), located:
             return torch.func.functional_call(module, weights, inputs, keywords)
+
+
+def weights_by_name(module: nn.Module) -> dict[str, torch.Tensor]:
+    """What is marked, as the compiled program's arguments are named: parameters and buffers."""
+    return dict((*module.named_parameters(), *module.named_buffers()))
+
+
+def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
+    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    if value is None:  # no state yet
+        return {}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
 
 
 def _mark_inputs(value, name: str):

@@ -20,6 +20,7 @@ import torch
 
 from lib import runtime_files
 from lib.targets import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
+from lib.trace import arguments_by_name, traced_call, weights_by_name
 
 PR_SET_PDEATHSIG = 1
 
@@ -73,7 +74,6 @@ class Worker:
         import torch_xla
         import torch_xla.core.xla_model as xm
 
-        from lib.trace import traced_call
 
         outputs = self.timed(
             TRACE, lambda: traced_call(module, inputs, marked=self.target.needs_plugin, **self.arguments())
@@ -92,8 +92,8 @@ class Worker:
         """The graph's hash, and its arguments' names in its order: one met before isn't compiled, nor printed, again."""
         import torch_xla
 
-        named = dict((*module.named_parameters(), *module.named_buffers()))
-        named |= arguments_by_name(inputs, "input") | arguments_by_name(self.arguments(), "input")
+        named = weights_by_name(module) | arguments_by_name(inputs, "input")
+        named |= arguments_by_name(self.arguments(), "input")
         names = {torch_xla._XLAC._xla_get_tensor_id(tensor): name for name, tensor in named.items()}
         found, _ = torch_xla._XLAC._get_tensors_xla_device_data_node(tensors(outputs))
         graph = torch_xla._XLAC._get_graph_hash(tensors(outputs)).hex()
@@ -158,16 +158,6 @@ def map_tensors(function, value):
     if isinstance(value, (tuple, list)):
         return type(value)(map_tensors(function, item) for item in value)
     return value
-
-
-def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
-    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
-    if isinstance(value, torch.Tensor):
-        return {name: value}
-    if value is None:  # no state yet
-        return {}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
 
 
 def to_device(value, device: torch.device):

@@ -9,7 +9,7 @@ from lib import Refused, compare, decompose
 from lib.decode import DROPPED_FRAMES, Stream, stream_decode
 from lib.latents import load_latents
 from lib.models import load_vae
-from lib.stream import load_state, save_state
+from lib.steps import load_state, save_state
 from lib.tiles.decoder import TileDecoder
 
 pytestmark = pytest.mark.usefixtures("clean_after")

@@ -5,7 +5,7 @@ from diffusers import AutoencoderKLMochi
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 
-from lib.kernels import KERNELS
+from lib.convolutions import CONVOLUTIONS
 from lib.measure_ways import candidates, stored_ways
 from lib.stored import stored
 
@@ -21,16 +21,16 @@ def test_kernels_are_those_of_mochi():
         vae = AutoencoderKLMochi()
     convs = {name: module for name, module in vae.named_modules() if isinstance(module, nn.Conv3d)}
     mochi = {form(m) for name, m in convs.items() if name.startswith("decoder") or m.stride != (1, 1, 1)}
-    assert mochi == {form(k.make()) for name, k in KERNELS.items() if name.startswith(("decoder", "encoder"))}
+    assert mochi == {form(k.make()) for name, k in CONVOLUTIONS.items() if name.startswith(("decoder", "encoder"))}
 
 
 def test_stored_ways_are_all_that_apply():
     found = {}
     for row in stored_ways():
         found.setdefault(row.kernel, set()).add(row.way.split(",")[0])
-    assert found.keys() == KERNELS.keys()
+    assert found.keys() == CONVOLUTIONS.keys()
     for name in ("decoder 3×3×3, 128", "encoder 2×2×2, 128 to 256", "flat in space 3×1×1, 128"):
-        assert found[name] == {way.split(",")[0] for way in candidates(KERNELS[name].make())}
+        assert found[name] == {way.split(",")[0] for way in candidates(CONVOLUTIONS[name].make())}
 
 
 def test_the_stored_run_at_full_resolution_went_through():

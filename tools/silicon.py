@@ -14,6 +14,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 from lib.plugins import find_plugin
+from lib.silicon.cases import cases
 from lib.silicon.faults import provoke_all
 from lib.silicon.lane import versions
 from lib.silicon.measure import measure
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DATA / "silicon.json")
     options = parser.parse_args()
     start = time.perf_counter()
-    rows = measure()
+    rows = measure(cases())
     print(*rows, f"{time.perf_counter() - start:.0f} s", sep="\n", file=sys.stderr, flush=True)
     faults = provoke_all()
     print(*faults.items(), sep="\n", file=sys.stderr)

@@ -2,7 +2,7 @@
 
     python tools/ways.py [--only "3×3×3, 256"] [--out FILE]
 
-For each kernel of lib/kernels.py and each way that applies: verdicts in three lanes, the cost of the program compiled
+For each kernel of lib/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program compiled
 for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel where kernels are built first.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
-from lib.kernels import KERNELS
+from lib.convolutions import CONVOLUTIONS
 from lib.measure_ways import measure_ways
 from lib.plugins import find_plugin
 from lib.stored import DATA
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DATA / "ways.json")
     options = parser.parse_args()
     rows = []
-    for name, kernel in KERNELS.items():
+    for name, kernel in CONVOLUTIONS.items():
         if options.only in name:
             torch.manual_seed(0)
             rows += measure_ways(kernel.make().eval(), kernel.shape, name, LANES)
@@ -38,7 +38,7 @@ def main() -> None:
         "plugin": str(find_plugin()),
         "torch": torch.__version__,
         "dtype": "bfloat16",
-        "shapes": {name: kernel.shape for name, kernel in KERNELS.items()},
+        "shapes": {name: kernel.shape for name, kernel in CONVOLUTIONS.items()},
         "rows": [row.as_dict() for row in rows],
     }
     options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")

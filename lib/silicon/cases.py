@@ -14,7 +14,7 @@ from lib.tiles.causal_conv import CausalConv
 from lib.tiles.decoder import Rewrites
 from lib.tiles.group_norm import group_norm_silu
 from lib.tiles.pixel_shuffle import PixelShuffle
-from lib.worker import arguments_by_name
+from lib.trace import arguments_by_name, weights_by_name
 
 COMPILED_FOR = "p150-compile"
 FRAMES, HEIGHT, WIDTH, CHANNELS = 2, 4, 4, 32
@@ -31,6 +31,10 @@ class Case:
     program: Program
     arguments: dict[str, Tensor]
     expected: Tensor
+
+    @property
+    def title(self) -> str:
+        return f"{self.group}, {self.name}"
 
 
 class Frames(nn.Module):
@@ -120,7 +124,7 @@ class Norm(nn.Module):
 
 @torch.no_grad()
 def cases(only: Callable[[str], bool] = lambda name: True) -> list[Case]:
-    """All cases, or those whose name `only` accepts; seeded. The compiled ones are compiled here, in one process."""
+    """All cases, or those whose title `only` accepts; seeded. The compiled ones are compiled here, in one process."""
     torch.manual_seed(0)
     point, conv = (nn.Conv3d(CHANNELS, CHANNELS, k, padding=k // 2).bfloat16() for k in (1, 3))
     conv2d = nn.Conv2d(CHANNELS, CHANNELS, 1).bfloat16()
@@ -144,7 +148,12 @@ def cases(only: Callable[[str], bool] = lambda name: True) -> list[Case]:
     wanted = {key: value for key, value in modules.items() if only(", ".join(key))}
     verdicts = probe_each({", ".join(key): value for key, value in wanted.items()}, COMPILED_FOR)
     found = [
-        Case(*key, verdicts[", ".join(key)].program, named(module, inputs), exact(module, inputs))
+        Case(
+            *key,
+            verdicts[", ".join(key)].program,
+            weights_by_name(module) | arguments_by_name(inputs, "input"),
+            exact(module, inputs),
+        )
         for key, (module, inputs) in wanted.items()
     ]
     for group, module, blocks in ((POINTWISE, point, [(1, 4, 4)]), (TAPS, conv, [(2, 4, 4), (1, 4, 4), (1, 1, 1)])):
@@ -154,10 +163,6 @@ def cases(only: Callable[[str], bool] = lambda name: True) -> list[Case]:
                 expected = exact(Clip(module), (clip[None],))
                 found.append(Case(group, name, *handmade.conv3d(module, clip[None], block), expected))
     return sorted(found, key=lambda case: (POINTWISE, TAPS, SHUFFLE, NORM).index(case.group))
-
-
-def named(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers()), **arguments_by_name(inputs, "input")}
 
 
 def exact(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """Each case on the simulated chip, beside what the evaluator and the cost model say of the same program."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -11,8 +11,8 @@ from lib.compare import compare
 from lib.cost import cost, roofline
 from lib.evaluate import evaluate
 from lib.silicon import handmade
-from lib.silicon.cases import Case, cases
-from lib.silicon.description import describe
+from lib.silicon.cases import Case
+from lib.silicon.description import Description, describe
 from lib.silicon.lane import TIMEOUT_SECONDS, Ran, run
 from lib.stored import stored
 
@@ -54,20 +54,24 @@ def stored_silicon() -> list[SiliconRow]:
     return [SiliconRow(**row) for row in stored("silicon")["rows"]]
 
 
-def measure(
-    only: Callable[[str], bool] = lambda name: True, timeout: float = TIMEOUT_SECONDS, provoke: str = ""
-) -> list[SiliconRow]:
-    """Run the cases whose name ("group, case") `only` accepts, after a canary of known answer, in one process.
+def measure(chosen: Iterable[Case], timeout: float = TIMEOUT_SECONDS, provoke: str = "") -> list[SiliconRow]:
+    """Run cases (see `lib.silicon.cases`) after a canary of known answer, in one process.
 
     If the canary's answer is wrong, no case is ok. Raises `Refused` where the lane isn't set up.
     """
-    chosen = cases(only)
+    chosen = {case.title: case for case in chosen}
+    programs = {title: describe(case.program, case.arguments) for title, case in chosen.items()}
+    ran, wrong = run_after_canary(programs, timeout, provoke)
+    return [row(case, ran[title], wrong) for title, case in chosen.items()]
+
+
+def run_after_canary(
+    programs: dict[str, Description], timeout: float = TIMEOUT_SECONDS, provoke: str = ""
+) -> tuple[dict[str, Ran], str | None]:
+    """What the programs gave, and what is wrong with the simulator: None if the canary's answer is right."""
     program, arguments, answer = handmade.canary()
-    programs = {CANARY: describe(program, arguments)}
-    programs |= {f"{case.group}, {case.name}": describe(case.program, case.arguments) for case in chosen}
-    ran = run(programs, timeout, provoke)
-    wrong = canary_fault(ran[CANARY], answer)
-    return [row(case, ran[f"{case.group}, {case.name}"], wrong) for case in chosen]
+    ran = run({CANARY: describe(program, arguments)} | programs, timeout, provoke)
+    return ran, canary_fault(ran[CANARY], answer)
 
 
 def canary_fault(ran: Ran, answer: torch.Tensor) -> str | None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import Refused
-from lib.stream import load_state, save_state, split, stream
+from lib.steps import decode_steps, load_state, save_state, split
 from lib.tiles.decoder import TileDecoder
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
@@ -42,25 +42,25 @@ def test_split_covers_the_clip_with_two_sizes_at_most(total, n):
 @given(n=st.integers(1, 6), drop=st.integers(0, 13))
 def test_frames_are_those_of_one_call(decoder, z, n, drop):
     whole = decoder(z)[0][:, :, drop:]
-    frames = torch.cat([frames for frames, _ in stream(decoder, z, n, drop=drop)], dim=2)
+    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, n, drop=drop)], dim=2)
     assert torch.equal(frames, whole)
 
 
 def test_drops_what_the_pipeline_drops(vae, decoder, z):
     want = vae.decode(z).sample
-    frames = torch.cat([frames for frames, _ in stream(decoder, z, drop=TEMPORAL_RATIO - 1)], dim=2)
+    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, drop=TEMPORAL_RATIO - 1)], dim=2)
     assert frames.shape == want.shape and (frames - want).abs().max() <= 1e-10
 
 
 @pytest.mark.parametrize("seen", [1, 3])
 def test_resumes_from_a_file(decoder, z, tmp_path, seen):
-    whole = torch.cat([frames for frames, _ in stream(decoder, z, drop=5)], dim=2)
+    whole = torch.cat([frames for frames, _ in decode_steps(decoder, z, drop=5)], dim=2)
     frames = []
-    for step, state in stream(decoder, z[:, :, :seen], drop=5):
+    for step, state in decode_steps(decoder, z[:, :, :seen], drop=5):
         frames.append(step)
     save_state(tmp_path / "state.safetensors", state, seen)
     state, position = load_state(tmp_path / "state.safetensors")
-    frames += [step for step, _ in stream(decoder, z[:, :, position:], state=state, drop=5)]
+    frames += [step for step, _ in decode_steps(decoder, z[:, :, position:], state=state, drop=5)]
     assert position == seen and torch.equal(torch.cat(frames, dim=2), whole)
 
 
@@ -71,7 +71,7 @@ def test_calls_at_most_two_shapes(decoder, z):
         seen.append((tuple(z.shape), state is None))
         return decoder(z, state)
 
-    list(stream(step, z, frames_per_step=2))
+    list(decode_steps(step, z, frames_per_step=2))
     assert seen == [((1, 12, 1, 3, 4), True), ((1, 12, 2, 3, 4), False), ((1, 12, 2, 3, 4), False)]
 
 
@@ -90,7 +90,7 @@ def test_refuses_before_it_computes(z, tmp_path):
         (z, {"state": {"past": bad}}, "NaN"),
     ):
         with pytest.raises(Refused, match=match):
-            stream(step, latents, **kwargs)
+            decode_steps(step, latents, **kwargs)
 
 
 def test_refuses_a_file_that_is_no_state(tmp_path):

@@ -34,7 +34,7 @@ def check_finite(what: str, tensors: State) -> None:
             raise Refused(what, f"NaN or Inf in {name}", "finite values")
 
 
-def stream(
+def decode_steps(
     step: Step, z_bcthw: Tensor, frames_per_step: int = 1, state: State | None = None, drop: int = 0
 ) -> Iterator[tuple[Tensor, State]]:
     """Decode latents step by step; after each, yield its video frames [B, 3, t, H, W] and the state to go on from.
