@@ -21,9 +21,9 @@ from torch import nn
 PROJECT = Path(__file__).resolve().parents[1]
 LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
 sys.path.insert(0, str(PROJECT))
+from lib.convolutions import CONVOLUTIONS
 from lib.decompose import decompose
 from lib.errors import Refused
-from lib.convolutions import CONVOLUTIONS
 from lib.ways import WAYS
 
 

@@ -5,8 +5,9 @@
 Without --shape and --cases: what 03_full_decoder shows, stored in lib/data. For each case, DRAM moved, operations,
 peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.cost`). "tiles" is the steady step of a
 stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
-"tiles without …" the steady step with one rewrite off. "stock" and "upstream" decode the clip in one call. The weights are random, full size, bf16. `--cpu` measures the small decoder on
-the host instead: streaming against stock, seconds and their ratio, in turns.
+"tiles without …" the steady step with one rewrite off. "stock" and "upstream" decode the clip in one call. The weights
+are random, full size, bf16. `--cpu` measures the small decoder on the host instead: streaming against stock, seconds
+and their ratio, in turns.
 """
 
 import argparse
@@ -89,7 +90,8 @@ def on_the_host(repeats: int) -> dict:
             if repeat:  # the first round warms up
                 wall[name].append(time.perf_counter() - started[0])
                 cpu[name].append(time.process_time() - started[1])
-    row = {name: {"seconds": statistics.median(wall[name]), "cpu_seconds": statistics.median(cpu[name])} for name in runs}
+    median = statistics.median
+    row = {name: {"seconds": median(wall[name]), "cpu_seconds": median(cpu[name])} for name in runs}
     ratio = {unit: row["streamed"][unit] / row["stock"][unit] for unit in ("seconds", "cpu_seconds")}
     return {"shape": list(z.shape), "threads": torch.get_num_threads(), **row, "ratio": ratio}
 

@@ -2,8 +2,8 @@
 
     python benchmarks/full_resolution.py [--latent-frames 28] [--target p150-mock] [--size 60x106] [--out FILE]
 
-28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On the mocked chip
-every op is checked, every buffer allocated and every kernel built, in every step; kernels don't run.
+28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On the mocked
+chip every op is checked, every buffer allocated and every kernel built, in every step; kernels don't run.
 """
 
 import argparse

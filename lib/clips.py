@@ -199,7 +199,8 @@ def _random_background(rng):
     waves = []
     for _ in range(2):
         k, heading = tau / rng.uniform(18, 40), rng.uniform(0, tau)
-        waves.append((rng.uniform(0.02, 0.05), k * cos(heading), k * sin(heading), rng.uniform(-0.2, 0.2), rng.uniform(0, tau)))
+        depth = rng.uniform(0.02, 0.05)
+        waves.append((depth, k * cos(heading), k * sin(heading), rng.uniform(-0.2, 0.2), rng.uniform(0, tau)))
     return Background((tuple(first.tolist()), tuple(second.tolist())), rng.uniform(0, tau), waves)
 
 

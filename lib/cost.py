@@ -21,9 +21,9 @@ FREE = {"ttnn.deallocate", "ttnn.get_device", "ttcore.load_cached"}
 DATA_MOVEMENT = {
     f"ttnn.{name}"
     for name in (
-        "reshape permute transpose slice_static slice_dynamic concat pad repeat repeat_interleave embedding gather"
-        " rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights prepare_conv2d_bias"
-        " prepare_conv3d_weights"
+        "reshape permute transpose slice_static slice_dynamic concat pad repeat repeat_interleave embedding"
+        " gather rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights"
+        " prepare_conv2d_bias prepare_conv3d_weights"
     ).split()
 }
 

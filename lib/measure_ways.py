@@ -94,7 +94,8 @@ def measure_ways(
     # Every way gets the weights as bf16 has them, so that float64 shows the way and not the rounding.
     exact_input, truth = x.double(), _first(deepcopy(conv).to(dtype).double()(x.double()))
     chosen = {way: deepcopy(module).to(dtype) for way, module in chosen.items()}
-    verdicts = {target: probe_each({way: (module, (x,)) for way, module in chosen.items()}, target) for target in targets}
+    calls = {way: (module, (x,)) for way, module in chosen.items()}
+    verdicts = {target: probe_each(calls, target) for target in targets}
     rows = []
     for way, module in chosen.items():
         # The separable weights come from the SVD and are themselves rounded to bf16 in the probe.

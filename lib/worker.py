@@ -74,7 +74,6 @@ class Worker:
         import torch_xla
         import torch_xla.core.xla_model as xm
 
-
         outputs = self.timed(
             TRACE, lambda: traced_call(module, inputs, marked=self.target.needs_plugin, **self.arguments())
         )
@@ -89,7 +88,7 @@ class Worker:
         return outputs
 
     def tell_graph(self, module, inputs, outputs) -> None:
-        """The graph's hash, and its arguments' names in its order: one met before isn't compiled, nor printed, again."""
+        """The graph's hash, and its arguments' names in its order: a graph met before isn't compiled or printed again."""
         import torch_xla
 
         named = weights_by_name(module) | arguments_by_name(inputs, "input")

@@ -162,3 +162,21 @@ def test_rewritten_block_as_compiled_now(strategy):
     names = dict(rewritten.named_parameters()) | dict(rewritten.named_buffers())
     got = evaluate(read(verdict.ttnn), names | {"input.0": x})[0]
     assert error(got, compiled.expected(module, x)) < 2 * WITHIN["resnet"]
+
+
+class Gathers(nn.Module):
+    """Rows, then columns, repeated and out of order; x [40, 64]."""
+
+    def forward(self, x):
+        rows, columns = (torch.arange(n, dtype=torch.int32, device=x.device) for n in (50, 96))
+        return x.index_select(0, 39 - rows.clamp(3, 39)).index_select(1, columns.clamp(0, 63).flip(0))
+
+
+def test_gathers_of_rows_and_columns():
+    x = torch.randn(40, 64).bfloat16()
+    text = probe(Gathers(), (x,), "p150-compile").ttnn
+    assert "column = true" in text and "column = false" in text
+    assert torch.equal(evaluate(read(text), {"input.0": x})[0], Gathers()(x))
+    for fault in (("column = true", "column = false"), ("column = false", "column = true")):
+        with pytest.raises((Refused, IndexError)):
+            evaluate(read(text.replace(*fault)), {"input.0": x})

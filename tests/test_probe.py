@@ -14,8 +14,8 @@ from hostile import Aborts, Hangs, Killed, Raises
 from torch import nn
 
 from lib import compare, probe, probe_all, replay
-from lib.probe import probe_each
 from lib.folders import FOLDER_PREFIX, places
+from lib.probe import probe_each
 from lib.targets import PROJECT
 from lib.verdict import MOCKED, PASS
 

@@ -1,5 +1,7 @@
 """The stored findings are of what the code says, and of all of it."""
 
+from dataclasses import fields
+
 import torch
 from diffusers import AutoencoderKLMochi
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
@@ -8,6 +10,7 @@ from torch import nn
 from lib.convolutions import CONVOLUTIONS
 from lib.measure_ways import candidates, stored_ways
 from lib.stored import stored
+from lib.tiles.decoder import Rewrites
 
 
 def form(conv: nn.Module) -> tuple:
@@ -31,6 +34,13 @@ def test_stored_ways_are_all_that_apply():
     assert found.keys() == CONVOLUTIONS.keys()
     for name in ("decoder 3×3×3, 128", "encoder 2×2×2, 128 to 256", "flat in space 3×1×1, 128"):
         assert found[name] == {way.split(",")[0] for way in candidates(CONVOLUTIONS[name].make())}
+
+
+def test_the_stored_costs_are_of_every_rewrite():
+    step, clip = stored("decoder_cost")
+    without = {name.removeprefix("tiles without ") for name in step["cases"] if name.startswith("tiles without")}
+    assert without == {field.name for field in fields(Rewrites)}
+    assert {case["status"] for result in (step, clip) for case in result["cases"].values()} == {"pass"}
 
 
 def test_the_stored_run_at_full_resolution_went_through():

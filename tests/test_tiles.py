@@ -79,7 +79,8 @@ def test_the_state_is_what_it_says(stock):
     decoder = TileDecoder(stock)
     _, state = decoder(latents(2, 12, 1, 4, 5))
     assert {name: tuple(past.shape) for name, past in state.items()} == decoder.state_shapes(2, 4, 5)
-    assert len(state) == 2 * sum(isinstance(m, CausalConv) for m in decoder.modules())
+    convs = [m for m in decoder.modules() if isinstance(m, CausalConv)]
+    assert len(state) == sum(2 // conv.abreast for conv in convs) and {conv.abreast for conv in convs} == {1, 2}
     assert (decoder.latent_channels, decoder.frames_per_latent) == (12, 6)
 
 
@@ -88,7 +89,7 @@ def test_leaves_the_stock_decoder_as_it_was(stock):
     decoder = TileDecoder(stock)
     decoder(latents(1, 12, 1, 4, 4))
     assert all(torch.equal(value, before[name]) for name, value in stock.state_dict().items())
-    moved = sum(p.numel() for p in decoder.parameters())
+    moved = sum(p.numel() for p in TileDecoder(stock, Rewrites(pairs=False)).parameters())
     assert moved == sum(p.numel() for p in stock.parameters())
 
 
@@ -110,16 +111,47 @@ def test_causal_conv(kernel):
     assert max((got - w.t()).abs().max() for got, w in zip(frames, want)) <= ROUNDING
 
 
-@pytest.mark.parametrize("expansion", [(3, 2), (2, 2), (1, 2), (1, 3)], ids=str)
-def test_pixel_shuffle(expansion):
+def in_pairs(frames):
+    return [torch.cat(pair, dim=1) for pair in zip(frames[::2], frames[1::2])]
+
+
+@pytest.mark.parametrize("rewrites", [Rewrites(), Rewrites(weights=False)], ids=["all", "without_weights"])
+def test_causal_conv_of_pairs(rewrites):
+    """In two steps, the second on what the first kept."""
+    torch.manual_seed(0)
+    conv = CogVideoXCausalConv3d(8, 6, 3, pad_mode="replicate").double().requires_grad_(False)
+    x = latents(1, 8, 6, 5, 3)
+    pairs, paired = in_pairs([f.flatten(1).t() for f in x[0].unbind(1)]), CausalConv(conv.conv, rewrites, 2)
+    first, past = paired(pairs[:1], (5, 3), None)
+    rest, past = paired(pairs[1:], (5, 3), past)
+    want = in_pairs([f.flatten(1).t() for f in conv(x)[0][0].unbind(1)])
+    assert len(past) == 1 and past[0].shape == paired.past_shape((5, 3))
+    assert max((got - w).abs().max() for got, w in zip(first + rest, want, strict=True)) <= ROUNDING
+
+
+def test_refuses_frames_that_do_not_fit_abreast():
+    conv, proj = torch.nn.Conv3d(8, 8, 3), torch.nn.Linear(8, 8 * 12)
+    with pytest.raises(Refused, match="got 3, need a divisor of 2"):
+        CausalConv(conv, Rewrites(), 3)
+    with pytest.raises(Refused, match="got 2, need a divisor or a multiple of 3"):
+        PixelShuffle(proj, (3, 2, 2), Rewrites(), 2)
+
+
+@pytest.mark.parametrize("rewrites", [Rewrites(), Rewrites(pixel_shuffle=False)], ids=["all", "as_written"])
+@pytest.mark.parametrize(
+    "expansion, abreast", [((3, 2), 1), ((2, 2), 1), ((1, 2), 1), ((1, 2), 2), ((2, 2), 2), ((4, 3), 2)], ids=str
+)
+def test_pixel_shuffle(expansion, abreast, rewrites):
     torch.manual_seed(0)
     block = MochiUpBlock3D(8, 4, 0, *expansion).double().requires_grad_(False)
     x = latents(1, 8, 2, 3, 5)
-    shuffle = PixelShuffle(block.proj, (expansion[0], expansion[1], expansion[1]), Rewrites())
+    shuffle = PixelShuffle(block.proj, (expansion[0], expansion[1], expansion[1]), rewrites, abreast)
     frames, size = shuffle([f.flatten(1).t() for f in x[0].unbind(1)], (3, 5))
     want = block(x)[0][0]
-    assert size == tuple(want.shape[2:]) and len(frames) == want.shape[1]
-    assert max((got - w.flatten(1).t()).abs().max() for got, w in zip(frames, want.unbind(1))) <= ROUNDING
+    assert size == tuple(want.shape[2:])
+    want = [w.flatten(1).t() for w in want.unbind(1)]
+    want = in_pairs(want) if abreast == 2 else want
+    assert max((got - w).abs().max() for got, w in zip(frames, want, strict=True)) <= ROUNDING
 
 
 @pytest.mark.parametrize("n", [8480, 1024, 77], ids=["in_pieces", "one_square", "not_whole_tiles"])

@@ -2,8 +2,8 @@
 
     python tools/ways.py [--only "3×3×3, 256"] [--out FILE]
 
-For each kernel of lib/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program compiled
-for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel where kernels are built first.
+For each kernel of lib/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program
+compiled for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel where kernels are built first.
 """
 
 import argparse

@@ -65,10 +65,14 @@ def embedding(op, index, weight):
 
 @op("rows_gather", heeds="column fill_out_of_bounds sizes windows")
 def rows_gather(op, x, index):
-    """Rows of x [1, rows, width] by index [1, 1, n] -> [1, n, width]: libtt's op for `index_select` along one axis."""
-    if op.attributes["column"] or op.attributes["windows"] != [1] or len(op.attributes["sizes"]) != 1:
-        raise Refused("evaluate", f"rows_gather {op.attributes}", "one axis, one row at a time")
-    return x[:, index.long().flatten()]
+    """libtt's op for `index_select` along one axis, by index [1, 1, n].
+
+    Rows of x [1, rows, width] -> [1, n, width]; with `column`, columns of x [rows, 1, width] -> [rows, n].
+    """
+    if op.attributes["windows"] != [1] or len(op.attributes["sizes"]) != 1:
+        raise Refused("evaluate", f"rows_gather {op.attributes}", "one axis, one row or column at a time")
+    index = index.long().flatten()
+    return x.flatten(0, -2)[:, index] if op.attributes["column"] else x[:, index]
 
 
 @op("gather", heeds="dim")

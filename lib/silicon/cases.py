@@ -91,11 +91,14 @@ def three_taps(x_thwc: Tensor) -> list[Tensor]:
 
 
 class CausalFrames(nn.Module):
-    """A causal Conv3d as the decoder for tiles has it, replicate padding included: [T, H * W, C] in and out."""
+    """A causal Conv3d as the decoder for tiles has it, replicate padding included: [T, H * W, C] in and out.
 
-    def __init__(self, conv: nn.Conv3d):
+    With pairs, a tensor holds two frames side by side: [T / 2, H * W, 2 C].
+    """
+
+    def __init__(self, conv: nn.Conv3d, abreast: int = 1):
         super().__init__()
-        self.conv = CausalConv(conv, Rewrites())
+        self.conv = CausalConv(conv, Rewrites(), abreast)
 
     def forward(self, x_tnc: Tensor) -> Tensor:
         return torch.stack(self.conv(list(x_tnc.unbind()), (HEIGHT, WIDTH), None)[0])
@@ -130,7 +133,7 @@ def cases(only: Callable[[str], bool] = lambda name: True) -> list[Case]:
     conv2d = nn.Conv2d(CHANNELS, CHANNELS, 1).bfloat16()
     conv2d.weight.copy_(point.weight[:, :, 0]), conv2d.bias.copy_(point.bias)
     clip = torch.randn(FRAMES, HEIGHT, WIDTH, CHANNELS).bfloat16()
-    taps = three_taps(clip)
+    taps, frames = three_taps(clip), clip.flatten(1, 2)
     rows = torch.randn(HEIGHT * WIDTH, CHANNELS).bfloat16()
     stacked, summed = decompose(conv, "stacked")[0], decompose(conv, "sum")[0]
     modules = {
@@ -140,7 +143,8 @@ def cases(only: Callable[[str], bool] = lambda name: True) -> list[Case]:
         (TAPS, "stacked, taps from the host"): (Stacked(stacked), (torch.cat(taps, -1),)),
         (TAPS, "sum"): (Summed(summed, three_taps), (clip,)),
         (TAPS, "sum, taps from the host"): (Summed(summed), tuple(taps)),
-        (TAPS, "stacked, for tiles, with its padding"): (CausalFrames(conv), (clip.flatten(1, 2),)),
+        (TAPS, "for tiles, with its padding"): (CausalFrames(conv), (frames,)),
+        (TAPS, "for tiles, a pair of frames"): (CausalFrames(conv, FRAMES), (torch.cat(list(frames), -1)[None],)),
         (SHUFFLE, "for tiles"): (Shuffle(True).bfloat16(), (rows,)),
         (SHUFFLE, "as a permute"): (Shuffle(False).bfloat16(), (rows,)),
         (NORM, "for tiles"): (Norm().bfloat16(), (torch.randn(PIXELS, CHANNELS).bfloat16() + 1,)),

@@ -119,11 +119,16 @@ def repeat(host, step, x):
 
 @op("rows_gather")
 def rows_gather(host, step, x, index):
-    """libtt's own op, which TT-NN hasn't: along the second dimension, by index. An embedding looks rows up too."""
+    """libtt's own op, which TT-NN hasn't: rows, or columns, by index. An embedding looks rows up too."""
     _, layout, shape = stated(step)
     (rows,) = step["attributes"]["sizes"]
     index = ttnn.typecast(ttnn.reshape(index, [1, index.shape[-1]]), ttnn.uint32)
-    table = ttnn.reshape(x, [rows, x.logical_volume() // rows])
+    rest = x.logical_volume() // rows
+    if step["attributes"]["column"]:
+        table = ttnn.transpose(ttnn.reshape(x, [rest, rows]), 0, 1)
+        found = ttnn.reshape(ttnn.embedding(index, table), [index.shape[-1], rest])
+        return ttnn.to_layout(ttnn.reshape(ttnn.transpose(found, 0, 1), shape), layout)
+    table = ttnn.reshape(x, [rows, rest])
     return ttnn.reshape(ttnn.embedding(index, table, layout=layout), shape)
 
 

@@ -1,5 +1,6 @@
 """The Mochi decoder for tiles: the same weights and the same numbers in another shape of program."""
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.errors import Refused
+from lib.tiles.abreast import wide_linear, wide_norm
 from lib.tiles.causal_conv import CausalConv
 from lib.tiles.group_norm import group_norm_silu, group_norm_silu_stock
 from lib.tiles.pixel_shuffle import PixelShuffle
@@ -19,7 +21,7 @@ State = dict[str, Tensor]
 class Rewrites:
     """What is rewritten. Each can be switched off alone, to see what it buys."""
 
-    stacked: bool = True  # one Conv2d on three stacked frames, else the sum of three
+    pairs: bool = True  # at the last size, two frames are held and convolved as one, else each alone
     weights: bool = True  # weights reordered before the graph, else in it
     padding: bool = True  # replicate padding as a gather of rows, else F.pad
     row_major: bool = True  # from the padding to the convolution without tiles
@@ -31,12 +33,15 @@ class TileDecoder(nn.Module):
     """A `MochiDecoder3D` (diffusers) that decodes a clip in steps of any number of latent frames, exactly.
 
     Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no dimension
-    under 32 in the last two places, and no tensor larger than three padded frames whatever the length of the step.
+    under 32 in the last two places, and no tensor larger than two frames of the video, whatever the length of the step.
+    After the last pixel shuffle a tensor holds two frames, [H * W, 2 C] (see `lib.tiles.abreast`).
 
-    The state is a flat dict of tensors, two a convolution, [B, (H + 2) * (W + 2), C] each: the frames that it saw
-    last, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1". The name holds H x W, because 60 x 106 and
-    106 x 60 have the same shape. It can be saved as it is.
+    The state is a flat dict of tensors, the two frames that each convolution saw last, padded: [B, (H + 2) * (W + 2),
+    C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, (H + 2) * (W + 2), 2 C],
+    "block_out.resnets.0.conv1.480x848.past2". The name holds H x W, because 60 x 106 and 106 x 60 have the same shape.
+    It can be saved as it is.
 
+    `frames_per_latent` is the number of video frames that one latent frame decodes to: 6.
     Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
@@ -46,35 +51,31 @@ class TileDecoder(nn.Module):
         if not all(hasattr(decoder, part) for part in parts):
             raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
         self.rewrites = rewrites
-        self.conv_in, self.proj_out = deepcopy(decoder.conv_in), deepcopy(decoder.proj_out)
+        self.conv_in = deepcopy(decoder.conv_in)
         self.norms, self.convs, self.shuffles = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.plan = []  # what runs in turn: the two halves of a residual block, or the name of a pixel shuffle
         blocks = {"block_in": decoder.block_in}
         blocks |= {f"up_blocks.{i}": block for i, block in enumerate(decoder.up_blocks)}
         blocks |= {"block_out": decoder.block_out}
+        self.frames_per_latent = math.prod(block.temporal_expansion for block in decoder.up_blocks)
+        pairs, abreast = rewrites.pairs and self.frames_per_latent % 2 == 0, 1
         for name, block in blocks.items():
             for i, resnet in enumerate(block.resnets):
                 halves = f"{name}.resnets.{i}.conv1", f"{name}.resnets.{i}.conv2"
                 for half, norm, conv in zip(halves, (resnet.norm1, resnet.norm2), (resnet.conv1, resnet.conv2)):
-                    self.norms[_key(half)] = deepcopy(norm.norm_layer)
-                    self.convs[_key(half)] = CausalConv(conv.conv, rewrites)
+                    self.norms[_key(half)] = wide_norm(norm.norm_layer, abreast)
+                    self.convs[_key(half)] = CausalConv(conv.conv, rewrites, abreast)
                 self.plan.append(halves)
             if hasattr(block, "proj"):
                 expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
-                self.shuffles[_key(name)] = PixelShuffle(block.proj, expansion, rewrites)
+                abreast = 2 if pairs and block is decoder.up_blocks[-1] else 1
+                self.shuffles[_key(name)] = PixelShuffle(block.proj, expansion, rewrites, abreast)
                 self.plan.append(name)
+        self.proj_out, self.colours = wide_linear(decoder.proj_out, abreast), decoder.proj_out.out_features
 
     @property
     def latent_channels(self) -> int:
         return self.conv_in.in_channels
-
-    @property
-    def frames_per_latent(self) -> int:
-        """Video frames that one latent frame decodes to: 6."""
-        frames = 1
-        for shuffle in self.shuffles.values():
-            frames *= shuffle.expansion[0]
-        return frames
 
     def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, int, int]]:
         """The state's names and shapes, for latents of this height and width."""
@@ -140,7 +141,7 @@ class TileDecoder(nn.Module):
             frames = [y + frame for y, frame in zip(x, frames)]
         # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for all frames.
         rgb = torch.cat([self.proj_out.weight @ F.silu(frame).t() + self.proj_out.bias[:, None] for frame in frames])
-        return rgb.unflatten(0, (len(frames), -1)).transpose(0, 1).unflatten(2, size), new
+        return rgb.unflatten(0, (-1, self.colours)).transpose(0, 1).unflatten(2, size), new
 
 
 def _key(name: str) -> str:
@@ -148,4 +149,4 @@ def _key(name: str) -> str:
 
 
 def _pasts(name: str, conv: CausalConv, size: tuple[int, int]) -> list[str]:
-    return [f"{name}.{size[0]}x{size[1]}.past{age}" for age in range(conv.kernel[0] - 1, 0, -1)]
+    return [f"{name}.{size[0]}x{size[1]}.past{age}" for age in range(conv.kernel[0] - 1, 0, -conv.abreast)]

@@ -1,6 +1,6 @@
 """Row-major stretches of the program: padding by a gather of rows, and the way from there to a convolution.
 
-ttnn.conv2d takes row-major pixels, [1, 1, N, C], and a gather of rows gives row-major rows. Everything else is in tiles.
+ttnn.conv2d takes row-major pixels, [1, 1, N, C], and a gather gives row-major rows. Everything else is in tiles.
 """
 
 import torch
