@@ -4,7 +4,8 @@ Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: a
 is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition for two frames, 7
 passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. It is worth
 paying where DRAM binds, which by the roofline is so on a p150 and at the last size, and not on an n150.
-Which frames share a pair is their place in the clip, so a split into steps changes nothing.
+Which frames share a pair is their place in the clip, so a split into steps changes nothing. (A frame that overflowed
+would spoil the other: zero times infinity.)
 """
 
 import torch
