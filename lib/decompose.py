@@ -99,10 +99,9 @@ def choose(form: Form) -> str:
     Read off p150 programs in bf16, DRAM bytes moved (estimates): Mochi's 3×3×3 with 256 channels on
     [1, 256, 2, 240, 424]: sum 3.5 GB and a peak of 0.39 GB, stacked 5.1 and 0.78; the fewer frames, the more are
     repeated. On 12 frames of 60×106 the sum moves 14 % more than stacked, at 0.7 of its peak and 0.92 of its
-    arithmetic. A (2,2,2)/(2,2,2) from 128 to 256 channels on [1, 128, 5, 60, 106]: unrolled 162 MB, sum 172, stacked
-    179, patches and one Linear (GEMM) 214; but on 20×34 frames, mostly tile padding as planes, stacked moves less
-    than unrolled (12.4 against 15.1 MB), and on 6 frames, of which padding leaves one over, unrolled moves 209 MB,
-    stacked 204, sum 200. `lib/data/ways.json` has these and others; `lib.measure_ways` measures any.
+    arithmetic. The encoder's (2,2,2)/(2,2,2) from 128 to 256 channels on [1, 128, 5, 60, 106]: unrolled 176 MB, sum
+    189, stacked 192; but on 20×34 frames, mostly tile padding as planes, 34, 31 and 32, and on 6 frames, of which
+    padding leaves one over, 209, 200 and 204. `lib/data/ways.json` has others; `lib.measure_ways` measures any.
     """
     if WAYS["linear"].why_not(form) is None:
         return "linear"

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLMochi
 
 from lib.clips import demo_clip
 from lib.errors import Refused
+from lib.finite import check_finite
 from lib.models import first_line
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
@@ -102,6 +103,5 @@ def read_clip(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 def check_latents(z: torch.Tensor, channels: int) -> torch.Tensor:
     if z.dim() != 5 or z.shape[1] != channels or 0 in z.shape:
         raise Refused("latents", f"shape {tuple(z.shape)}", f"[B, {channels}, T, H, W], none of them 0")
-    if not torch.isfinite(z).all():
-        raise Refused("latents", "NaN or Inf", "finite values")
+    check_finite("latents", {"the latents": z})
     return z

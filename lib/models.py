@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderKLMochi
 
 from lib.errors import Refused
+from lib.finite import check_finite
 
 DEMO = Path(__file__).with_name("weights") / "demo"
 # The architecture of Mochi's decoder with the fewest channels that its 32-group norms allow.
@@ -48,14 +49,8 @@ def _pretrained(model: str) -> AutoencoderKLMochi:
         )
     except Exception as error:
         raise Refused("model", f"{model!r} ({first_line(error)})", "weights as safetensors") from error
-    check_finite(vae)
+    check_finite("weights", vae.state_dict())
     return vae.eval()
-
-
-def check_finite(module: torch.nn.Module) -> None:
-    for name, weight in module.state_dict().items():
-        if not torch.isfinite(weight).all():
-            raise Refused("weights", f"NaN or Inf in {name}", "finite values")
 
 
 def first_line(error: Exception) -> str:

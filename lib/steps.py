@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib.errors import Refused
+from lib.finite import check_finite
 
 State = dict[str, Tensor]
 Step = Callable[[Tensor, State | None], tuple[Tensor, State]]
@@ -27,41 +28,19 @@ def split(latent_frames: int, frames_per_step: int = 1) -> list[int]:
     return [rest] * (rest > 0) + [frames_per_step] * steps
 
 
-def check_finite(what: str, tensors: State) -> None:
-    """Raise `Refused` if any of the tensors holds NaN or Inf."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise Refused(what, f"NaN or Inf in {name}", "finite values")
-
-
 def decode_steps(
-    step: Step, z_bcthw: Tensor, frames_per_step: int = 1, state: State | None = None, drop: int = 0
+    step: Step, z_bcthw: Tensor, frames_per_step: int = 1, state: State | None = None
 ) -> Iterator[tuple[Tensor, State]]:
-    """Decode latents step by step; after each, yield its video frames [B, 3, t, H, W] and the state to go on from.
+    """Decode latents step by step, in this process; after each, yield its video frames and the state to go on from.
 
     `step` is a `TileDecoder`, or anything called like it. `z_bcthw` are the latent frames still to decode: with a
-    `state`, those after the ones that the state has seen. `drop` video frames are left out at the start of a clip,
-    as `AutoencoderKLMochi.decode` leaves out 5; a resumed clip has had its start. Concatenated over time, the frames
-    are those of one call on the whole clip.
-
-    Raises `Refused`, before any compute, for latents that hold NaN or Inf, aren't 5-dimensional or have no frame.
+    `state`, those after the ones that the state has seen. Concatenated over time, the frames [B, 3, t, H, W] are those
+    of one call on the whole clip. On a target, and with what the pipeline drops left out: `lib.decode.stream_decode`.
     """
-    if z_bcthw.dim() != 5:
-        raise Refused("latents", f"shape {tuple(z_bcthw.shape)}", "[B, C, T, H, W]")
-    counts = split(z_bcthw.shape[2], frames_per_step)
-    check_finite("latents", {"the latents": z_bcthw})
-    if state is not None:
-        check_finite("state", state)
-    return _steps(step, z_bcthw.split(counts, dim=2), state, 0 if state is not None else drop)
-
-
-def _steps(step: Step, pieces, state: State | None, drop: int) -> Iterator[tuple[Tensor, State]]:
-    for z_bcthw in pieces:
+    for piece in z_bcthw.split(split(z_bcthw.shape[2], frames_per_step), dim=2):
         with torch.no_grad():
-            frames, state = step(z_bcthw, state)
-        kept = frames[:, :, drop:]
-        drop = max(0, drop - frames.shape[2])
-        yield kept, state
+            frames, state = step(piece, state)
+        yield frames, state
 
 
 def save_state(path: Path | str, state: State, latent_frames: int) -> None:

@@ -88,7 +88,7 @@ class Worker:
         return outputs
 
     def tell_graph(self, module, inputs, outputs) -> None:
-        """The graph's hash, and its arguments' names in its order: a graph met before isn't compiled or printed again."""
+        """The graph's hash, and its arguments' names in its order: one met before isn't compiled again."""
         import torch_xla
 
         named = weights_by_name(module) | arguments_by_name(inputs, "input")

@@ -6,12 +6,12 @@ from diffusers import AutoencoderKLMochi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.decode import stream_decode
 from lib.errors import Refused
 from lib.steps import decode_steps, load_state, save_state, split
 from lib.tiles.decoder import TileDecoder
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
-TEMPORAL_RATIO = 6
 
 
 @pytest.fixture(scope="module")
@@ -39,29 +39,27 @@ def test_split_covers_the_clip_with_two_sizes_at_most(total, n):
 
 
 @settings(max_examples=10, deadline=None)
-@given(n=st.integers(1, 6), drop=st.integers(0, 13))
-def test_frames_are_those_of_one_call(decoder, z, n, drop):
-    whole = decoder(z)[0][:, :, drop:]
-    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, n, drop=drop)], dim=2)
-    assert torch.equal(frames, whole)
+@given(n=st.integers(1, 6))
+def test_frames_are_those_of_one_call(decoder, z, n):
+    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, n)], dim=2)
+    assert torch.equal(frames, decoder(z)[0])
 
 
 def test_drops_what_the_pipeline_drops(vae, decoder, z):
     want = vae.decode(z).sample
-    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, drop=TEMPORAL_RATIO - 1)], dim=2)
+    frames = torch.cat([step.frames for step in stream_decode(decoder, z, "cpu")], dim=2)
     assert frames.shape == want.shape and (frames - want).abs().max() <= 1e-10
 
 
 @pytest.mark.parametrize("seen", [1, 3])
 def test_resumes_from_a_file(decoder, z, tmp_path, seen):
-    whole = torch.cat([frames for frames, _ in decode_steps(decoder, z, drop=5)], dim=2)
     frames = []
-    for step, state in decode_steps(decoder, z[:, :, :seen], drop=5):
+    for step, state in decode_steps(decoder, z[:, :, :seen]):
         frames.append(step)
     save_state(tmp_path / "state.safetensors", state, seen)
     state, position = load_state(tmp_path / "state.safetensors")
-    frames += [step for step, _ in decode_steps(decoder, z[:, :, position:], state=state, drop=5)]
-    assert position == seen and torch.equal(torch.cat(frames, dim=2), whole)
+    frames += [step for step, _ in decode_steps(decoder, z[:, :, position:], state=state)]
+    assert position == seen and torch.equal(torch.cat(frames, dim=2), decoder(z)[0])
 
 
 def test_calls_at_most_two_shapes(decoder, z):
@@ -75,22 +73,24 @@ def test_calls_at_most_two_shapes(decoder, z):
     assert seen == [((1, 12, 1, 3, 4), True), ((1, 12, 2, 3, 4), False), ((1, 12, 2, 3, 4), False)]
 
 
-def test_refuses_before_it_computes(z, tmp_path):
+@pytest.mark.parametrize("total, n", [(0, 1), (5, 0), (5, 1.5), (5, True)])
+def test_refuses_a_split_of_nothing(total, n):
+    with pytest.raises(Refused, match="at least 1"):
+        split(total, n)
+
+
+def test_refuses_before_it_computes(z):
     def step(z, state):
         raise AssertionError("computed")
 
-    bad = z.clone()
-    bad[0, 0, 4] = float("nan")
-    for latents, kwargs, match in (
-        (bad, {}, "NaN"),
-        (z[0], {}, "B, C, T, H, W"),
-        (z[:, :, :0], {}, "at least 1"),
-        (z, {"frames_per_step": 0}, "at least 1"),
-        (z, {"frames_per_step": 1.5}, "at least 1"),
-        (z, {"state": {"past": bad}}, "NaN"),
-    ):
-        with pytest.raises(Refused, match=match):
-            decode_steps(step, latents, **kwargs)
+    with pytest.raises(Refused, match="at least 1"):
+        next(decode_steps(step, z[:, :, :0]))
+
+
+def test_refuses_a_state_that_is_not_finite(tmp_path):
+    save_state(tmp_path / "state.safetensors", {"past": torch.tensor([1.0, float("nan")])}, 1)
+    with pytest.raises(Refused, match="NaN or Inf in past"):
+        load_state(tmp_path / "state.safetensors")
 
 
 def test_refuses_a_file_that_is_no_state(tmp_path):

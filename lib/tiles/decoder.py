@@ -41,7 +41,6 @@ class TileDecoder(nn.Module):
     "block_out.resnets.0.conv1.480x848.past2". The name holds H x W, because 60 x 106 and 106 x 60 have the same shape.
     It can be saved as it is.
 
-    `frames_per_latent` is the number of video frames that one latent frame decodes to: 6.
     Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
@@ -57,8 +56,8 @@ class TileDecoder(nn.Module):
         blocks = {"block_in": decoder.block_in}
         blocks |= {f"up_blocks.{i}": block for i, block in enumerate(decoder.up_blocks)}
         blocks |= {"block_out": decoder.block_out}
-        self.frames_per_latent = math.prod(block.temporal_expansion for block in decoder.up_blocks)
-        pairs, abreast = rewrites.pairs and self.frames_per_latent % 2 == 0, 1
+        frames_per_latent = math.prod(block.temporal_expansion for block in decoder.up_blocks)
+        pairs, abreast = rewrites.pairs and frames_per_latent % 2 == 0, 1
         for name, block in blocks.items():
             for i, resnet in enumerate(block.resnets):
                 halves = f"{name}.resnets.{i}.conv1", f"{name}.resnets.{i}.conv2"
