@@ -10,7 +10,7 @@ SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$
 SIM_READY := $(VENV)-sim/ready
 
 run: $(READY)
-	$(BIN)/python -m lib.run $(ARGS)
+	$(BIN)/python -m lib.notebook.run $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q --durations=10 tests
@@ -20,7 +20,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 sim: $(SIM_READY)
-	$(BIN)/python -m lib.silicon
+	$(BIN)/python -m lib.ttnn
 
 sim-python:
 	@test -n "$(SIM_PYTHON)" || { echo 'p150-sim: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }

@@ -6,11 +6,11 @@ import os
 # Workers name their own.
 os.environ.setdefault("PJRT_DEVICE", "CPU")
 
-from lib.compare import compare  # noqa: E402
-from lib.decompose import decompose  # noqa: E402
-from lib.errors import Refused  # noqa: E402
-from lib.probe import probe, probe_all  # noqa: E402
-from lib.replay import replay  # noqa: E402
-from lib.targets import TARGETS  # noqa: E402
+from lib.basics.compare import compare  # noqa: E402
+from lib.basics.errors import Refused  # noqa: E402
+from lib.probing.probe import probe, probe_all  # noqa: E402
+from lib.probing.replay import replay  # noqa: E402
+from lib.targets.target import TARGETS  # noqa: E402
+from lib.ways.decompose import decompose  # noqa: E402
 
 __all__ = ["TARGETS", "Refused", "compare", "decompose", "probe", "probe_all", "replay"]

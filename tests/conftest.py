@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from lib.folders import FOLDER_PREFIX, places
+from lib.basics.folders import FOLDER_PREFIX, places
 
 
 @pytest.fixture

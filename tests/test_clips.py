@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib import clips
+from lib.media import clips
 
 
 @pytest.mark.parametrize("kind", ["seen", "unseen"])

@@ -5,13 +5,13 @@ import math
 import matplotlib.pyplot as plt
 import pytest
 
-from lib.allocator import read_out_of_memory, read_report
-from lib.boards import BOARDS
-from lib.cost import DATA_MOVEMENT, Sizes, cost, roofline
-from lib.cost_plot import plot_live, table
-from lib.errors import Refused
-from lib.program import Op, TensorType, Value, read
-from lib.reshape import is_view, map_bytes
+from lib.basics.errors import Refused
+from lib.notebook.cost_plot import plot_live, table
+from lib.programs.allocator import read_out_of_memory, read_report
+from lib.programs.cost import DATA_MOVEMENT, Sizes, cost, roofline
+from lib.programs.program import Op, TensorType, Value, read
+from lib.programs.reshape import is_view, map_bytes
+from lib.targets.boards import BOARDS
 from tests import compiled
 
 

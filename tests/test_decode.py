@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from lib import Refused, compare, decompose
-from lib.decode import DROPPED_FRAMES, Stream, stream_decode
-from lib.latents import load_latents
-from lib.models import load_vae
-from lib.steps import load_state, save_state
-from lib.tiles.decoder import TileDecoder
+from lib.decoders.mochi import TileDecoder
+from lib.decoders.steps import load_state, save_state
+from lib.decoders.stream import DROPPED_FRAMES, Stream, stream_decode
+from lib.media.latents import load_latents
+from lib.media.models import load_vae
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLMochi
 
-from lib import clips
-from lib.compare import compare
+from lib.basics.compare import compare
+from lib.media import clips
 
 FOLDER = Path(clips.__file__).parent / "weights" / "demo"
 WEIGHTS = FOLDER / "diffusion_pytorch_model.safetensors"

@@ -8,8 +8,8 @@ import yaml
 from torch import nn
 
 from lib import probe
-from lib.boards import BOARDS
-from lib.descriptors import FILE_IDENTIFIER, cluster_descriptor, system_descriptor
+from lib.targets.boards import BOARDS
+from lib.targets.descriptors import FILE_IDENTIFIER, cluster_descriptor, system_descriptor
 
 
 @pytest.mark.parametrize("name", BOARDS)

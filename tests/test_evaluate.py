@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lib.compare import compare
-from lib.decompose import decompose
-from lib.errors import Refused
-from lib.evaluate import OPS, evaluate, knows
-from lib.probe import probe
-from lib.program import read
+from lib.basics.compare import compare
+from lib.basics.errors import Refused
+from lib.probing.probe import probe
+from lib.programs.evaluate import OPS, evaluate, knows
+from lib.programs.program import read
+from lib.ways.decompose import decompose
 from tests import compiled
 
 # Max difference, as a share of the output's largest value, that an unfaulted program stays under. bf16 keeps

@@ -14,10 +14,10 @@ from hostile import Aborts, Hangs, Killed, Raises
 from torch import nn
 
 from lib import compare, probe, probe_all, replay
-from lib.folders import FOLDER_PREFIX, places
-from lib.probe import probe_each
-from lib.targets import PROJECT
-from lib.verdict import MOCKED, PASS
+from lib.basics.folders import FOLDER_PREFIX, places
+from lib.probing.probe import probe_each
+from lib.probing.verdict import MOCKED, PASS
+from lib.targets.target import PROJECT
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 

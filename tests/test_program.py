@@ -2,9 +2,9 @@
 
 import pytest
 
-from lib.errors import Refused
-from lib.probe import probe
-from lib.program import TensorType, read
+from lib.basics.errors import Refused
+from lib.probing.probe import probe
+from lib.programs.program import TensorType, read
 from tests import compiled
 
 

@@ -4,7 +4,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 CODE = """
-from lib.progress import progress
+from lib.basics.progress import progress
 with progress("a long step") as show:
     show("half way")
 """

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from lib.probe import probe
-from lib.runtime_files import UNPACKED, kept
-from lib.targets import KERNEL_CACHE, RUNTIME_FILES
+from lib.probing.probe import probe
+from lib.targets.runtime_files import UNPACKED, kept
+from lib.targets.target import KERNEL_CACHE, RUNTIME_FILES
 
 
 def unpacked(folder, content):

@@ -14,27 +14,29 @@ import torch
 from compiled import module_and_input, text
 from torch import nn
 
-from lib.compare import compare
-from lib.errors import Refused
-from lib.evaluate import evaluate
-from lib.program import TensorType, read
-from lib.silicon import handmade, lane, measure
-from lib.silicon.cases import cases, exact
-from lib.silicon.description import describe
-from lib.silicon.lane import Launched, Ran, run, why_not
-from lib.stored import stored
+from lib.basics.compare import compare
+from lib.basics.errors import Refused
+from lib.notebook.silicon import measure
+from lib.notebook.silicon.cases import cases, exact
+from lib.notebook.stored import stored
+from lib.programs.evaluate import evaluate
+from lib.programs.program import TensorType, read
+from lib.ttnn import handmade, lane
+from lib.ttnn.canary import canary, canary_fault
+from lib.ttnn.description import describe
+from lib.ttnn.lane import Launched, Ran, run, why_not
 
 needs_lane = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-def canary():
-    program, arguments, answer = handmade.canary()
+def described_canary():
+    program, arguments, answer = canary()
     return describe(program, arguments), answer
 
 
 def processes() -> list[psutil.Process]:
     return [
-        p for p in psutil.process_iter(["cmdline"]) if any("lib/silicon/" in part for part in p.info["cmdline"] or [])
+        p for p in psutil.process_iter(["cmdline"]) if any("lib/ttnn/" in part for part in p.info["cmdline"] or [])
     ]
 
 
@@ -52,7 +54,7 @@ def test_a_compiled_program_becomes_plain_steps():
 
 
 def test_a_tensor_in_l1_is_refused():
-    program, arguments, _ = handmade.canary()
+    program, arguments, _ = canary()
     first, *rest = program.main.ops
     value = first.results[0]
     sharded = replace(value, type=TensorType(value.type.shape, "bf16", "tile", "l1", value.type.buffer))
@@ -62,7 +64,7 @@ def test_a_tensor_in_l1_is_refused():
 
 
 def test_the_canary_is_known_and_exact():
-    program, arguments, answer = handmade.canary()
+    program, arguments, answer = canary()
     assert torch.equal(evaluate(program, arguments)[0], answer)
     assert answer.abs().max() > 8
 
@@ -77,7 +79,7 @@ def test_handmade_conv3d_is_torchs():
 
 
 def test_a_wrong_result_is_a_fault_and_not_an_accuracy():
-    program, arguments, answer = handmade.canary()
+    program, arguments, answer = canary()
     case = measure.Case("canary", "sum", program, arguments, answer.double())
     right = Ran([answer], [Launched("linear", [100, 200], 0.1)])
     assert measure.row(case, right, None).status == "ok"
@@ -86,7 +88,7 @@ def test_a_wrong_result_is_a_fault_and_not_an_accuracy():
     assert measure.row(case, wrong, None).status.startswith("simulator or kernel fault: PCC")
     assert measure.row(case, Ran([answer * float("nan")], []), None).status.startswith("simulator or kernel fault")
     assert measure.row(case, Ran(error="timed out"), None).status == "simulator or kernel fault: timed out"
-    assert "off by 1" in measure.canary_fault(Ran([answer + 1], []), answer)
+    assert "off by 1" in canary_fault(Ran([answer + 1], []), answer)
     # Where the canary is wrong, nothing else counts.
     assert measure.row(case, right, "the canary is off").status == "the canary is off"
 
@@ -131,15 +133,15 @@ def test_the_canary_and_a_compiled_layer_on_the_simulated_chip():
 @needs_lane
 @pytest.mark.parametrize("fault", ["SFPADD", "SFPLOAD"])
 def test_the_canary_catches_what_the_repairs_put_right(fault):
-    description, answer = canary()
+    description, answer = described_canary()
     ran = run({"canary": description}, provoke=fault)["canary"]
-    assert measure.canary_fault(ran, answer).startswith("simulator or kernel fault: the canary")
+    assert canary_fault(ran, answer).startswith("simulator or kernel fault: the canary")
     assert not processes()
 
 
 @needs_lane
 def test_a_program_that_tt_nn_refuses_leaves_the_others():
-    description, answer = canary()
+    description, answer = described_canary()
     unknown = replace(description, steps=[{**description.steps[0], "op": "frobnicate"}, *description.steps[1:]])
     def left_by_ttnn():
         return {path for name in ("sm_segment", "tt_device_0") for path in Path("/dev/shm").glob(f"{name}*")}
@@ -153,7 +155,7 @@ def test_a_program_that_tt_nn_refuses_leaves_the_others():
 
 @needs_lane
 def test_a_time_out_ends_host_and_simulator():
-    description, _ = canary()
+    description, _ = described_canary()
     ran = run({str(i): description for i in range(100)}, timeout=6)
     assert ran["99"].error == "timed out after 6 s"
     assert not processes()
@@ -161,7 +163,7 @@ def test_a_time_out_ends_host_and_simulator():
 
 @needs_lane
 def test_a_killed_host_takes_its_simulator_along():
-    description, _ = canary()
+    description, _ = described_canary()
     ran = {}
     thread = threading.Thread(target=lambda: ran.update(run({str(i): description for i in range(20)})))
     thread.start()
@@ -180,7 +182,7 @@ def test_a_killed_host_takes_its_simulator_along():
 
 @needs_lane
 def test_two_runs_at_one_time():
-    description, answer = canary()
+    description, answer = described_canary()
     results = [None, None]
 
     def one(i):

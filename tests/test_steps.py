@@ -6,10 +6,10 @@ from diffusers import AutoencoderKLMochi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.decode import stream_decode
-from lib.errors import Refused
-from lib.steps import decode_steps, load_state, save_state, split
-from lib.tiles.decoder import TileDecoder
+from lib.basics.errors import Refused
+from lib.decoders.mochi import TileDecoder
+from lib.decoders.steps import decode_steps, load_state, save_state, split
+from lib.decoders.stream import stream_decode
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
 

@@ -7,10 +7,10 @@ from diffusers import AutoencoderKLMochi
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 
-from lib.convolutions import CONVOLUTIONS
-from lib.measure_ways import candidates, stored_ways
-from lib.stored import stored
-from lib.tiles.decoder import Rewrites
+from lib.decoders.mochi import Rewrites
+from lib.notebook.stored import stored, stored_ways
+from lib.ways.convolutions import CONVOLUTIONS
+from lib.ways.measure import candidates
 
 
 def form(conv: nn.Module) -> tuple:

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.compare import compare
-from lib.errors import Refused
-from lib.tiles.causal_conv import CausalConv
-from lib.tiles.decoder import Rewrites, TileDecoder
-from lib.tiles.group_norm import group_norm_silu, group_norm_silu_stock, pieces
-from lib.tiles.pixel_shuffle import PixelShuffle
-from lib.tiles.row_major import pad_rows
-from lib.tiles.upstream import upstream_decoder
+from lib.basics.compare import compare
+from lib.basics.errors import Refused
+from lib.decoders.causal_conv import CausalConv
+from lib.decoders.group_norm import group_norm_silu, group_norm_silu_stock, pieces
+from lib.decoders.mochi import Rewrites, TileDecoder
+from lib.decoders.pixel_shuffle import PixelShuffle
+from lib.decoders.row_major import pad_rows
+from lib.decoders.upstream import upstream_decoder
 
 ROUNDING = 1e-10  # float64, values near 1
 ALONE = [dataclasses.replace(Rewrites(), **{field.name: False}) for field in dataclasses.fields(Rewrites)]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.errors import Refused
+from lib.basics.errors import Refused
 from lib.ways import WAYS, Form
 from lib.ways.form import MODES
 from lib.ways.padding import pad

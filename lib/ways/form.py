@@ -5,7 +5,7 @@ from functools import cached_property
 
 from torch import nn
 
-from lib.errors import Refused
+from lib.basics.errors import Refused
 
 MODES = ("zeros", "replicate", "reflect", "circular")
 Triple = tuple[int, int, int]

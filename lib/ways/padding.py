@@ -6,7 +6,7 @@
 
 import torch
 
-from lib.errors import Refused
+from lib.basics.errors import Refused
 
 
 def pad(x: torch.Tensor, dim: int, before: int, after: int, mode: str, block: int = 1) -> torch.Tensor:

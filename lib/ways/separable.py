@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lib.errors import Refused
+from lib.basics.errors import Refused
 from lib.ways.form import Form
 from lib.ways.stacked import Stacked
 from lib.ways.way import Way

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.errors import Refused
+from lib.basics.errors import Refused
 from lib.ways.form import Form
 from lib.ways.padding import pad
 

@@ -1,0 +1,101 @@
+"""How close each compiled program is to float64, and what it costs: evaluated on the host, op by op.
+
+    python findings/accuracy.py [NAME ...] [--target p150-compile] [--out FILE]
+
+Without a name: all cases, stored in lib/notebook/results; else JSON on standard output.
+
+Weights and inputs are random, in bf16; float64 gets the same bf16 values, so a difference is the program's own.
+"full" is the 362.5 M-parameter decoder, on [1, 12, 1, 16, 16]: minutes and 4 GB each.
+"""
+
+import argparse
+import json
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from lib.basics.compare import compare
+from lib.decoders.mochi import TileDecoder
+from lib.media.models import load_vae
+from lib.notebook.stored import DATA
+from lib.probing.probe import probe
+from lib.programs.cost import roofline
+from lib.targets.boards import BOARDS
+
+
+class First(nn.Module):
+    """A module that returns a tuple, for its first item."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)[0]
+
+
+def decoder(model: str, tiles: bool) -> nn.Module:
+    stock = load_vae(model).decoder
+    return First(TileDecoder(stock) if tiles else stock)
+
+
+CASES = {
+    "Conv3d 3×3×3": lambda: (nn.Conv3d(64, 64, 3, padding=1), (1, 64, 3, 16, 16)),
+    "Conv2d 3×3": lambda: (nn.Conv2d(64, 64, 3, padding=1), (3, 64, 16, 16)),
+    "Linear": lambda: (nn.Linear(12, 768), (768, 12)),
+    "ResNet block": lambda: (First(MochiResnetBlock3D(64)), (1, 64, 3, 16, 16)),
+    "small decoder, stock": lambda: (decoder("small", False), (1, 12, 3, 8, 8)),
+    "small decoder, tiles": lambda: (decoder("small", True), (1, 12, 3, 8, 8)),
+    "full decoder, stock": lambda: (decoder("random", False), (1, 12, 1, 16, 16)),
+    "full decoder, tiles": lambda: (decoder("random", True), (1, 12, 1, 16, 16)),
+}
+
+
+@torch.no_grad()
+def measure(name: str, target: str) -> dict:
+    torch.manual_seed(0)
+    module, shape = CASES[name]()
+    module, x = module.bfloat16().eval(), torch.randn(shape).bfloat16()
+    started = time.perf_counter()
+    verdict = probe(module, (x,), target, name=name, evaluate=True)
+    seconds = time.perf_counter() - started
+    close = compare(verdict.outputs.double(), deepcopy(module).double()(x.double()))
+    costs = verdict.cost
+    names = {op.name for f in verdict.program.functions.values() for op in f.ops}
+    return {
+        "pcc": close.pcc,
+        "max_abs": close.max_abs,
+        "ops": len(costs.ops),
+        "kinds_of_op": len(names),
+        "dram_bytes_moved": costs.dram_bytes_moved,
+        "peak_dram_bytes": costs.peak_dram_bytes,
+        "roofline": {board: roofline(costs, BOARDS[board]).as_dict() for board in ("n150", "p150")},
+        "seconds_compiled_and_evaluated": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(CASES)}")
+    parser.add_argument("--target", default="p150-compile")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in CASES]:
+        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    rows = {}
+    for name in options.names or CASES:
+        rows[name] = measure(name, options.target)
+        print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
+    text = json.dumps({"target": options.target, "cases": rows}, indent=1, ensure_ascii=False)
+    options.out = options.out or (None if options.names else DATA / "accuracy.json")
+    options.out.write_text(text + "\n") if options.out else print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Which forms of Conv3d does the compiler take? Found by probing, stored in lib/notebook/results/legality.json.
+
+    python findings/legality.py                  the installed plugin, with the mocked chip for a few forms
+    python findings/legality.py 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
+
+Each version gets an environment of its own: its one wheel, put before the installed one on the path.
+Every form is probed as it is and decomposed.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+RESULT = PROJECT / "lib" / "notebook" / "results" / "legality.json"
+DISTRIBUTION = "jax-tt-plugin"
+COMPILE, MOCK = "p150-compile", "p150-mock"
+
+
+@dataclass(frozen=True)
+class Case:
+    """`mock`: also on the mocked chip, which builds the kernels: minutes in all."""
+
+    module: Callable[[], nn.Module]
+    shape: tuple[int, ...] = (1, 64, 3, 32, 32)
+    dtype: torch.dtype = torch.bfloat16
+    mock: bool = False
+
+
+def conv(*arguments, **options):
+    return lambda: nn.Conv3d(*arguments, **options)
+
+
+def transposed(*arguments, **options):
+    return lambda: nn.ConvTranspose3d(*arguments, **options)
+
+
+def causal(*arguments, **options):
+    from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
+
+    return lambda: CogVideoXCausalConv3d(*arguments, **options)
+
+
+CASES = {
+    "1×1×1, Mochi's conv_in": Case(conv(12, 768, 1), (1, 12, 3, 32, 32), mock=True),
+    "1×1×1, stride 2": Case(conv(64, 64, 1, stride=2), (1, 64, 4, 32, 32)),
+    "1×1×1, groups 2": Case(conv(64, 64, 1, groups=2)),
+    "3×3×3": Case(conv(64, 64, 3)),
+    "3×3×3, padding 1": Case(conv(64, 64, 3, padding=1), mock=True),
+    "3×3×3, padding 1, no bias": Case(conv(64, 64, 3, padding=1, bias=False)),
+    "3×3×3, padding 1, batch 2": Case(conv(64, 64, 3, padding=1), (2, 64, 3, 32, 32), mock=True),
+    "3×3×3, padding 1, float32": Case(conv(64, 64, 3, padding=1), dtype=torch.float32),
+    "3×3×3, padding 1, 3 to 33 channels": Case(conv(3, 33, 3, padding=1), (1, 3, 3, 32, 32)),
+    "3×3×3, padding 2": Case(conv(64, 64, 3, padding=2)),
+    "3×3×3, padding 1 replicate": Case(conv(64, 64, 3, padding=1, padding_mode="replicate")),
+    "3×3×3, padding 1 reflect": Case(conv(64, 64, 3, padding=1, padding_mode="reflect")),
+    "3×3×3, padding 1 circular": Case(conv(64, 64, 3, padding=1, padding_mode="circular")),
+    "3×3×3, causal replicate, Mochi's": Case(causal(64, 64, 3, pad_mode="replicate"), mock=True),
+    "3×3×3, causal, CogVideoX's": Case(causal(64, 64, 3, pad_mode="constant")),
+    "3×3×3, padding 1, stride 2": Case(conv(64, 64, 3, padding=1, stride=2), (1, 64, 4, 32, 32)),
+    "3×3×3, padding 2, dilation 2": Case(conv(64, 64, 3, padding=2, dilation=2)),
+    "3×3×3, padding 1, dilation 2 in time": Case(conv(64, 64, 3, padding=(2, 1, 1), dilation=(2, 1, 1)), mock=True),
+    "3×3×3, padding 1, groups 2": Case(conv(64, 64, 3, padding=1, groups=2), mock=True),
+    "3×3×3, padding 1, depthwise": Case(conv(64, 64, 3, padding=1, groups=64)),
+    "5×5×5, padding 2": Case(conv(64, 64, 5, padding=2), (1, 64, 5, 32, 32)),
+    "2×3×4, padding same": Case(conv(64, 64, (2, 3, 4), padding="same")),
+    "1×3×3, padding 1": Case(conv(64, 64, (1, 3, 3), padding=(0, 1, 1)), mock=True),
+    "3×1×1, padding 1": Case(conv(64, 64, (3, 1, 1), padding=(1, 0, 0)), mock=True),
+    "1×2×2, stride 1×2×2": Case(conv(64, 128, (1, 2, 2), stride=(1, 2, 2))),
+    "2×2×2, stride 2": Case(conv(64, 128, 2, stride=2), (1, 64, 4, 32, 32)),
+    "3×2×2, stride 3×2×2, causal replicate, Mochi's": Case(
+        causal(64, 128, (3, 2, 2), stride=(3, 2, 2), pad_mode="replicate"), (1, 64, 4, 32, 32), mock=True
+    ),
+    "transposed 3×3×3, padding 1": Case(transposed(64, 64, 3, padding=1)),
+    "transposed 2×2×2, stride 2": Case(transposed(64, 64, 2, stride=2)),
+}
+
+
+def probe_table(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
+    """A row for each module by name."""
+    from lib.probing.probe import probe_each
+
+    inputs = {name: torch.randn(CASES[name].shape).to(CASES[name].dtype) for name in modules}
+    verdicts = probe_each({name: (module, (inputs[name],)) for name, module in modules.items()}, target, timeout=900)
+    for name, verdict in verdicts.items():
+        print(f"{verdict.plugin}  {target}  {name}: {row_of(verdict)}", file=sys.stderr, flush=True)
+    return {name: row_of(verdict) for name, verdict in verdicts.items()}
+
+
+def row_of(verdict) -> dict:
+    from lib.programs.cost import DATA_MOVEMENT, FREE
+
+    row = {"status": verdict.status, "stage": verdict.stage}
+    if verdict.passed:
+        return row | {
+            "becomes": {op: n for op, n in sorted(verdict.op_counts.items()) if op not in DATA_MOVEMENT | FREE}
+        }
+    message = re.sub(r"^loc\(.*\): (?=error)", "", (verdict.message or "").splitlines()[0])  # where in this script
+    return row | {"kind": verdict.kind, "op": verdict.op, "message": message}
+
+
+def rows(mock: bool, only: str) -> dict:
+    """Probe every case with the plugin that this process finds: as it is, and decomposed."""
+    from lib.targets.plugins import find_plugin
+    from lib.ways.decompose import decompose
+
+    torch.manual_seed(0)
+    native = {name: case.module().to(case.dtype).eval() for name, case in CASES.items() if only in name}
+    found = {name: decompose(module) for name, module in native.items()}
+    instead = {name: module for name, (module, _) in found.items()}
+    table = {name: {"native": {}, "decomposed": {"way": report.rows[0].way}} for name, (_, report) in found.items()}
+    for target in (COMPILE, MOCK) if mock else (COMPILE,):
+        for kind, modules in (("native", native), ("decomposed", instead)):
+            some = {name: m for name, m in modules.items() if target == COMPILE or CASES[name].mock}
+            for name, row in probe_table(some, target).items():
+                table[name][kind][target] = row
+    return {"plugin": f"{find_plugin().distribution} {find_plugin().version}", "rows": table}
+
+
+def in_environment(version: str, only: str) -> dict:
+    """The rows of another version, by this script in an environment where that version comes first."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel, out = Path(folder, "wheel"), Path(folder, "rows.json")
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"{DISTRIBUTION}=={version}"]
+        subprocess.run([*install, "--target", str(wheel)], check=True)
+        path = os.pathsep.join([str(wheel), str(PROJECT)])
+        command = [sys.executable, __file__, "--no-mock", "--only", only, "--out", str(out)]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
+        (result,) = json.loads(out.read_text())["plugins"]
+    if result["plugin"] != f"{DISTRIBUTION} {version}":
+        raise RuntimeError(f"asked for {version}, probed {result['plugin']}")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("versions", nargs="*", help="further versions of the PyPI plugin")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--no-mock", action="store_true", help="compile only")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    results = [rows(not options.no_mock, options.only)]
+    results += [
+        in_environment(v, options.only) for v in options.versions if results[0]["plugin"] != f"{DISTRIBUTION} {v}"
+    ]
+    forms = {
+        name: {"shape": CASES[name].shape, "dtype": str(CASES[name].dtype).removeprefix("torch.")}
+        for name in results[0]["rows"]
+    }
+    document = {"torch": torch.__version__, "forms": forms, "plugins": sorted(results, key=lambda r: r["plugin"])}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every folder uses: the one exception, comparison of tensors, progress, temporary folders."""

@@ -1,0 +1,43 @@
+"""How close are two tensors? The numbers, apart from any pass or fail."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from lib.basics.errors import Refused
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """`pcc` (Pearson, raw), `max_abs` (same unit as the tensors), `psnr_db` (for the given peak-to-peak range)."""
+
+    pcc: float
+    max_abs: float
+    psnr_db: float
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def compare(got: torch.Tensor, want: torch.Tensor, data_range: float = 2.0) -> Closeness:
+    """Compare two tensors of one shape in float64.
+
+    `data_range` is the signal's peak-to-peak range, 2.0 for frames in [-1, 1].
+    Equal tensors give pcc 1.0 and psnr_db inf; a constant against anything else gives pcc 0.0.
+    Raises `Refused` for unlike shapes and for NaN or Inf on either side, which a PCC would hide.
+    """
+    if got.shape != want.shape:
+        raise Refused("compare", f"shape {tuple(got.shape)}", f"shape {tuple(want.shape)}")
+    for name, tensor in (("first", got), ("second", want)):
+        if not torch.isfinite(tensor).all():
+            raise Refused("compare", f"NaN or Inf in the {name} tensor", "finite values")
+    got, want = got.detach().double().flatten(), want.detach().double().flatten()
+    difference = got - want
+    max_abs = difference.abs().max().item()
+    if max_abs == 0.0:
+        return Closeness(1.0, 0.0, float("inf"))
+    mse = difference.square().mean()
+    psnr = (10 * torch.log10(data_range**2 / mse)).item()
+    a, b = got - got.mean(), want - want.mean()
+    norm = (a.norm() * b.norm()).item()
+    return Closeness((a @ b).item() / norm if norm else 0.0, max_abs, psnr)

@@ -1,0 +1,1 @@
+"""What is decoded, and with what: models, latents, clips, frames."""

@@ -1,0 +1,1 @@
+"""What only notebooks and batches need: parameters, records, tables, plots, stored results."""

@@ -1,0 +1,116 @@
+"""What a probe found out."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+
+from lib.programs.cost import Cost, cost
+from lib.programs.program import Program, read
+
+EVALUATED = "evaluated (the compiled program, run on the host)"
+PASS, FAIL, MOCKED, UNREACHED = "pass", "fail", "mocked", "not reached"
+LOOK = {
+    PASS: ("✓", "#1a7f37"),
+    FAIL: ("✗", "#cf222e"),
+    MOCKED: ("◌", "#9a6700"),
+    UNREACHED: ("·", "#8c959f"),
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One module on one target.
+
+    `stages` maps each stage of the lane to 'pass', 'fail', 'mocked' (the mocked chip executes no kernels)
+    or 'not reached'; `stage` is the last one that was reached: where it failed, or the end.
+    `outputs` holds the results where they mean something, and None for lanes that return garbage;
+    `outputs_from` says where they come from. `seconds` a stage vary from run to run.
+    """
+
+    target: str
+    stages: dict[str, str]
+    name: str = ""
+    plugin: str | None = None
+    kind: str | None = None
+    message: str | None = None
+    op: str | None = None
+    location: str | None = None
+    stablehlo: str | None = field(default=None, repr=False)
+    ttir: str | None = field(default=None, repr=False)
+    ttnn: str | None = field(default=None, repr=False)
+    outputs: object = field(default=None, repr=False)
+    outputs_from: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    compiled_programs: int | None = None
+    replayed: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return self.kind is None
+
+    @property
+    def status(self) -> str:
+        return PASS if self.passed else FAIL
+
+    @property
+    def stage(self) -> str:
+        return [stage for stage, status in self.stages.items() if status != UNREACHED][-1]
+
+    @cached_property
+    def program(self) -> Program:
+        """The compiled program. Raises `Refused` if there is none."""
+        return read(self.ttnn or "")
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What a run of the compiled program moves, holds and computes (see `lib.programs.cost`)."""
+        return cost(self.program)
+
+    @property
+    def op_counts(self) -> Counter:
+        """How often each TTNN op stands in the compiled program."""
+        return Counter(re.findall(r'"(ttnn\.\w+)"\(', self.ttnn or ""))
+
+    def record(self) -> dict:
+        """The verdict's row in `record.json`: everything that doesn't vary from run to run."""
+        return {
+            "name": self.name,
+            "target": self.label,
+            "status": self.status,
+            "stage": self.stage,
+            "kind": self.kind,
+            "message": self.message,
+        }
+
+    @property
+    def label(self) -> str:
+        return f"{self.target} (replay)" if self.replayed else self.target
+
+    def __str__(self) -> str:
+        strip = "  ".join(f"{LOOK[status][0]} {stage}" for stage, status in self.stages.items())
+        why = f"\n{self.kind}: {self._reason()}" if not self.passed else ""
+        return f"{self.name or 'module'} on {self.label}: {strip}{why}"
+
+    __repr__ = __str__
+
+    def _reason(self) -> str:
+        where = f" at {self.location}" if self.location else ""
+        op = f"{self.op}: " if self.op and self.op not in (self.message or "") else ""
+        return f"{op}{self.message}{where}"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f'<td style="color:white;background:{LOOK[status][1]};padding:2px 10px">{LOOK[status][0]} {stage}</td>'
+            for stage, status in self.stages.items()
+        )
+        title = f"<b>{escape(self.name or 'module')}</b> on {escape(self.label)}"
+        if self.outputs_from:
+            title += f", outputs from {escape(self.outputs_from)}"
+        why = ""
+        if not self.passed:
+            why = f"<div><b>{escape(self.kind)}</b> <code>{escape(self._reason())}</code></div>"
+        elif MOCKED in self.stages.values():
+            why = "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run</div>"
+        return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

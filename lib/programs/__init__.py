@@ -1,0 +1,1 @@
+"""The compiled program: read, costed, run on the host."""

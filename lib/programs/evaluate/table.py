@@ -1,0 +1,44 @@
+"""The table of op rules: name to function, with the attributes that the function heeds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lib.basics.errors import Refused
+from lib.programs.program import Op
+
+# These say where and how an op runs, not what it computes.
+PLACEMENT = {
+    "memory_config", "layout", "dtype", "output_dtype", "matmul_program_config", "conv2d_slice_config", "use_multicore",
+    "operandSegmentSizes", "input_memory_config", "input_tensor_layout", "input_dtype",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rule:
+    function: Callable
+    attributes: frozenset[str]
+
+    def check(self, op: Op) -> None:
+        """Raise `Refused` for an attribute that the rule doesn't heed and for arithmetic below float32."""
+        unknown = set(op.attributes) - self.attributes - PLACEMENT - {"compute_config"}
+        if unknown:
+            raise Refused("evaluate", f"{op.name} with {sorted(unknown)}", f"only {sorted(self.attributes)}")
+        config = op.attributes.get("compute_config", {})
+        if config.get("math_fidelity", "hifi4") != "hifi4" or not config.get("fp32_dest_acc_en", True):
+            raise Refused("evaluate", f"{op.name} with {config}", "HiFi4 and float32 accumulation")
+        if "fused_activation" in op.attributes.get("matmul_program_config", {}):
+            raise Refused("evaluate", f"{op.name} with a fused activation in its program config", "none")
+
+
+OPS: dict[str, Rule] = {}
+
+
+def op(*names: str, heeds: str = ""):
+    """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes."""
+
+    def register(function):
+        for name in names:
+            OPS[f"ttnn.{name}"] = Rule(function, frozenset(heeds.split()))
+        return function
+
+    return register

@@ -1,0 +1,1 @@
+"""Where a module is compiled and run: boards described, plugins found, a target's name resolved."""

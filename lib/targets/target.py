@@ -1,0 +1,119 @@
+"""A target is a name: where a module is to be compiled and, if it can be, run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.basics.errors import Refused
+from lib.targets.boards import BOARDS, Board
+from lib.targets.descriptors import cluster_descriptor, system_descriptor
+from lib.targets.plugins import Plugin, find_plugin
+
+TRACE, STABLEHLO, TTIR, TTNN, KERNELS, RUN = STAGES = ("trace", "StableHLO", "TTIR", "TTNN", "kernels", "run")
+CARDS = Path("/dev/tenstorrent")
+PROJECT = Path(__file__).resolve().parents[2]
+KERNEL_CACHE = PROJECT / ".cache" / "tt-metal"
+RUNTIME_FILES = PROJECT / ".cache" / "runtime"
+
+HOST, XLA, COMPILE, MOCK, CARD = "host", "xla", "compile only", "mocked chip", "card"
+LANE_STAGES = {
+    HOST: (RUN,),
+    XLA: (TRACE, STABLEHLO, RUN),
+    COMPILE: (TRACE, STABLEHLO, TTIR, TTNN),
+    MOCK: STAGES,
+    CARD: STAGES,
+}
+LANE_NOTES = {
+    HOST: "eager PyTorch on the host",
+    XLA: "torch_xla on the host's CPU",
+    COMPILE: "Tenstorrent's compiler; nothing runs",
+    MOCK: "Tenstorrent's compiler, runtime, allocators and kernel builds; the chip is mocked, kernels do not run",
+    CARD: "everything is real",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    lane: str
+    board: Board | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return LANE_STAGES[self.lane]
+
+    @property
+    def outputs_are_real(self) -> bool:
+        """False where nothing runs or kernels are mocked: what such a lane returns is not a result."""
+        return self.lane in (HOST, XLA, CARD)
+
+    @property
+    def needs_plugin(self) -> bool:
+        return self.lane in (COMPILE, MOCK, CARD)
+
+    def plugin(self) -> Plugin | None:
+        """The plugin that serves this target. Raises `Refused` with what is missing and how to get it."""
+        if self.lane == CARD and not card_present():
+            raise Refused(
+                f"target {self.name!r}",
+                f"no card under {CARDS}",
+                "a Tenstorrent card with its driver (tt-kmd), or the target 'p150-mock', which needs none",
+            )
+        return find_plugin(card=self.lane == CARD) if self.needs_plugin else None
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The environment of a worker process, with its descriptor written into `folder`."""
+        if not self.needs_plugin:
+            return {"PJRT_DEVICE": "CPU"} if self.lane == XLA else {}
+        variables = {
+            "XLA_STABLEHLO_COMPILE": "1",  # the plugin takes StableHLO, not HLO
+            "XLA_HLO_DEBUG": "1",  # keeps the names that lib.probing.trace gives to ops
+            "TTXLA_LOGGER_LEVEL": "DEBUG",  # prints the module of every stage
+            "TT_METAL_CACHE": str(KERNEL_CACHE),
+            "PJRT_DEVICE": "TT",
+        }
+        if self.lane == COMPILE:
+            path = folder / f"{self.board.name}.ttsys"
+            path.write_bytes(system_descriptor(self.board, self.plugin().schema_hash))
+            variables["TT_COMPILE_ONLY_SYSTEM_DESC"] = str(path)
+        if self.lane == MOCK:
+            path = folder / f"{self.board.name}.yaml"
+            path.write_text(cluster_descriptor(self.board))
+            variables["TT_METAL_MOCK_CLUSTER_DESC_PATH"] = str(path)
+        return variables
+
+    def __str__(self) -> str:
+        served = f", served by {self.plugin()}" if self.needs_plugin else ""
+        return f"{self.name}: {LANE_NOTES[self.lane]}{served}"
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("cpu", HOST),
+        Target("xla-cpu", XLA),
+        Target("n150-compile", COMPILE, BOARDS["n150"]),
+        Target("n300-compile", COMPILE, BOARDS["n300"]),
+        Target("p150-compile", COMPILE, BOARDS["p150"]),
+        Target("p150-mock", MOCK, BOARDS["p150"]),
+        Target("tt", CARD),
+    )
+}
+TARGET_NAMES = (*TARGETS, "auto")
+
+
+def card_present() -> bool:
+    return CARDS.is_dir() and any(CARDS.iterdir())
+
+
+def resolve(name: str) -> Target:
+    """The target called `name`; `auto` is a card if there is one, else the mocked p150.
+
+    Raises `Refused` for an unknown name.
+    """
+    if name == "auto":
+        name = "tt" if card_present() else "p150-mock"
+    if name == "p150-sim":
+        raise Refused("target", f"{name!r}, which takes compiled programs (lib.ttnn)", "a target for modules")
+    if name not in TARGETS:
+        raise Refused("target", repr(name), f"one of {', '.join(TARGET_NAMES)}")
+    return TARGETS[name]

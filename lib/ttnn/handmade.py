@@ -1,0 +1,52 @@
+"""Programs that the compiler doesn't make, put together by hand: Conv3d in blocks, as it refuses to write it."""
+
+import math
+
+import torch
+from torch import nn
+
+from lib.programs.program import Argument, Function, Op, Program, TensorType, Value
+
+Arguments = dict[str, torch.Tensor]
+TILE = 32
+
+
+def tensor(name: str, shape: tuple[int, ...], dtype: str = "bf16", layout: str = "tile") -> Value:
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    buffer = (-(-rows // TILE), -(-columns // TILE)) if layout == "tile" else (rows, columns)
+    return Value(name, TensorType(tuple(shape), dtype, layout, "dram", buffer))
+
+
+def program(arguments: list[Value], ops: list[Op]) -> Program:
+    main = Function("main", tuple(Argument(v, v.name, "input") for v in arguments), tuple(ops), ops[-1].results, False)
+    return Program({"main": main}, main, dram_alignment=64, dram_banks=8, text="")
+
+
+def op(name: str, operands: list[Value], result: Value, **attributes) -> Op:
+    return Op(f"ttnn.{name}", tuple(operands), (result,), attributes, "")
+
+
+def conv3d(conv: nn.Conv3d, x_ndhwc: torch.Tensor, block: tuple[int, int, int], c_out_block: int = 32):
+    """ttnn.conv3d in output blocks of (t, h, w) by `c_out_block` channels: the program and its arguments."""
+    n, t, h, w, c = x_ndhwc.shape
+    out = tuple(
+        (size + 2 * pad - kernel) // stride + 1
+        for size, pad, kernel, stride in zip((t, h, w), conv.padding, conv.kernel_size, conv.stride, strict=True)
+    )
+    # As ttnn.prepare_conv3d_weights leaves it: a row for each tap and channel.
+    weight = conv.weight.detach().permute(2, 3, 4, 1, 0).reshape(-1, conv.out_channels)
+    x = tensor("x", tuple(x_ndhwc.shape), layout="row_major")
+    w_2d, bias = tensor("weight", tuple(weight.shape)), tensor("bias", (1, conv.out_channels))
+    result = tensor("y", (n, *out, conv.out_channels), layout="row_major")
+    step = op(
+        "conv3d", [x, w_2d, bias], result,
+        batch_size=n, input_depth=t, input_height=h, input_width=w, in_channels=c, out_channels=conv.out_channels,
+        kernel_size=list(conv.kernel_size), stride=list(conv.stride), padding=list(conv.padding), dilation=[1, 1, 1],
+        groups=1, padding_mode="zeros",
+        conv3d_config={
+            "t_out_block": block[0], "h_out_block": block[1], "w_out_block": block[2],
+            "c_out_block": c_out_block, "c_in_block": c,
+        },
+    )  # fmt: skip
+    values = {"x": x_ndhwc, "weight": weight, "bias": conv.bias.detach().reshape(1, -1)}
+    return program([x, w_2d, bias], [step]), values
