@@ -1,6 +1,6 @@
 """How close each compiled program is to float64, and what it costs: evaluated on the host, op by op.
 
-    python findings/accuracy.py [NAME ...] [--target p150-compile] [--out FILE]
+    python -m findings accuracy [NAME ...] [--target p150-compile] [--out FILE]
 
 Without a name: all cases, stored in lib/notebook/results; else JSON on standard output.
 
@@ -19,11 +19,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.basics.compare import compare
 from lib.decoders.mochi import TileDecoder
 from lib.media.models import load_vae
-from lib.notebook.stored import DATA
+from lib.notebook.stored import store
 from lib.probing.probe import probe
 from lib.programs.cost import roofline
 from lib.targets.boards import BOARDS
@@ -92,9 +91,11 @@ def main() -> None:
     for name in options.names or CASES:
         rows[name] = measure(name, options.target)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
-    text = json.dumps({"target": options.target, "cases": rows}, indent=1, ensure_ascii=False)
-    options.out = options.out or (None if options.names else DATA / "accuracy.json")
-    options.out.write_text(text + "\n") if options.out else print(text)
+    found = {"target": options.target, "cases": rows}
+    if options.names and not options.out:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        store("accuracy", found, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CPU wall time of each way around Conv3d, relative to torch's own Conv3d in the same run. Prints JSON.
 
-    python findings/cpu_ways.py [--repeats 7] [--dtype float32] [--threads N] [--out FILE]
+    python -m findings cpu_ways [--repeats 7] [--dtype float32] [--threads N] [--out FILE]
 
 The shapes are Mochi's, smaller in space. Native and ways take turns, so that whatever else the machine does
 meets them alike; a ratio is that of the medians, under 1 where the way is faster than Conv3d. `ratio` is of
@@ -18,9 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-PROJECT = Path(__file__).resolve().parents[1]
 LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
-sys.path.insert(0, str(PROJECT))
 from lib.basics.errors import Refused
 from lib.ways import WAYS
 from lib.ways.convolutions import CONVOLUTIONS

@@ -1,6 +1,6 @@
 """What the Mochi decoder costs on a chip, as compiled: stock, with upstream's rewrites, and rewritten for tiles.
 
-    python findings/decoder_cost.py [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
+    python -m findings decoder_cost [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
 Without --shape and --cases: what 03_full_decoder shows, stored in lib/notebook/results. For each case, DRAM moved, operations,
 peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.programs.cost`). "tiles" is the steady step of a
@@ -21,13 +21,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.basics.errors import Refused
 from lib.decoders.mochi import Rewrites, TileDecoder
 from lib.decoders.steps import decode_steps
 from lib.decoders.upstream import upstream_decoder
 from lib.media.models import load_vae
-from lib.notebook.stored import DATA
+from lib.notebook.stored import store
 from lib.probing.probe import probe
 
 REWRITES = [field.name for field in dataclasses.fields(Rewrites)]
@@ -114,9 +113,12 @@ def main() -> int:
         elif options.shape or options.cases:
             result = compiled(cases, options.shape or FULL_RESOLUTION, options.target)
         else:
-            plan = {FULL_RESOLUTION: CASES, ANALYSIS: ["stock", "upstream", "tiles first"]}
-            result = [compiled(cases, shape, options.target) for shape, cases in plan.items()]
-            options.out = options.out or DATA / "decoder_cost.json"
+            result = {
+                "step": compiled(CASES, FULL_RESOLUTION, options.target),
+                "clip": compiled(["stock", "upstream", "tiles first"], ANALYSIS, options.target),
+            }
+            store("decoder_cost", result, options.out)
+            return 0
     except (Refused, ValueError) as error:
         parser.error(str(error))
     text = json.dumps(result, indent=1)

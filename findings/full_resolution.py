@@ -1,25 +1,22 @@
 """Stream the full-size decoder at 480×848 on a target, step by step. Stores JSON in lib/notebook/results.
 
-    python findings/full_resolution.py [--latent-frames 28] [--target p150-mock] [--size 60x106] [--out FILE]
+    python -m findings full_resolution [--latent-frames 28] [--target p150-mock] [--size 60x106] [--out FILE]
 
 28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On the mocked
 chip every op is checked, every buffer allocated and every kernel built, in every step; kernels don't run.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.stream import stream_decode
 from lib.media.models import load_vae
-from lib.notebook.stored import DATA
-from lib.targets.target import resolve
+from lib.notebook.stored import store
 
 
 def main() -> None:
@@ -27,11 +24,10 @@ def main() -> None:
     parser.add_argument("--latent-frames", type=int, default=28)
     parser.add_argument("--target", default="p150-mock")
     parser.add_argument("--size", default="60x106", help="latent height x width")
-    parser.add_argument("--out", type=Path, default=DATA / "full_resolution.json")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     shape = (1, 12, options.latent_frames, *map(int, options.size.split("x")))
     decoder = TileDecoder(load_vae("random").decoder).bfloat16()
-    plugin = str(resolve(options.target).plugin())
     steps, started = [], time.perf_counter()
     for step in stream_decode(decoder, torch.randn(shape).bfloat16(), options.target):
         verdict = step.verdict
@@ -41,8 +37,7 @@ def main() -> None:
             row |= {"peak_dram_bytes": verdict.cost.peak_dram_bytes, "dram_bytes_moved": verdict.cost.dram_bytes_moved}
         steps.append(row | {"compiled_programs": verdict.compiled_programs})
         print(f"{verdict}, {row}", file=sys.stderr, flush=True)
-        document = {"target": options.target, "plugin": plugin, "shape": shape, "steps": steps}
-        options.out.write_text(json.dumps(document, indent=1) + "\n")
+        store("full_resolution", {"target": options.target, "shape": shape, "steps": steps}, options.out)
 
 
 if __name__ == "__main__":

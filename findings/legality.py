@@ -1,7 +1,7 @@
 """Which forms of Conv3d does the compiler take? Found by probing, stored in lib/notebook/results/legality.json.
 
-    python findings/legality.py                  the installed plugin, with the mocked chip for a few forms
-    python findings/legality.py 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
+    python -m findings legality                  the installed plugin, with the mocked chip for a few forms
+    python -m findings legality 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
 
 Each version gets an environment of its own: its one wheel, put before the installed one on the path.
 Every form is probed as it is and decomposed.
@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-RESULT = PROJECT / "lib" / "notebook" / "results" / "legality.json"
+from lib.notebook.stored import store
+from lib.targets.target import PROJECT
+
 DISTRIBUTION = "jax-tt-plugin"
 COMPILE, MOCK = "p150-compile", "p150-mock"
 
@@ -135,7 +135,7 @@ def in_environment(version: str, only: str) -> dict:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"{DISTRIBUTION}=={version}"]
         subprocess.run([*install, "--target", str(wheel)], check=True)
         path = os.pathsep.join([str(wheel), str(PROJECT)])
-        command = [sys.executable, __file__, "--no-mock", "--only", only, "--out", str(out)]
+        command = [sys.executable, "-m", "findings", "legality", "--no-mock", "--only", only, "--out", str(out)]
         subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
         (result,) = json.loads(out.read_text())["plugins"]
     if result["plugin"] != f"{DISTRIBUTION} {version}":
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("versions", nargs="*", help="further versions of the PyPI plugin")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--no-mock", action="store_true", help="compile only")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     results = [rows(not options.no_mock, options.only)]
     results += [
@@ -158,9 +158,8 @@ def main() -> None:
         name: {"shape": CASES[name].shape, "dtype": str(CASES[name].dtype).removeprefix("torch.")}
         for name in results[0]["rows"]
     }
-    document = {"torch": torch.__version__, "forms": forms, "plugins": sorted(results, key=lambda r: r["plugin"])}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    found = {"forms": forms, "plugins": sorted(results, key=lambda r: r["plugin"])}
+    store("legality", found, options.out)
 
 
 if __name__ == "__main__":

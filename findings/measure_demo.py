@@ -1,22 +1,21 @@
 """Measure the demo VAE as it is loaded from its folder, and write the figures, the record and a sample beside it.
 
-    python findings/measure_demo.py
+    python -m findings measure_demo
+
+`train_demo` runs it at its end.
 """
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLMochi
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from lib.basics.compare import compare  # noqa: E402
+from lib.basics.compare import compare
 from lib.media import clips  # noqa: E402
+from lib.media.models import DEMO  # noqa: E402
 
 
 @torch.no_grad()
@@ -74,5 +73,5 @@ def measure_folder(out):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "lib/media/weights/demo")
+    parser.add_argument("--out", type=Path, default=DEMO)
     measure_folder(parser.parse_args().out)

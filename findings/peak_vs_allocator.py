@@ -1,6 +1,6 @@
 """How far is the peak of live DRAM that lib.programs.cost computes from what tt-metal's allocator sees?
 
-    python -m benchmarks.peak_vs_allocator [NAME ...]
+    python -m findings peak_vs_allocator [NAME ...]
 
 Each program is compiled and run on the mocked p150 in a process of its own, through jax: it runs programs
 in the thread that opened the device, the only one that tt-metal's memory tracking watches (lib.programs.allocator).
@@ -78,7 +78,7 @@ def measure(name: str) -> dict:
         target = resolve(TARGET)
         environment = os.environ | target.environment(Path(folder)) | ENVIRONMENT
         environment |= {"TMPDIR": f"{folder}/tmp", "JAX_PLATFORMS": "tt", "PYTHONPATH": str(PROJECT)}
-        child = [sys.executable, "-m", "benchmarks.peak_vs_allocator", "--run", f"{folder}/module.mlir"]
+        child = [sys.executable, "-m", "findings", "peak_vs_allocator", "--run", f"{folder}/module.mlir"]
         log = subprocess.run(
             child,
             env=environment,

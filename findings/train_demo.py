@@ -1,6 +1,6 @@
 """Train the small Mochi VAE of lib/media/weights/demo from nothing, on clips drawn as it goes.
 
-    python findings/train_demo.py --minutes 66 --threads 1
+    python -m findings train_demo --minutes 66 --threads 1
 
 Run it again with the same options after an interruption and it goes on from its last checkpoint. The weights in
 `--out` are always those of the best validation so far. `measure_demo.py`, which it runs at the end, judges them.
@@ -11,7 +11,6 @@ import copy
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -22,13 +21,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "findings")]
-
-from measure_demo import measure_folder  # noqa: E402
-from muon import Muon  # noqa: E402
-
+from findings.measure_demo import measure_folder
+from findings.muon import Muon
 from lib.media.clips import FIRST_TRAINING_SEED, clip  # noqa: E402
+from lib.media.models import DEMO
+from lib.notebook.versions import origin
+from lib.targets.target import PROJECT
 
 # Mochi's own blocks, strides and latent channels; only width and depth differ.
 CONFIG = dict(
@@ -56,8 +54,8 @@ def arguments():
     parser.add_argument("--batch-factor", type=int, default=1, help="clips a step, times this (a GPU likes more)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=ROOT / "lib/media/weights/demo")
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "findings/demo.ckpt")
+    parser.add_argument("--out", type=Path, default=DEMO)
+    parser.add_argument("--checkpoint", type=Path, default=PROJECT / "findings/demo.ckpt")
     return parser.parse_args()
 
 
@@ -139,9 +137,9 @@ def record(args, state):
     options = f"--minutes {args.minutes:g} --threads {args.threads} --lr {args.lr:g} --seed {args.seed}"
     cpu = f"CPU, {args.threads} of {os.cpu_count()} cores, {cpu_name()}"
     kept = dict(
-        command=f"python findings/train_demo.py {options}",
+        command=f"python -m findings train_demo {options}",
         machine=cpu if args.device == "cpu" else torch.cuda.get_device_name(),
-        torch=torch.__version__,
+        made=origin(),
         seconds=round(state["seconds"]),
         steps=state["step"],
         validation_psnr=round(state["best"], 2),
@@ -167,7 +165,10 @@ class Run:
         hidden = {n for n, p in self.model.named_parameters() if p.ndim > 1 and n != "encoder.proj_in.weight"}
         matrices = [p for n, p in self.model.named_parameters() if n in hidden]
         others = [p for n, p in self.model.named_parameters() if n not in hidden]
-        self.optimisers = [Muon(matrices, lr=args.lr), torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0)]
+        self.optimisers = [
+            Muon(matrices, lr=args.lr),
+            torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=0),
+        ]
         self.state = dict(step=0, seconds=0.0, best=0.0, curve=[])
         if args.checkpoint.exists():
             self.load(torch.load(args.checkpoint, map_location=args.device))

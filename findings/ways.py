@@ -1,22 +1,19 @@
 """Every way around every distinct Conv3d of Mochi's VAE, measured, stored in lib/notebook/results/ways.json.
 
-    python findings/ways.py [--only "3×3×3, 256"] [--out FILE]
+    python -m findings ways [--only "3×3×3, 256"] [--out FILE]
 
 For each kernel of lib/ways/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program
 compiled for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel where kernels are built first.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import torch
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
-from lib.notebook.stored import DATA
-from lib.targets.plugins import find_plugin
+from lib.notebook.stored import store
 from lib.ways.convolutions import CONVOLUTIONS
 from lib.ways.measure import measure_ways
 
@@ -26,7 +23,7 @@ LANES = ("n150-compile", "p150-compile", "p150-mock")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="kernels whose name contains this")
-    parser.add_argument("--out", type=Path, default=DATA / "ways.json")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
     for name, kernel in CONVOLUTIONS.items():
@@ -34,14 +31,12 @@ def main() -> None:
             torch.manual_seed(0)
             rows += measure_ways(kernel.make().eval(), kernel.shape, name, LANES)
             print(*rows[-4:], sep="\n", file=sys.stderr, flush=True)
-    document = {
-        "plugin": str(find_plugin()),
-        "torch": torch.__version__,
+    found = {
         "dtype": "bfloat16",
         "shapes": {name: kernel.shape for name, kernel in CONVOLUTIONS.items()},
         "rows": [row.as_dict() for row in rows],
     }
-    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    store("ways", found, options.out)
 
 
 if __name__ == "__main__":

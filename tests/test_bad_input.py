@@ -79,7 +79,14 @@ def test_an_unknown_strategy(given):
 
 
 def test_streaming_a_decoder_that_keeps_no_state(given):
-    more = {"model": "small", "latents": "random", "streaming": True, "frames_per_step": 1, "fps": 12, "full_size": False}
+    more = {
+        "model": "small",
+        "latents": "random",
+        "streaming": True,
+        "frames_per_step": 1,
+        "fps": 12,
+        "full_size": False,
+    }
     with pytest.raises(Refused, match="streaming.*'sum'.*'tiles'"):
         check_parameters("03_full_decoder", {**given, **more, "strategy": "sum"})
 

@@ -49,7 +49,9 @@ def test_held_out_clip_stays_above_its_floor(vae, seed, kind):
 @torch.no_grad()
 def test_latents_are_normal_by_the_config(vae):
     z = vae.encode(clips.clip(clips.FIRST_TRAINING_SEED, 13)[None]).latent_dist.mode()
-    mean, std = (torch.tensor(values).view(1, 12, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(values).view(1, 12, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
     normal = (z - mean) / std
     assert normal.mean().abs() < 0.5 and 0.5 < normal.std() < 1.5
 

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 import torch
-from hostile import Aborts, Hangs, Killed, Raises
+from hostile import Aborts, Hangs, Killed, Raises, ReadsBack
 from torch import nn
 
 from lib import compare, probe, probe_all, replay
@@ -169,3 +169,28 @@ def test_modules_that_share_a_process():
     assert verdicts["same"].compiled_programs == 1
     for name, module in {"one": one, "same": same, "wide": wide}.items():
         assert compare(verdicts[name].outputs.double(), module.double()(x[0].double())).pcc > 0.9999
+
+
+READS_BACK = ["a branch", "item()", "numpy", "a mask"]
+
+
+def test_a_value_read_where_none_was_computed_is_a_failure_of_its_own():
+    x = torch.randn(4, 8).bfloat16()
+    cases = {how: (ReadsBack(how).bfloat16(), (x,)) for how in READS_BACK}
+    for how, verdict in probe_each(cases, "p150-compile", evaluate=True).items():
+        assert (verdict.kind, verdict.stage) == ("graph cut", "trace"), how
+        assert "ReadsBack" in verdict.location and "(hostile.py:" in verdict.location
+        assert "into 2 programs" in verdict.message and verdict.location in verdict.message
+        assert verdict.outputs is None and verdict.record()["cut"] == verdict.cut
+
+
+def test_where_values_are_real_a_cut_is_told_and_no_failure():
+    module, x = ReadsBack("a branch"), torch.randn(4, 8)
+    verdict = probe(module, (x,), "xla-cpu")
+    assert verdict.passed and "into 2 programs" in verdict.cut and verdict.cut in str(verdict)
+    assert compare(verdict.outputs, module(x)).max_abs < 1e-5
+
+
+def test_a_graph_in_one_piece_is_not_cut():
+    verdict = probe(ReadsBack("nothing").bfloat16(), (torch.randn(4, 8).bfloat16(),), "p150-compile")
+    assert verdict.passed and verdict.cut is None and "cut" not in verdict.record()

@@ -15,7 +15,9 @@ def test_a_cell_shows_progress_to_a_person_only(person):
     manager, client = start_new_kernel(kernel_name="python3")
     said = []
     try:
-        client.execute_interactive(CODE, allow_stdin=person, output_hook=lambda message: said.append(message), timeout=60)
+        client.execute_interactive(
+            CODE, allow_stdin=person, output_hook=lambda message: said.append(message), timeout=60
+        )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

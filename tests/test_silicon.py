@@ -35,9 +35,7 @@ def described_canary():
 
 
 def processes() -> list[psutil.Process]:
-    return [
-        p for p in psutil.process_iter(["cmdline"]) if any("lib/ttnn/" in part for part in p.info["cmdline"] or [])
-    ]
+    return [p for p in psutil.process_iter(["cmdline"]) if any("lib/ttnn/" in part for part in p.info["cmdline"] or [])]
 
 
 def test_a_compiled_program_becomes_plain_steps():
@@ -143,6 +141,7 @@ def test_the_canary_catches_what_the_repairs_put_right(fault):
 def test_a_program_that_tt_nn_refuses_leaves_the_others():
     description, answer = described_canary()
     unknown = replace(description, steps=[{**description.steps[0], "op": "frobnicate"}, *description.steps[1:]])
+
     def left_by_ttnn():
         return {path for name in ("sm_segment", "tt_device_0") for path in Path("/dev/shm").glob(f"{name}*")}
 

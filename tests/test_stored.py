@@ -1,14 +1,21 @@
 """The stored findings are of what the code says, and of all of it."""
 
+import json
+import warnings
 from dataclasses import fields
 
+import pytest
 import torch
 from diffusers import AutoencoderKLMochi
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 
+from findings import __main__ as findings
+from lib.basics.errors import Refused
 from lib.decoders.mochi import Rewrites
+from lib.notebook import stored as module
 from lib.notebook.stored import stored, stored_ways
+from lib.notebook.versions import versions
 from lib.ways.convolutions import CONVOLUTIONS
 from lib.ways.measure import candidates
 
@@ -37,7 +44,8 @@ def test_stored_ways_are_all_that_apply():
 
 
 def test_the_stored_costs_are_of_every_rewrite():
-    step, clip = stored("decoder_cost")
+    costs = stored("decoder_cost")
+    step, clip = costs["step"], costs["clip"]
     without = {name.removeprefix("tiles without ") for name in step["cases"] if name.startswith("tiles without")}
     assert without == {field.name for field in fields(Rewrites)}
     assert {case["status"] for result in (step, clip) for case in result["cases"].values()} == {"pass"}
@@ -48,3 +56,29 @@ def test_the_stored_run_at_full_resolution_went_through():
     assert run["shape"] == [1, 12, len(run["steps"]), 60, 106]
     assert run["steps"][-1]["compiled_programs"] == 2
     assert {step["stage"] for step in run["steps"]} == {"run"}
+
+
+def test_a_result_of_other_versions_says_so_where_it_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    module.store("found", {"rows": [1]}, ttnn="0.81.1")
+    assert json.loads((tmp_path / "found.json").read_text())["made"]["commit"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert module.stored("found")["rows"] == [1]
+    monkeypatch.setattr(module, "versions", lambda: {**versions(), "plugin": "jax-tt-plugin 9.9"})
+    with pytest.warns(UserWarning, match=r"made by plugin jax-tt-plugin .* \(here jax-tt-plugin 9.9\)"):
+        module.stored("found")
+
+
+def test_an_unknown_result_is_refused():
+    with pytest.raises(Refused, match="accuracy"):
+        stored("acuracy")
+
+
+def test_findings_lists_every_result_with_its_age(capsys):
+    assert findings.main([]) == 0
+    listed = capsys.readouterr().out
+    for path in module.RESULTS.glob("*.json"):
+        assert f"{path.stem}\n" in listed and findings.result(path.stem) == path
+    assert "without its origin" not in listed and "not made yet" not in listed
+    assert findings.main(["acuracy"]) == 2

@@ -4,15 +4,11 @@ import contextlib
 import json
 import math
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 from lib.basics.errors import Refused
+from lib.notebook.versions import versions
 from lib.probing.verdict import Verdict
-from lib.targets.plugins import find_plugin
-
-PACKAGES = ("torch", "torch_xla", "diffusers")
 
 
 class Record:
@@ -55,18 +51,6 @@ class Record:
         """What each program that was compiled costs a run (see `lib.programs.cost`), by module and target."""
         compiled = [verdict for verdict in self.verdicts.values() if verdict.ttnn]
         return {f"{verdict.name}, {verdict.target}": verdict.cost.record() for verdict in compiled}
-
-
-def versions() -> dict[str, str]:
-    try:
-        plugin = str(find_plugin())
-    except Refused:
-        plugin = "none"
-    return {
-        "plugin": plugin,
-        **{name: metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-    }
 
 
 def finite(value):

@@ -10,12 +10,12 @@ import sys
 
 import papermill
 import yaml
-from nbconvert import HTMLExporter
 from tqdm import tqdm
 
 from lib.basics.errors import Refused
 from lib.basics.progress import STREAM
 from lib.notebook.parameters import NOTEBOOKS
+from lib.notebook.pictures import to_html
 from lib.targets.target import PROJECT
 
 LATEST = PROJECT / "runs" / "latest"
@@ -76,8 +76,7 @@ def run(name: str, given: dict[str, object]) -> None:
         )
     finally:
         if executed.exists():
-            html, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_filename(str(executed))
-            executed.with_suffix(".html").write_text(html)
+            executed.with_suffix(".html").write_text(to_html(executed))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from lib.targets.target import KERNELS, RUN
+from lib.targets.target import KERNELS, RUN, TRACE
 
 # A failure's kind → how the stack words it (named groups: op, location) and, if the compiler is done
 # by then, the stage that it ends. The first match wins, so the more telling patterns come first.
@@ -60,6 +60,18 @@ def died(returncode: int, log: str) -> Failure:
     how = signal.Signals(-returncode).name if returncode < 0 else f"exit status {returncode}"
     last = [line for line in clean(log).splitlines() if line.strip() and not ROUTINE.search(line)][-1:]
     return Failure("crash", f"the worker ended with {how}" + "".join(f": {line[:300]}" for line in last))
+
+
+def graph_cut(places: list[str], programs: int) -> Failure:
+    """The failure of a trace that went on with a value that was never computed."""
+    message = f"{cut_into(places, programs)}; what was read there was never computed"
+    return Failure("graph cut", message, location=places[0], stage=TRACE)
+
+
+def cut_into(places: list[str], programs: int) -> str:
+    return (
+        f"the trace reads a value back to the host, which cuts the graph into {programs} programs: {', '.join(places)}"
+    )
 
 
 def timed_out(seconds: float) -> Failure:

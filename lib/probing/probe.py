@@ -60,7 +60,7 @@ def probe_each(
         for index, (name, (module, inputs)) in enumerate(cases.items()):
             session = session or stack.enter_context(Session(modules, target))
             verdict = session.call(inputs, name, timeout, part=str(index))
-            if evaluate and verdict.ttnn:
+            if evaluate and verdict.ttnn and not verdict.cut:
                 verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())
             verdicts[name] = verdict
             if not verdict.passed:

@@ -18,7 +18,7 @@ from lib.basics.errors import Refused
 from lib.basics.folders import new_folder
 from lib.basics.progress import progress
 from lib.probing.compiler_log import Compiled, read_log
-from lib.probing.failures import Failure, classify, died, timed_out
+from lib.probing.failures import Failure, classify, cut_into, died, graph_cut, timed_out
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import load, save
 from lib.targets.target import KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
@@ -133,6 +133,8 @@ class Session(contextlib.AbstractContextManager):
         elif ended.graph:
             self.programs[ended.graph] = compiled.texts, ended.arguments
         failure = ended.failure
+        if failure is None and ended.cuts and not self.target.outputs_are_real:
+            failure = graph_cut(ended.cuts, ended.programs)
         if failure is None and ended.error:
             failure = classify(log, ended.error["message"])
             if failure.kind == "error":
@@ -158,6 +160,7 @@ class Session(contextlib.AbstractContextManager):
             outputs_from=LANE_OUTPUTS[self.target.lane] if outputs is not None else None,
             seconds={**ended.seconds(), **compiled.seconds},
             compiled_programs=ended.compiled,
+            cut=cut_into(ended.cuts, ended.programs) if ended.cuts else None,
         )
 
     def log_size(self) -> int:
@@ -220,6 +223,8 @@ class Ended:
         self.compiled: int | None = None
         self.graph: str | None = None
         self.arguments: list[str | None] = []
+        self.cuts: list[str] = []
+        self.programs = 1
         self.over = self.silent = False
 
     def take(self, event: dict | None) -> None:
@@ -232,6 +237,9 @@ class Ended:
                 self.finished[stage] = when
             case {"event": "graph", "hash": graph, "arguments": names}:
                 self.graph, self.arguments = graph, names
+            case {"event": "cut", "place": place, "programs": programs}:
+                self.cuts.append(place)
+                self.programs = programs
             case {"event": "error"}:
                 self.over, self.error = True, event
             case {"event": "done"}:
@@ -252,6 +260,7 @@ def stage_statuses(target: Target, texts: dict, ended: Ended, failure: Failure |
     rest = target.stages[len(reached) :]
     # Once compiled, the failure itself tells whether kernels were being built or run.
     failed = RUN if KERNELS in rest and rest[0] == KERNELS and failure.stage == RUN else (rest or target.stages)[0]
+    failed = TRACE if failure.stage == TRACE else failed  # pieces of a cut graph may have got further
     statuses = {}
     for stage in target.stages:
         before = target.stages.index(stage) < target.stages.index(failed)

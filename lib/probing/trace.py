@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -31,16 +32,20 @@ def mark(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
 
 
 class Located(TorchDispatchMode):
-    """Names every op after the module that issued it and the line of the model that called it.
+    """Names every op after the module that issued it and the line of the model that called it, and notes cuts.
 
     In the form `Conv3d[conv_in]/forward(autoencoder_kl_mochi.py:623)/`, as tt-xla's own backend does
     (python_package/tt_torch/backend/metadata_propagation.py); the IR's `loc(...)` then says it.
+
+    `on_cut` is told each place where the trace reads a value back to the host (`.item()`, `if x.sum() > 0`, a numpy
+    array): there the graph ends, is compiled and run, and the trace goes on with what comes back.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, on_cut: Callable[[str], None]):
         super().__init__()
-        self.module = module
+        self.module, self.on_cut = module, on_cut
         self.running: list[str] = []
+        self.executed = executions()
 
     @contextlib.contextmanager
     def hooks(self):
@@ -58,12 +63,22 @@ class Located(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         import torch_xla
 
+        place = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}"
         out = function(*args, **(kwargs or {}))
+        if (executed := executions()) != self.executed:
+            self.on_cut(place)
+            self.executed = executed
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "xla":
-                prefix = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}/"
-                torch_xla._XLAC._set_xla_custom_op_name_prefix(tensor, prefix, 1)
+                torch_xla._XLAC._set_xla_custom_op_name_prefix(tensor, f"{place}/", 1)
         return out
+
+
+def executions() -> tuple[int, int]:
+    """How many programs the client has run so far, and how many values were read back, by torch_xla's own counts."""
+    from torch_xla.debug import metrics
+
+    return tuple((metrics.metric_data(name) or (0,))[0] for name in ("ExecuteTime", "TransferFromDeviceTime"))
 
 
 def _calling_line() -> str:
@@ -78,13 +93,13 @@ def _calling_line() -> str:
     return "forward"
 
 
-def traced_call(module: nn.Module, inputs: tuple, marked: bool, **keywords):
+def traced_call(module: nn.Module, inputs: tuple, marked: bool, on_cut: Callable[[str], None], **keywords):
     """Call `module` (on the XLA device), each op named after where it comes from.
 
     With `marked`, parameters, buffers and inputs are marked under their names for tt-mlir;
     XLA's own CPU client doesn't know the mark.
     """
-    located = Located(module)
+    located = Located(module, on_cut)
     with torch.no_grad():
         weights = {}
         if marked:

@@ -27,6 +27,8 @@ class Verdict:
     or 'not reached'; `stage` is the last one that was reached: where it failed, or the end.
     `outputs` holds the results where they mean something, and None for lanes that return garbage;
     `outputs_from` says where they come from. `seconds` a stage vary from run to run.
+    `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
+    graph in one piece; the texts are then those of the last piece.
     """
 
     target: str
@@ -45,6 +47,7 @@ class Verdict:
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
     compiled_programs: int | None = None
     replayed: bool = False
+    cut: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -82,6 +85,7 @@ class Verdict:
             "stage": self.stage,
             "kind": self.kind,
             "message": self.message,
+            **({"cut": self.cut} if self.cut else {}),
         }
 
     @property
@@ -90,13 +94,13 @@ class Verdict:
 
     def __str__(self) -> str:
         strip = "  ".join(f"{LOOK[status][0]} {stage}" for stage, status in self.stages.items())
-        why = f"\n{self.kind}: {self._reason()}" if not self.passed else ""
+        why = f"\n{self.kind}: {self._reason()}" if not self.passed else f"\n{self.cut}" if self.cut else ""
         return f"{self.name or 'module'} on {self.label}: {strip}{why}"
 
     __repr__ = __str__
 
     def _reason(self) -> str:
-        where = f" at {self.location}" if self.location else ""
+        where = f" at {self.location}" if self.location and self.location not in (self.message or "") else ""
         op = f"{self.op}: " if self.op and self.op not in (self.message or "") else ""
         return f"{op}{self.message}{where}"
 
@@ -111,6 +115,8 @@ class Verdict:
         why = ""
         if not self.passed:
             why = f"<div><b>{escape(self.kind)}</b> <code>{escape(self._reason())}</code></div>"
+        elif self.cut:
+            why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
             why = "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run</div>"
         return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

@@ -18,7 +18,7 @@ from pathlib import Path
 import cloudpickle
 import torch
 
-from lib.probing.trace import arguments_by_name, traced_call, weights_by_name
+from lib.probing.trace import arguments_by_name, executions, traced_call, weights_by_name
 from lib.targets import runtime_files
 from lib.targets.target import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
@@ -74,9 +74,12 @@ class Worker:
         import torch_xla
         import torch_xla.core.xla_model as xm
 
-        outputs = self.timed(
-            TRACE, lambda: traced_call(module, inputs, marked=self.target.needs_plugin, **self.arguments())
-        )
+        marked, (before, _) = self.target.needs_plugin, executions()
+
+        def on_cut(place: str) -> None:
+            self.tell(event="cut", place=place, programs=executions()[0] - before + 1)
+
+        outputs = self.timed(TRACE, lambda: traced_call(module, inputs, marked, on_cut, **self.arguments()))
         self.save_result_order(outputs)
         self.tell_graph(module, inputs, outputs)
         if self.target.lane == XLA:

@@ -1,0 +1,1 @@
+"""Scripts that make stored results again; `python -m findings` lists them."""
