@@ -5,20 +5,20 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from html import escape
 
-import torch
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d, CogVideoXSafeConv3d
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 from torch.nn.utils import parametrize
 
 from lib.basics.errors import Refused
 from lib.ways import WAYS, Form
+from lib.ways.carried import ConvCache
+from lib.ways.haar import without_conv3d
+from lib.ways.known import convolution, form_of, is_known, kind_of
+from lib.ways.lookup import look_no_more
 from lib.ways.separable import Separable, exact_rank
 from lib.ways.transposed import Transposed
 
 STRATEGIES = ("auto", *WAYS)
-
-# Known to compute what nn.Conv3d computes. SafeConv3d only splits large clips along time.
-PLAIN = (nn.Conv3d, CogVideoXSafeConv3d, nn.ConvTranspose3d, CogVideoXCausalConv3d)
 
 
 @dataclass(frozen=True)
@@ -63,29 +63,6 @@ class Report:
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-class CausalConv(nn.Module):
-    """Stands where diffusers' `CogVideoXCausalConv3d` stood: (x, conv_cache) -> (y, new cache).
-
-    The cache is the stock one's, to the frame: with "replicate" there is none, whatever is passed;
-    with "constant" it takes the place of the repeated first frame, and the padded input's last kt - 1
-    frames come back (for kt = 1 all of them: `[-0:]`, as diffusers 0.42.1 has it).
-    """
-
-    def __init__(self, way: nn.Module, pad_mode: str):
-        super().__init__()
-        self.way = way
-        self.replicate = pad_mode == "replicate"
-
-    def forward(self, inputs: torch.Tensor, conv_cache: torch.Tensor | None = None):
-        if self.replicate:
-            return self.way(inputs), None
-        kt = self.way.form.kernel[0]
-        if kt > 1:
-            past = [inputs[:, :, :1]] * (kt - 1) if conv_cache is None else [conv_cache]
-            inputs = torch.cat([*past, inputs], dim=2)
-        return self.way(inputs), inputs[:, :, -kt + 1 :].clone()
-
-
 def choose(form: Form) -> str:
     """The rule of `strategy="auto"`: exactness first, then the cost of the compiled program.
 
@@ -112,24 +89,14 @@ def choose(form: Form) -> str:
     return "sum" if form.repeats_frames else "stacked"
 
 
-def causal_form(conv: CogVideoXCausalConv3d) -> Form:
-    """The form of a `CogVideoXCausalConv3d`, without the past that `CausalConv` adds for "constant"."""
-    form = Form.of(conv.conv)
-    if conv.pad_mode != "replicate":
-        return form
-    w0, w1, h0, h1, t0, t1 = conv.time_causal_padding
-    return Form(
-        form.kernel, form.stride, ((t0, t1), (h0, h1), (w0, w1)), ("replicate",) * 3, form.dilation, form.groups
-    )
-
-
 def decompose(
     model: nn.Module, strategy: str = "auto", only: str | Callable[[str, nn.Module], bool] | None = None
 ) -> tuple[nn.Module, Report]:
     """A copy of `model` with its Conv3d replaced by exact equals, and the report; `model` is unchanged.
 
-    Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' `CogVideoXCausalConv3d` with its padding and its
-    `conv_cache`; a subclass with a forward of its own, or a parametrized or hooked one, is left and reported.
+    Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' own convolutions with their paddings and their caches (see
+    `lib.ways.known`); an unknown subclass with a forward of its own, or a parametrized or hooked one, is left and
+    reported.
     `strategy` is "auto" (see `choose`) or the name of one way, which then goes wherever the form allows.
     `only` limits it to a name, with everything under it ("up_blocks.0"), or to where
     `only(name, module)` is true. Dtype, device, training mode and `requires_grad` stay.
@@ -152,6 +119,7 @@ def decompose(
     if report.n == 0:
         reasons = "; ".join(sorted({row.why for row in report.left})) or "no Conv3d matched"
         raise Refused("decompose", f"nothing to replace ({reasons})", f"a Conv3d that '{strategy}' can take")
+    look_no_more(model)
     return model, report
 
 
@@ -167,13 +135,13 @@ def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
     def replace(module: nn.Module, name: str) -> nn.Module:
         if not isinstance(module, CogVideoXCausalConv3d):
             return module
-        form, weight, bias = causal_form(module), module.conv.weight, module.conv.bias
+        form, weight, bias = form_of(module), module.conv.weight, module.conv.bias
         if form.kernel[0] == 1 or form.kernel[1:] == (1, 1):
             return module
         most = exact_rank(weight.shape)
         channels = max(1, round(rank * most)) if isinstance(rank, float) else rank
         replaced.append(name)
-        return CausalConv(Separable(weight, bias, form, min(channels, most)), module.pad_mode).train(module.training)
+        return ConvCache(Separable(weight, bias, form, min(channels, most)), module).train(module.training)
 
     model = _with_replaced(model, replace)
     if not replaced:
@@ -189,7 +157,7 @@ def _with_replaced(model: nn.Module, replace: Callable[[nn.Module, str], nn.Modu
         if id(module) in done:  # one module under two names stays one
             return done[id(module)]
         new = module
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d, CogVideoXCausalConv3d)):
+        if is_known(module) or isinstance(module, nn.ConvTranspose3d) or without_conv3d(module):
             new = replace(module, name)
         else:
             for child_name, child in list(module._modules.items()):  # named_children() hides a second name
@@ -202,22 +170,23 @@ def _with_replaced(model: nn.Module, replace: Callable[[nn.Module, str], nn.Modu
 
 
 def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Row]:
-    causal = isinstance(module, CogVideoXCausalConv3d)
-    conv = module.conv if causal else module
     kind = type(module).__name__
-    obstacle = _obstacle(conv) or (_obstacle(module) if causal else None)
+    obstacle = _obstacle(module)
     if obstacle:
         return module, Row(name, kind, "", None, obstacle)
-    if isinstance(conv, nn.ConvTranspose3d):
-        return _replace_transposed(conv, name, strategy)
-    form = causal_form(module) if causal else Form.of(conv)
+    if isinstance(module, nn.ConvTranspose3d):
+        return _replace_transposed(module, name, strategy)
+    if wavelets := without_conv3d(module):
+        return wavelets.train(module.training), Row(name, kind, "2×2×2 wavelets", "haar", "there is no other way")
+    conv, form = convolution(module), form_of(module)
     way = choose(form) if strategy == "auto" else strategy
     reason = WAYS[way].why_not(form)
     if reason:
         return module, Row(name, kind, str(form), None, f"'{way}' needs {reason}")
     new = WAYS[way](conv.weight, conv.bias, form)
     _keep_flags(new, conv)
-    new = CausalConv(new, module.pad_mode) if causal else new
+    carries = kind_of(module).carries
+    new = carries(new, module) if carries else new
     return new.train(module.training), Row(name, kind, str(form), way, "chosen" if strategy == "auto" else "asked for")
 
 
@@ -235,13 +204,16 @@ def _keep_flags(new: nn.Module, conv: nn.Module) -> None:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    """Why this module may not be taken for a plain Conv3d, else None."""
-    if parametrize.is_parametrized(module):
-        return "its weight is parametrized"
-    if type(module).forward not in [kind.forward for kind in PLAIN]:
-        return f"{type(module).__name__} has a forward of its own"
+    """Why this module may not be taken for what its class is known to compute, else None."""
+    kind = type(module)
+    transposed = kind.forward is nn.ConvTranspose3d.forward
+    if not (transposed or without_conv3d(module) or kind_of(module)):
+        return f"{kind.__name__} has a forward of its own"
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
         return "its weight is not initialised"
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-        return "it carries hooks"
+    for part in module.modules():
+        if parametrize.is_parametrized(part):
+            return "its weight is parametrized"
+        if part._forward_hooks or part._forward_pre_hooks or part._backward_hooks:
+            return "it carries hooks"
     return None

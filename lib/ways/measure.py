@@ -14,8 +14,9 @@ from lib.programs.cost import cost, roofline
 from lib.programs.evaluate import evaluate
 from lib.programs.program import Program
 from lib.targets.boards import BOARDS
-from lib.ways import WAYS, Form
-from lib.ways.decompose import CausalConv, CogVideoXCausalConv3d, causal_form, decompose
+from lib.ways import WAYS
+from lib.ways.decompose import decompose
+from lib.ways.known import convolution, form_of, kind_of
 from lib.ways.separable import Separable, break_even_rank
 
 NATIVE = "conv3d"
@@ -53,9 +54,7 @@ class WayRow:
 
 def candidates(conv: nn.Module) -> dict[str, nn.Module]:
     """The module itself as "conv3d", each way that applies, and the separable one that costs as much as it."""
-    causal = isinstance(conv, CogVideoXCausalConv3d)
-    inner = conv.conv if causal else conv
-    form = causal_form(conv) if causal else Form.of(inner)
+    inner, form, carries = convolution(conv), form_of(conv), kind_of(conv).carries
     found: dict[str, nn.Module] = {NATIVE: conv}
     for name, way in WAYS.items():
         if way.why_not(form) is None:
@@ -63,7 +62,7 @@ def candidates(conv: nn.Module) -> dict[str, nn.Module]:
     if form.groups == 1 and form.kernel[0] > 1 and form.kernel[1:] != (1, 1):
         rank = break_even_rank(inner.weight.shape)
         separable = Separable(inner.weight, inner.bias, form, rank)
-        found[f"separable, rank {rank}"] = CausalConv(separable, conv.pad_mode) if causal else separable
+        found[f"separable, rank {rank}"] = carries(separable, conv) if carries else separable
     return found
 
 

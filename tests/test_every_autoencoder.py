@@ -1,0 +1,258 @@
+"""`decompose` on every autoencoder of diffusers that has a 3D convolution: none left, the same numbers, caches and all."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+
+import diffusers.models.autoencoders
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_magvit import EasyAnimateCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_minimax_h3 import MiniMaxH3VideoCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from lib.basics.errors import Refused
+from lib.ways import decompose as decompose_module
+from lib.ways.decompose import decompose
+from lib.ways.haar import WAVELETS
+from lib.ways.known import KNOWN
+from tests.autoencoders import SMALL
+
+TOLERANCE = 1e-12  # float64 through some forty layers
+FLOAT32 = 1e-6  # float32 inside of them
+
+
+class InFloat64(TorchFunctionMode):
+    """Has what a model casts to float32 stay in float64, and counts it."""
+
+    casts = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            if function is torch.Tensor.float or (function is torch.Tensor.to and torch.float32 in args[1:]):
+                self.casts += 1
+                return args[0]
+        return function(*args, **kwargs)
+
+
+def relative(got, want):
+    assert got.shape == want.shape
+    return ((got - want).abs().max() / want.abs().max()).item()
+
+
+def without_conv3d(model):
+    return not any(isinstance(m, (nn.Conv3d, nn.ConvTranspose3d)) for m in model.modules())
+
+
+def clip_of(small):
+    return torch.randn(small.clip, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_is_equal(name):
+    """Twice in a row, so that a cache which isn't emptied shows."""
+    small = SMALL[name]
+    stock, clip = small.make(), clip_of(small)
+    new, report = decompose(stock)
+    assert without_conv3d(new) and not report.left and report.n == small.convolutions
+    assert not without_conv3d(stock)
+    with InFloat64():
+        z = small.encode(stock, clip)
+        frames = small.decode(stock, z)
+        for _ in range(2):
+            assert relative(small.encode(new, clip), z) <= TOLERANCE
+            assert relative(small.decode(new, z), frames) <= TOLERANCE
+
+
+# Where the model itself goes through float32: Mochi's Fourier features; the norms of Kandinsky, LTX and MiniMax-H3, whose
+# positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's interpolation.
+IN_FLOAT32 = {
+    "Mochi", "Kandinsky 6 SR", "LTX", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_in_its_own_precision(name):
+    small = SMALL[name]
+    stock, clip = small.make(), clip_of(small)
+    with InFloat64() as casts:
+        small.decode(stock, small.encode(stock, clip))
+    assert bool(casts.casts) == (name in IN_FLOAT32)
+    new, _ = decompose(stock)
+    z = small.encode(stock, clip)
+    bound = FLOAT32 if name in IN_FLOAT32 else TOLERANCE
+    assert relative(small.encode(new, clip), z) <= bound
+    assert relative(small.decode(new, z), small.decode(stock, z)) <= bound
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_are_equal(name):
+    """Of the clip, and of every convolution's weight: a way holds the same numbers in another order."""
+    small = SMALL[name]
+    stock = small.make()
+    new, report = decompose(stock)
+    gradients = []
+    for vae in (stock, new):
+        clip = clip_of(small).requires_grad_()
+        with InFloat64():
+            frames = small.decode(vae, small.encode(vae, clip))
+        (frames * torch.linspace(-1, 1, frames.numel(), dtype=torch.float64).view_as(frames)).sum().backward()
+        gradients.append(clip.grad)
+    assert relative(*gradients) <= 1e-9
+    for row in report.rows:
+        if row.way not in ("haar", "transposed"):
+            assert_same_numbers(stock.get_submodule(row.name), new.get_submodule(row.name))
+
+
+def assert_same_numbers(stock, new):
+    def sizes(module):
+        found = [p.grad.flatten() for name, p in module.named_parameters() if "weight" in name and p.grad is not None]
+        return torch.cat(found).abs().sort().values if found else torch.zeros(1)
+
+    want, got = sizes(stock), sizes(new)
+    assert got.shape == want.shape and (got - want).abs().max() <= 1e-9 * want.abs().max().clamp(min=1e-300)
+
+
+def modules():
+    package = diffusers.models.autoencoders
+    for found in pkgutil.iter_modules(package.__path__):
+        yield importlib.import_module(f"{package.__name__}.{found.name}")
+
+
+def convolutions(classes):
+    """Those that are a 3D convolution, or a module around one."""
+    for kind in classes:
+        inner = re.search(r"self\.conv = [\w.]*Conv3d\(", inspect.getsource(kind)) and kind.__name__.endswith("Conv3d")
+        if issubclass(kind, (nn.Conv3d, nn.ConvTranspose3d)) or (issubclass(kind, nn.Module) and inner):
+            yield kind
+
+
+def classes():
+    for module in modules():
+        yield from (
+            kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__
+        )
+
+
+def test_every_class_is_in_the_table():
+    here = set(convolutions(classes()))
+    assert here and here <= set(KNOWN)
+    assert {kind for kind in KNOWN if kind.__module__.startswith("diffusers")} == here
+
+
+def test_every_autoencoder_is_tried():
+    """By their sources: a functional convolution has no class."""
+    with_one = {
+        m for m in modules() if re.search(r"\b(nn|F)\.\w*[cC]onv\w*3d\(|Conv3d\(nn\.Conv3d\)", inspect.getsource(m))
+    }
+    bases = [k for k in classes() if issubclass(k, diffusers.ModelMixin) and k.__name__ in diffusers.__dict__]
+    found = {k.__name__ for k in classes() if issubclass(k, diffusers.ModelMixin) and inspect.getmodule(k) in with_one}
+    borrowed = {"AutoencoderKLMochi"}  # its convolutions are CogVideoX's
+    assert bases and found | borrowed == {small.name for small in SMALL.values()}
+
+
+def test_functional_convolutions_are_in_the_table():
+    functional = {k for k in classes() if re.search(r"F\.conv\w*3d\(", inspect.getsource(k))}
+    assert functional == {*WAVELETS, MiniMaxH3VideoCausalConv3d}
+
+
+def test_a_class_unheard_of_is_seen_and_refused_by_name():
+    class Unheard(nn.Conv3d):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    class AroundCausalConv3d(WanCausalConv3d):
+        def forward(self, x, cache_x=None):
+            return -super().forward(x, cache_x)
+
+    assert set(convolutions([Unheard, AroundCausalConv3d, nn.Linear])) == {Unheard, AroundCausalConv3d}
+    for kind in (Unheard, AroundCausalConv3d):
+        with pytest.raises(Refused, match=f"{kind.__name__} has a forward of its own"):
+            decompose(kind(2, 2, 3))
+
+
+@pytest.mark.parametrize("name, error", [("EasyAnimate (Magvit)", None), ("QwenImage", IndexError)])
+@torch.no_grad()
+def test_a_lookup_by_class_is_seen(name, error, monkeypatch):
+    """Planted fault: the tests above must fail if the autoencoders went on to look for their convolutions."""
+    monkeypatch.setattr(decompose_module, "look_no_more", lambda model: None)
+    small = SMALL[name]
+    stock = small.make()
+    z = small.encode(stock, clip_of(small))
+    new, _ = decompose(stock)
+    if error:
+        with pytest.raises(error):
+            small.decode(new, z)
+        return
+    small.decode(new, z)
+    with pytest.raises((AssertionError, RuntimeError)):
+        assert relative(small.decode(new, z), small.decode(stock, z)) <= 1e-3
+
+
+CLASSES = {
+    "hunyuan_zeros": (lambda: HunyuanVideoCausalConv3d(4, 6, 3, pad_mode="constant"), {}),
+    "hunyuan_strided": (lambda: HunyuanVideoCausalConv3d(4, 6, 3, stride=2), {}),
+    "ltx_centred": (lambda: LTXVideoCausalConv3d(4, 6, 3, is_causal=False), {}),
+    "ltx_reflect_grouped": (lambda: LTXVideoCausalConv3d(4, 6, 3, groups=2, padding_mode="reflect"), {}),
+    "ltx_dilated": (lambda: LTXVideoCausalConv3d(4, 6, (3, 1, 1), dilation=2), {}),
+    "ltx2_causal": (lambda: LTX2VideoCausalConv3d(4, 6, 3), {"causal": True}),
+    "ltx2_centred": (lambda: LTX2VideoCausalConv3d(4, 6, 3, stride=(2, 1, 1)), {"causal": False}),
+    "minimax_reflect": (lambda: MiniMaxH3VideoCausalConv3d(4, 6, 3, 1, 1, 2), {}),
+    "minimax_replicate": (lambda: MiniMaxH3VideoCausalConv3d(4, 6, 3, (1, 2, 2), 2, 0, "replicate"), {}),
+    "wan": (lambda: WanCausalConv3d(4, 6, 3, padding=1), {}),
+    "wan_one_frame_cached": (lambda: WanCausalConv3d(4, 6, 3, padding=1), {"cache_x": 1}),
+    "wan_two_frames_cached": (lambda: WanCausalConv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)), {"cache_x": 2}),
+    "wan_three_frames_cached": (lambda: WanCausalConv3d(4, 6, 3, padding=1), {"cache_x": 3}),
+    "wan_cache_unheeded": (lambda: WanCausalConv3d(4, 6, 3, stride=(2, 1, 1)), {"cache_x": 1}),
+    "qwen_two_frames_cached": (lambda: QwenImageCausalConv3d(4, 6, 3, padding=1), {"cache_x": 2}),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+@torch.no_grad()
+def test_class_by_itself(case):
+    make, options = CLASSES[case]
+    torch.manual_seed(0)
+    stock = make().double()
+    x = torch.randn(2, 4, 6, 6, 5, dtype=torch.float64)
+    if "cache_x" in options:
+        options = {"cache_x": torch.randn(2, 4, options["cache_x"], 6, 5, dtype=torch.float64)}
+    new, report = decompose(stock)
+    assert relative(new(x, **options), stock(x, **options)) <= TOLERANCE and without_conv3d(new)
+
+
+CHUNKS = {
+    "magvit": lambda: EasyAnimateCausalConv3d(4, 6, 3),
+    "magvit_strided": lambda: EasyAnimateCausalConv3d(4, 6, 3, stride=(2, 1, 1)),
+    "magvit_pointwise": lambda: EasyAnimateCausalConv3d(4, 6, 1, padding=0),
+    "vidtok": lambda: VidTokCausalConv3d(4, 6, 3),
+    "vidtok_pointwise": lambda: VidTokCausalConv3d(4, 6, 1),
+    "vidtok_offset": lambda: VidTokCausalConv3d(4, 6, (3, 1, 1), pad_mode="replicate"),
+}
+
+
+@pytest.mark.parametrize("case", CHUNKS)
+@torch.no_grad()
+def test_chunks_with_what_is_carried_between(case):
+    torch.manual_seed(0)
+    stock = CHUNKS[case]().double()
+    stock.cache_offset = 1 if "offset" in case else 0
+    new, _ = decompose(stock)
+    for frames in (5, 4, 3):
+        x = torch.randn(1, 4, frames, 6, 5, dtype=torch.float64)
+        assert relative(new(x), stock(x)) <= TOLERANCE
+        for module in (stock, new):
+            module.is_first_chunk = False
+        name = "causal_cache" if "vidtok" in case else "prev_features"
+        assert torch.equal(getattr(new, name), getattr(stock, name))
