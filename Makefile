@@ -1,9 +1,11 @@
-# Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds a simulated chip.
+# Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds TT-NN and simulated chips:
+# TTSIM=<file or folder> says where Tenstorrent's simulator lies; without, a release is fetched.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
+TTSIM ?=
 # ttnn comes for Python 3.12; pyenv's python3.12 may be a shim for none.
 SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.12.*/bin/python),\
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
@@ -20,10 +22,10 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 sim: $(SIM_READY)
-	$(BIN)/python -m lib.ttnn
+	TTSIM="$(TTSIM)" $(BIN)/python -m lib.ttnn
 
 sim-python:
-	@test -n "$(SIM_PYTHON)" || { echo 'p150-sim: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }
+	@test -n "$(SIM_PYTHON)" || { echo 'TT-NN: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)} and "need Python 3.11 or 3.12, got " + sys.version.split()[0])'

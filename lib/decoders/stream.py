@@ -13,8 +13,8 @@ from lib.basics.errors import Refused
 from lib.basics.progress import progress
 from lib.decoders.steps import load_state, save_state, split
 from lib.media.latents import FRAMES_PER_LATENT, check_latents
+from lib.probing.on_ttnn import open_session
 from lib.probing.probe import TIMEOUT_SECONDS, evaluated
-from lib.probing.session import Session
 from lib.probing.trace import arguments_by_name
 from lib.probing.verdict import Verdict
 from lib.targets.target import resolve
@@ -45,7 +45,7 @@ class Stream(contextlib.AbstractContextManager):
         self.number = 0
         self.fresh = state is None
         self.host_state = state
-        self.session = Session(decoder, target, stateful=True, state=state)
+        self.session = open_session(decoder, target, stateful=True, state=state)
 
     def step(self, z_bcthw: torch.Tensor, timeout: float = TIMEOUT_SECONDS) -> Step:
         number, self.number = self.number, self.number + 1

@@ -9,6 +9,12 @@ from lib.targets.target import KERNELS, RUN, TRACE
 # A failure's kind → how the stack words it (named groups: op, location) and, if the compiler is done
 # by then, the stage that it ends. The first match wins, so the more telling patterns come first.
 KINDS = (
+    # ttsim, docs/sim_error_handling.md: what it doesn't model, or won't, ends the process; the op itself may be right.
+    (
+        "simulator stop",
+        RUN,
+        r"(?<=ERROR: )(?:[A-Z][a-z]+Functionality|[A-Z][A-Za-z]+(?:Behavior|Used|Failure|Specification)): [^\n]*",
+    ),
     ("descriptor mismatch", None, r"system desc schema mismatch[^\n]*"),
     ("op not linked", KERNELS, r"ttnn(?:::| )(?P<op>\w+) is not linked in this libtt build"),
     (
@@ -76,6 +82,10 @@ def cut_into(places: list[str], programs: int) -> str:
 
 def timed_out(seconds: float) -> Failure:
     return Failure("time-out", f"stopped after {seconds:g} s")
+
+
+def too_large(used: int) -> Failure:
+    return Failure("memory", f"ended at {used / 1e9:.1f} GB of this machine's memory")
 
 
 def clean(text: str) -> str:

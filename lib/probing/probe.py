@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib.basics.errors import Refused
-from lib.probing.session import Session
+from lib.probing.on_ttnn import open_session
 from lib.probing.trace import arguments_by_name, weights_by_name
 from lib.probing.verdict import EVALUATED, Verdict
 from lib.probing.worker import map_tensors, tensors
@@ -58,7 +58,7 @@ def probe_each(
     with contextlib.ExitStack() as stack:
         session = None
         for index, (name, (module, inputs)) in enumerate(cases.items()):
-            session = session or stack.enter_context(Session(modules, target))
+            session = session or stack.enter_context(open_session(modules, target))
             verdict = session.call(inputs, name, timeout, part=str(index))
             if evaluate and verdict.ttnn and not verdict.cut:
                 verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())

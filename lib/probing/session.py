@@ -1,15 +1,10 @@
 """A worker process and what it says: started, called, timed out, ended, and cleaned up after."""
 
 import contextlib
-import json
 import os
 import re
-import select
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from torch import nn
@@ -17,13 +12,14 @@ from torch import nn
 from lib.basics.errors import Refused
 from lib.basics.folders import new_folder
 from lib.basics.progress import progress
+from lib.basics.worker import Died, TimedOut, Worker
 from lib.probing.compiler_log import Compiled, read_log
 from lib.probing.failures import Failure, classify, cut_into, died, graph_cut, timed_out
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import load, save
-from lib.targets.target import KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
+from lib.targets.target import CARD, KERNEL_CACHE, KERNELS, MOCK, PROJECT, RUN, STABLEHLO, TRACE, Target
 
-POLL_SECONDS = 0.2
+CARD_SECONDS = 30  # for a card to be closed in order
 RUNTIME_FILES_BYTES = 600_000_000  # the plugin unpacks its runtime files at every load: 11,000 of them
 LANE_OUTPUTS = {"host": "the host, eager", "xla": "the host's CPU through torch_xla", "card": "the card"}
 
@@ -40,7 +36,7 @@ class Session(contextlib.AbstractContextManager):
         self.plugin = target.plugin()
         self.calls = 0
         self.programs: dict[str, tuple] = {}  # texts and argument names, by the hash of their graph
-        self.process = None
+        self.worker = None
         weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self.folder = new_folder(RUNTIME_FILES_BYTES + 2 * weights)
         try:
@@ -62,35 +58,19 @@ class Session(contextlib.AbstractContextManager):
             # The module's class may come from a file that only this process's path leads to.
             "PYTHONPATH": os.pathsep.join([str(PROJECT), *(os.path.abspath(entry) for entry in sys.path)]),
         }
-        reading, writing = os.pipe()
-        self.events = Events(reading)
-        self.log = open(self.folder / "log.txt", "wb")
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lib.probing.worker", str(self.folder), str(writing)],
-                stdin=subprocess.PIPE,
-                stdout=self.log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                pass_fds=(writing,),
-                cwd=self.folder,  # tt-metal leaves a folder `generated` where it runs
-                start_new_session=True,
-            )
-        finally:
-            os.close(writing)
+        command = [sys.executable, "-m", "lib.probing.worker", str(self.folder)]
+        self.worker = Worker(command, self.folder, environment)
 
     def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "") -> Verdict:
         """Trace, compile and, where the lane can, run the module on `inputs`; a failure is in the verdict.
 
         `part` is the path of a submodule to run instead of the whole.
         """
-        begin = self.log_size()
+        begin = self.worker.log_size()
         number, self.calls = self.calls, self.calls + 1
         write(inputs, self.folder / f"inputs-{number}.pt")
         ended = self.request({"do": "call", "number": number, "part": part}, name, timeout)
-        with open(self.folder / "log.txt", errors="replace") as log:
-            log.seek(begin)
-            return self.judge(name, number, ended, log.read())
+        return self.judge(name, number, ended, self.worker.log_text(begin))
 
     def result_order(self):
         """The outputs' structure of the last call, each tensor replaced by its place among the program's results."""
@@ -105,24 +85,15 @@ class Session(contextlib.AbstractContextManager):
 
     def request(self, message: dict, name: str, timeout: float | None) -> "Ended":
         ended = Ended()
-        deadline = time.monotonic() + timeout if timeout else None
         with progress(f"{name or 'module'} · {self.target.name}") as show:
             try:
-                self.process.stdin.write((json.dumps(message) + "\n").encode())
-                self.process.stdin.flush()
-            except BrokenPipeError:
-                pass  # it has ended; its events say why
-            while not ended.over:
-                if deadline and time.monotonic() > deadline:
-                    self.end_process()
-                    ended.failure = timed_out(timeout)
-                    break
-                for event in self.events.read(POLL_SECONDS):
+                for event in self.worker.ask(message, timeout):
                     ended.take(event)
-                show(ended.stage)
-        if ended.silent:
-            self.end_process()
-            ended.failure = died(self.process.wait(), self.log_text())
+                    show(ended.stage)
+            except TimedOut:
+                ended.failure = timed_out(timeout)
+            except Died as end:
+                ended.failure = died(end.returncode, self.worker.log_text())
         return ended
 
     def judge(self, name: str, number: int, ended: "Ended", log: str) -> Verdict:
@@ -163,52 +134,13 @@ class Session(contextlib.AbstractContextManager):
             cut=cut_into(ended.cuts, ended.programs) if ended.cuts else None,
         )
 
-    def log_size(self) -> int:
-        return (self.folder / "log.txt").stat().st_size
-
-    def log_text(self) -> str:
-        return (self.folder / "log.txt").read_text(errors="replace")
-
-    def end_process(self) -> None:
-        """End the worker and all that it started, kernel compilers included."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
     def close(self) -> None:
-        if self.process is not None:
-            if self.process.poll() is None and self.target.lane == "card":
-                # A card is closed in order; only a worker that doesn't end by itself is killed.
-                with contextlib.suppress(Exception):
-                    self.process.stdin.close()
-                    self.process.wait(30)
-            self.end_process()
-            self.process.stdin.close() if not self.process.stdin.closed else None
-            self.events.close()
-            self.log.close()
+        if self.worker is not None:
+            self.worker.close(patience=CARD_SECONDS if self.target.lane == CARD else 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __exit__(self, *_) -> None:
         self.close()
-
-
-class Events:
-    """The worker's events as they come; `None` stands for its end."""
-
-    def __init__(self, descriptor: int):
-        self.descriptor, self.rest = descriptor, b""
-
-    def read(self, seconds: float) -> list[dict | None]:
-        if not select.select([self.descriptor], [], [], seconds)[0]:
-            return []
-        chunk = os.read(self.descriptor, 1 << 16)
-        *lines, self.rest = (self.rest + chunk).split(b"\n")
-        return [json.loads(line) for line in lines] + ([] if chunk else [None])
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 class Ended:
@@ -225,12 +157,9 @@ class Ended:
         self.arguments: list[str | None] = []
         self.cuts: list[str] = []
         self.programs = 1
-        self.over = self.silent = False
 
-    def take(self, event: dict | None) -> None:
+    def take(self, event: dict) -> None:
         match event:
-            case None:
-                self.over = self.silent = True
             case {"event": "start", "stage": stage, "time": when}:
                 self.stage, self.begun[stage] = stage, when
             case {"event": "end", "stage": stage, "time": when}:
@@ -241,9 +170,9 @@ class Ended:
                 self.cuts.append(place)
                 self.programs = programs
             case {"event": "error"}:
-                self.over, self.error = True, event
+                self.error = event
             case {"event": "done"}:
-                self.over, self.compiled = True, event.get("compiled")
+                self.compiled = event.get("compiled")
 
     def seconds(self) -> dict[str, float]:
         return {stage: round(end - self.begun[stage], 3) for stage, end in self.finished.items()}

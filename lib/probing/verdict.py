@@ -8,6 +8,7 @@ from html import escape
 
 from lib.programs.cost import Cost, cost
 from lib.programs.program import Program, read
+from lib.ttnn.chip import Ran
 
 EVALUATED = "evaluated (the compiled program, run on the host)"
 PASS, FAIL, MOCKED, UNREACHED = "pass", "fail", "mocked", "not reached"
@@ -26,7 +27,8 @@ class Verdict:
     `stages` maps each stage of the lane to 'pass', 'fail', 'mocked' (the mocked chip executes no kernels)
     or 'not reached'; `stage` is the last one that was reached: where it failed, or the end.
     `outputs` holds the results where they mean something, and None for lanes that return garbage;
-    `outputs_from` says where they come from. `seconds` a stage vary from run to run.
+    `outputs_from` says where they come from. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
+    run, on targets where it executes the program.
     `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
     graph in one piece; the texts are then those of the last piece.
     """
@@ -48,6 +50,7 @@ class Verdict:
     compiled_programs: int | None = None
     replayed: bool = False
     cut: str | None = None
+    ran: Ran | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -70,6 +73,11 @@ class Verdict:
     def cost(self) -> Cost:
         """What a run of the compiled program moves, holds and computes (see `lib.programs.cost`)."""
         return cost(self.program)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stood in for an op that TT-NN lacks, and what was set otherwise so that one runs at all."""
+        return self.ran.stand_ins + self.ran.workarounds if self.ran else ()
 
     @property
     def op_counts(self) -> Counter:
@@ -119,4 +127,5 @@ class Verdict:
             why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
             why = "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run</div>"
+        why += "".join(f"<div>{escape(remark)}</div>" for remark in self.remarks)
         return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

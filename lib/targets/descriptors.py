@@ -7,7 +7,6 @@ tt-umd `docs/yaml_schemas/cluster_descriptor.yaml`.
 import flatbuffers
 import yaml
 
-from lib.basics.errors import Refused
 from lib.targets.boards import Board, Chip
 
 FILE_IDENTIFIER = b"TTSY"
@@ -16,16 +15,13 @@ DATA_TYPES = range(13)  # Float32 … Int32 of the schema's enum: all that the c
 TILE_SIZES_YX = ((4, 16), (16, 16), (32, 16), (4, 32), (16, 32), (32, 32))
 HOST_MMIO = 1
 
-# p150 cards ship with 2 of 14 Tensix columns, 2 of 14 Ethernet cores and 1 of 2 PCIe tiles switched off.
-P150_HARVESTING = {
-    "noc_translation": True,
-    "harvest_mask": 0b1100_0000,
-    "dram_harvesting_mask": 0,
-    "eth_harvesting_mask": 0b1_0010_0000,
-    "pcie_harvesting_mask": 0b10,
-    "l2cpu_harvesting_mask": 0,
+# Cards ship with some of their parts switched off: an n150 or n300 with 1 of 10 Tensix rows a chip, a p150 with 2 of 14
+# Tensix columns, 2 of 14 Ethernet cores and 1 of 2 PCIe tiles.
+HARVESTED = {
+    "wormhole_b0": {"harvest_mask": 0b1, "eth_harvesting_mask": 0, "pcie_harvesting_mask": 0},
+    "blackhole": {"harvest_mask": 0b1100_0000, "eth_harvesting_mask": 0b1_0010_0000, "pcie_harvesting_mask": 0b10},
 }
-P150_BOARD_ID = 0x40 << 36  # bits 36 and up are the product's code, by which the driver knows the board
+PRODUCT_CODES = {"n150": 0x18, "n300": 0x14, "p150": 0x40}  # bits 36 and up of a board id, by which UMD knows the board
 
 
 def system_descriptor(board: Board, schema_hash: str) -> bytes:
@@ -57,25 +53,30 @@ def system_descriptor(board: Board, schema_hash: str) -> bytes:
 
 
 def cluster_descriptor(board: Board) -> str:
-    """The YAML from which the runtime mocks a machine with one `board`.
-
-    Raises `Refused` for boards other than p150: the PyPI plugin brings runtime files for Blackhole only.
-    """
-    if board.name != "p150":
-        raise Refused("mocked chip", board.name, "p150 (the plugin has runtime files for Blackhole only)")
+    """The YAML from which a runtime mocks a machine with one `board`, whose first chip alone hangs on the PCIe bus."""
+    chips, arch = range(board.chips), board.chip.arch
+    wormhole = arch == "wormhole_b0"
+    harvested = {"noc_translation": True, **HARVESTED[arch], "dram_harvesting_mask": 0, "l2cpu_harvesting_mask": 0}
+    links = [[{"chip": 0, "chan": 8 + i}, {"chip": 1, "chan": i}] for i in range(2)] if board.chips > 1 else []
     return yaml.safe_dump(
         {
-            "arch": {0: board.chip.arch},
-            "chips": {},
-            "chip_unique_ids": {0: 1},
-            "ethernet_connections": [],
+            "arch": dict.fromkeys(chips, arch),
+            "chips": {chip: [chip, 0, 0, 0] for chip in chips} if wormhole else {},
+            "chip_unique_ids": {chip: 1 + chip for chip in chips},
+            "ethernet_connections": links,
             "ethernet_connections_to_remote_devices": [],
             "chips_with_mmio": [{0: 0}],
             "io_device_type": "PCIe",
-            "harvesting": {0: P150_HARVESTING},
+            "harvesting": {chip: dict(harvested) for chip in chips},
             "chip_to_bus_id": {0: "0x01"},
-            "boards": [[{"board_id": P150_BOARD_ID}, {"board_type": board.name}, {"chips": [0]}]],
-            "asic_locations": {0: 0},
+            "boards": [
+                [
+                    {"board_id": PRODUCT_CODES[board.name] << 36},
+                    {"board_type": board.name},
+                    {"chips": list(chips)},
+                ]
+            ],
+            "asic_locations": {chip: chip for chip in chips},
             "chip_pci_bdfs": {0: "0000:01:00.0"},
         },
         sort_keys=False,

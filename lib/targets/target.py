@@ -1,6 +1,6 @@
 """A target is a name: where a module is to be compiled and, if it can be, run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.basics.errors import Refused
@@ -10,17 +10,23 @@ from lib.targets.plugins import Plugin, find_plugin
 
 TRACE, STABLEHLO, TTIR, TTNN, KERNELS, RUN = STAGES = ("trace", "StableHLO", "TTIR", "TTNN", "kernels", "run")
 CARDS = Path("/dev/tenstorrent")
+PCI_DEVICES = Path("/sys/bus/pci/drivers/tenstorrent")  # the driver's; a folder for each card
+PCI_BOARDS = {"0x401e": "n150", "0xb140": "p150"}  # github tenstorrent/tt-kmd, enumerate.h
 PROJECT = Path(__file__).resolve().parents[2]
 KERNEL_CACHE = PROJECT / ".cache" / "tt-metal"
 RUNTIME_FILES = PROJECT / ".cache" / "runtime"
 
 HOST, XLA, COMPILE, MOCK, CARD = "host", "xla", "compile only", "mocked chip", "card"
+TTSIM, TTNN_MOCK, TTNN_CARD = ON_TTNN = ("simulated chip", "TT-NN, mocked board", "TT-NN, card")
 LANE_STAGES = {
     HOST: (RUN,),
     XLA: (TRACE, STABLEHLO, RUN),
     COMPILE: (TRACE, STABLEHLO, TTIR, TTNN),
     MOCK: STAGES,
     CARD: STAGES,
+    TTSIM: STAGES,
+    TTNN_MOCK: STAGES,
+    TTNN_CARD: STAGES,
 }
 LANE_NOTES = {
     HOST: "eager PyTorch on the host",
@@ -28,6 +34,9 @@ LANE_NOTES = {
     COMPILE: "Tenstorrent's compiler; nothing runs",
     MOCK: "Tenstorrent's compiler, runtime, allocators and kernel builds; the chip is mocked, kernels do not run",
     CARD: "everything is real",
+    TTSIM: "Tenstorrent's compiler; TT-NN and its kernels op by op, on Tenstorrent's simulator of the chip",
+    TTNN_MOCK: "Tenstorrent's compiler; TT-NN op by op, its allocators and kernel builds; kernels do not run",
+    TTNN_CARD: "Tenstorrent's compiler; TT-NN and its kernels op by op, on a card",
 }
 
 
@@ -44,15 +53,29 @@ class Target:
     @property
     def outputs_are_real(self) -> bool:
         """False where nothing runs or kernels are mocked: what such a lane returns is not a result."""
-        return self.lane in (HOST, XLA, CARD)
+        return self.lane in (HOST, XLA, CARD, TTSIM, TTNN_CARD)
 
     @property
     def needs_plugin(self) -> bool:
-        return self.lane in (COMPILE, MOCK, CARD)
+        return self.lane in (COMPILE, MOCK, CARD, *ON_TTNN)
+
+    @property
+    def on_ttnn(self) -> bool:
+        """Whether the compiled program is executed by TT-NN, op by op, rather than by the plugin."""
+        return self.lane in ON_TTNN
+
+    @property
+    def is_card(self) -> bool:
+        return self.lane in (CARD, TTNN_CARD)
+
+    @property
+    def compiler(self) -> "Target":
+        """The compile-only target for this target's board: where TT-NN's programs come from."""
+        return Target(f"{self.board.name}-compile", COMPILE, self.board)
 
     def plugin(self) -> Plugin | None:
         """The plugin that serves this target. Raises `Refused` with what is missing and how to get it."""
-        if self.lane == CARD and not card_present():
+        if self.is_card and not card_present():
             raise Refused(
                 f"target {self.name!r}",
                 f"no card under {CARDS}",
@@ -96,6 +119,12 @@ TARGETS = {
         Target("p150-compile", COMPILE, BOARDS["p150"]),
         Target("p150-mock", MOCK, BOARDS["p150"]),
         Target("tt", CARD),
+        Target("n150-ttsim", TTSIM, BOARDS["n150"]),
+        Target("p150-ttsim", TTSIM, BOARDS["p150"]),
+        Target("n150-ttnn", TTNN_MOCK, BOARDS["n150"]),
+        Target("n300-ttnn", TTNN_MOCK, BOARDS["n300"]),
+        Target("p150-ttnn", TTNN_MOCK, BOARDS["p150"]),
+        Target("ttnn", TTNN_CARD),
     )
 }
 TARGET_NAMES = (*TARGETS, "auto")
@@ -112,8 +141,19 @@ def resolve(name: str) -> Target:
     """
     if name == "auto":
         name = "tt" if card_present() else "p150-mock"
-    if name == "p150-sim":
-        raise Refused("target", f"{name!r}, which takes compiled programs (lib.ttnn)", "a target for modules")
     if name not in TARGETS:
         raise Refused("target", repr(name), f"one of {', '.join(TARGET_NAMES)}")
-    return TARGETS[name]
+    target = TARGETS[name]
+    return replace(target, board=board_of_card()) if target.lane == TTNN_CARD and card_present() else target
+
+
+def board_of_card() -> Board:
+    """The board whose chip is the first card's, told by its PCI device id. Raises `Refused` for a chip without one.
+
+    An n300 counts as an n150: a program that was compiled for one chip runs on one of its two.
+    """
+    ids = [path.read_text().strip() for path in sorted(PCI_DEVICES.glob("*/device"))]
+    known = [BOARDS[PCI_BOARDS[id]] for id in ids if id in PCI_BOARDS]
+    if not known:
+        raise Refused("target 'ttnn'", f"PCI devices {ids or 'of no card'}", "a Wormhole or Blackhole card")
+    return known[0]

@@ -1,5 +1,9 @@
-"""The lane `p150-sim`: TT-NN's own kernels on a simulated Blackhole. `make sim` sets it up."""
+"""A compiled program, executed op by op by TT-NN: on Tenstorrent's simulator, on a mocked board, on a card.
 
-from lib.ttnn.lane import Ran, run, why_not
+TT-NN lives in an environment of its own, which `make sim` sets up: its process is `host/`, and never imported here.
+"""
 
-__all__ = ["Ran", "run", "why_not"]
+from lib.ttnn.chip import Broke, Chip, Ran
+from lib.ttnn.places import why_not
+
+__all__ = ["Broke", "Chip", "Ran", "why_not"]

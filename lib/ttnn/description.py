@@ -1,70 +1,55 @@
-"""A compiled program as the simulator's process is handed it: plain steps, and tensors by name."""
+"""A compiled program as TT-NN's process is handed it: plain steps, as JSON, and the tensors of its constants."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import numpy as np
 import torch
 
 from lib.basics.errors import Refused
-from lib.programs.evaluate import run, stored_arguments
-from lib.programs.program import Op, Program, Value
+from lib.programs.evaluate import OPS
+from lib.programs.program import Function, Op, Program, Value
 
-NO_STEP = ("ttnn.deallocate", "ttnn.get_device", "ttcore.load_cached")
+CONSTANT = "ttnn.constant"
 
 
-@dataclass(frozen=True)
-class Description:
-    """`inputs`: {value: its tensor's type}, `steps`: ops in order, `returns`: values; `tensors`: by value.
+def describe(program: Program) -> tuple[dict, dict[str, np.ndarray]]:
+    """The whole program, const-eval functions too, and its constants by the key that stands in their step.
 
-    A type is a dict of shape, dtype ("bf16"), layout ("tile" or "row_major") and memory ("dram" or "system").
-    A step is a dict of op, operands (values), results ({name, type}) and attributes, as the compiler states them.
+    A function: arguments ([value, name, kind, type]), steps (op, operands, results ([value, type]), attributes,
+    location) and returns. A type: shape, dtype ("bf16"), layout ("tile" or "row_major"), memory ("dram", "l1" or
+    "system"). Raises `Refused` for a sharded tensor.
     """
-
-    inputs: dict[str, dict]
-    steps: list[dict]
-    returns: list[str]
-    tensors: dict[str, np.ndarray] = field(repr=False)
-
-    def as_json(self) -> dict:
-        return {"inputs": self.inputs, "steps": self.steps, "returns": self.returns}
+    constants: dict[str, np.ndarray] = {}
+    functions = {name: _function(function, constants) for name, function in program.functions.items()}
+    return {"main": program.main.name, "functions": functions}, constants
 
 
-def describe(program: Program, arguments: dict[str, torch.Tensor]) -> Description:
-    """The program's `main`, for arguments by name, which are rounded to its types.
-
-    What a const-eval function prepares once, weights mostly, is prepared here, by the evaluator.
-    """
-    main = program.main
-    live = dict(zip((a.value for a in main.arguments), stored_arguments(program, arguments), strict=True))
-    for op in main.ops:
-        if op.name == "ttcore.load_cached":
-            prepared = run(program, program.functions[op.attributes["callee"]], [live[v] for v in op.operands])
-            live.update(zip(op.results, prepared, strict=True))
-    steps = [op for op in main.ops if op.name not in NO_STEP]
-    used = {operand for op in steps for operand in op.operands if operand in live}
-    return Description(
-        {value.name: stated(value) for value in live if value in used},
-        [step(op) for op in steps],
-        [value.name for value in main.returns],
-        {value.name: array(tensor) for value, tensor in live.items() if value in used},
-    )
-
-
-def step(op: Op) -> dict:
+def _function(function: Function, constants: dict[str, np.ndarray]) -> dict:
     return {
-        "op": op.name.removeprefix("ttnn."),
+        "arguments": [[a.value.name, a.name, a.kind, stated(a.value)] for a in function.arguments],
+        "steps": [_step(op, f"{function.name}.{number}", constants) for number, op in enumerate(function.ops)],
+        "returns": [value.name for value in function.returns],
+    }
+
+
+def _step(op: Op, key: str, constants: dict[str, np.ndarray]) -> dict:
+    attributes = {name: value for name, value in op.attributes.items() if plain(value)}
+    if op.name == CONSTANT:
+        constants[key] = array(OPS[CONSTANT].function(op))
+        attributes["value"] = key
+    return {
+        "op": op.name,
         "operands": [value.name for value in op.operands if value.type is not None],
-        "results": [{"name": value.name, "type": stated(value)} for value in op.results],
-        "attributes": {name: value for name, value in op.attributes.items() if plain(value)},
+        "results": [[value.name, stated(value)] for value in op.results if value.type is not None],
+        "attributes": attributes,
+        "location": op.location,
     }
 
 
 def stated(value: Value) -> dict:
     type = asdict(value.type)
-    if type["memory"] == "l1":
-        raise Refused(
-            "describe", f"{value.name} in L1", "tensors in DRAM or on the host: the simulated chip has one core"
-        )
+    if type["memory"] == "l1" and type["cores"] > 1:
+        raise Refused("describe", f"{value.name} sharded over {type['cores']} cores", "interleaved tensors")
     return {key: type[key] for key in ("shape", "dtype", "layout", "memory")}
 
 
@@ -78,5 +63,8 @@ def plain(value: object) -> bool:
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
-    """numpy has no bf16; float32 holds it exactly."""
+    """bf16 by its bits, which numpy has no type for: half the bytes on their way. Else float32 or int32."""
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.uint16).numpy()
     return (tensor.float() if tensor.is_floating_point() else tensor.to(torch.int32)).numpy()

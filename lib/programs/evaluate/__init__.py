@@ -14,9 +14,9 @@ from lib.basics.errors import Refused
 from lib.programs.evaluate import contraction, create, elementwise, movement, reduction  # noqa: F401  (they fill the table)
 from lib.programs.evaluate.table import OPS
 from lib.programs.evaluate.values import store
-from lib.programs.program import Function, Op, Program, Value
+from lib.programs.program import Argument, Function, Op, Program, Value
 
-__all__ = ["OPS", "evaluate", "knows", "run", "stored_arguments"]
+__all__ = ["OPS", "apply", "evaluate", "knows", "run", "stored_argument", "stored_arguments"]
 
 
 def knows(program: Program) -> set[str]:
@@ -43,8 +43,13 @@ def stored_arguments(program: Program, arguments: dict[str, torch.Tensor]) -> li
     for argument in program.arguments:
         if argument.name not in arguments:
             raise Refused("evaluate", f"no argument {argument.name!r}", f"{sorted(a.name for a in program.arguments)}")
-        values.append(store(arguments[argument.name].detach(), argument.type, f"argument {argument.name}"))
+        values.append(stored_argument(argument, arguments[argument.name]))
     return values
+
+
+def stored_argument(argument: Argument, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` as the program stores it. Raises `Refused` for one of another shape."""
+    return store(tensor.detach(), argument.type, f"argument {argument.name}")
 
 
 def run(program: Program, function: Function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -58,11 +63,12 @@ def run(program: Program, function: Function, inputs: list[torch.Tensor]) -> lis
             live.update(zip(op.results, run(program, callee, [live[v] for v in op.operands]), strict=True))
         elif op.name != "ttnn.get_device":
             operands = [live[v] for v in op.operands if v.type is not None]
-            live.update(zip(op.results, _apply(op, operands), strict=True))
+            live.update(zip(op.results, apply(op, operands), strict=True))
     return [live[v] for v in function.returns]
 
 
-def _apply(op: Op, operands: list[torch.Tensor]) -> list[torch.Tensor]:
+def apply(op: Op, operands: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What one op gives, in the types that it states."""
     if op.name not in OPS:
         raise Refused("evaluate", f"{op.name} at {op.location or 'unknown location'}", "an op that it knows")
     rule = OPS[op.name]

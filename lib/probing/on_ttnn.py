@@ -1,0 +1,110 @@
+"""A module compiled for a board, and the program executed by TT-NN: the two processes of one session."""
+
+import contextlib
+import dataclasses
+
+from torch import nn
+
+from lib.basics.errors import Refused
+from lib.probing.failures import Failure, classify, died, timed_out, too_large
+from lib.probing.session import Session
+from lib.probing.trace import arguments_by_name, weights_by_name
+from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
+from lib.probing.worker import map_tensors, tensors
+from lib.targets.target import KERNELS, RUN, Target
+from lib.ttnn.chip import Broke, Chip, Ran
+from lib.ttnn.places import made_of
+
+STATE = "input.state"
+
+
+def open_session(module: nn.Module, target: Target, stateful: bool = False, state=None):
+    """The session that serves `target`; see `Session`."""
+    return (OnTTNN if target.on_ttnn else Session)(module, target, stateful, state)
+
+
+class OnTTNN(contextlib.AbstractContextManager):
+    """What `Session` is, for targets whose programs TT-NN executes. The state stays on its chip from call to call."""
+
+    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None):
+        self.module, self.target, self.stateful = module, target, stateful
+        self.given = arguments_by_name(state, STATE)
+        self.kept = None  # the state's structure, each tensor replaced by its place among the program's results
+        self.returns = ()
+        with contextlib.ExitStack() as stack:
+            self.chip = stack.enter_context(Chip(target))
+            self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state))
+            self.open = stack.pop_all()
+
+    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "") -> Verdict:
+        """Trace and compile the module, then have its program executed; a failure is in the verdict."""
+        compiled = self.compiler.call(inputs, name, timeout, part)
+        if not compiled.passed:
+            stages = dict.fromkeys(self.target.stages, UNREACHED) | compiled.stages
+            return dataclasses.replace(compiled, target=self.target.name, stages=stages)
+        module = self.module.get_submodule(part)
+        arguments = weights_by_name(module) | arguments_by_name(inputs, "input") | self.given
+        outputs, state = self.result_order() if self.stateful else (self.result_order(), None)
+        keep = {name: place.item() for name, place in arguments_by_name(state, STATE).items()}
+        fetch = {place.item() for place in tensors(outputs)} if self.target.outputs_are_real else ()
+        try:
+            ran = self.chip.run(compiled.program, arguments, fetch, keep, part, timeout, name)
+        except Broke as broke:
+            return self.failed(compiled, failure(broke, timeout))
+        self.given = {}
+        self.kept, self.returns = state, compiled.program.main.returns
+        return self.passed(compiled, ran, outputs)
+
+    def passed(self, compiled: Verdict, ran: Ran, order) -> Verdict:
+        real = self.target.outputs_are_real
+        return dataclasses.replace(
+            compiled,
+            target=self.target.name,
+            stages=dict.fromkeys(self.target.stages, PASS) | ({} if real else {RUN: MOCKED}),
+            outputs=map_tensors(lambda place: ran.outputs[place.item()], order) if real else None,
+            outputs_from=made_of(self.target) if real else None,
+            seconds=compiled.seconds | {RUN: round(ran.seconds, 3)},
+            ran=ran,
+        )
+
+    def failed(self, compiled: Verdict, why: Failure) -> Verdict:
+        stages = dict.fromkeys(self.target.stages, PASS)
+        stages |= {KERNELS: FAIL, RUN: UNREACHED} if why.stage == KERNELS else {RUN: FAIL}
+        return dataclasses.replace(
+            compiled,
+            target=self.target.name,
+            stages=stages,
+            kind=why.kind,
+            message=why.message,
+            op=why.op,
+            location=why.location,
+        )
+
+    def result_order(self):
+        return self.compiler.result_order()
+
+    def state(self):
+        """The module's state, copied to the host. Raises `Refused` where kernels don't run: it would mean nothing."""
+        if not self.target.outputs_are_real:
+            raise Refused("state", f"a state on {self.target.name}, where kernels don't run", "a target with results")
+        names = iter(arguments_by_name(self.kept, STATE))
+        return map_tensors(lambda place: self.chip.kept(next(names), self.returns[place.item()].type.dtype), self.kept)
+
+    def close(self) -> None:
+        self.open.close()
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def failure(broke: Broke, timeout: float | None) -> Failure:
+    """What went wrong, at the op that TT-NN was at."""
+    if broke.timed_out:
+        why = timed_out(timeout)
+    elif broke.too_large:
+        why = too_large(broke.too_large)
+    elif broke.returncode is not None:
+        why = died(broke.returncode, broke.log)
+    else:
+        why = classify(broke.log, broke.said)
+    return dataclasses.replace(why, op=broke.op or why.op, location=broke.location or why.location)

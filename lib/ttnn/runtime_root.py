@@ -1,0 +1,80 @@
+"""What TT-NN builds kernels of: its own kernel sources, beside the RISC-V compiler that the plugin brings along."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from lib.basics.folders import new_folder
+from lib.targets.plugins import pypi_build
+from lib.targets.target import PROJECT, RUNTIME_FILES
+
+KEPT = PROJECT / ".cache" / "sim"
+UNPACKED_BYTES = 1_000_000_000
+# Loads the plugin, which unpacks the compiler, in a process of its own: it can be loaded once in each.
+UNPACK = """
+import os, sys; from pathlib import Path; from lib.targets.runtime_files import load
+load(*map(Path, sys.argv[1:])); print(os.environ["TT_METAL_RUNTIME_ROOT"])
+"""
+# The plugin's compiler has libraries for Blackhole alone; for Wormhole's instruction set they serve as well.
+LIBRARIES = (
+    "compiler/riscv-tt-elf/lib",
+    "compiler/riscv-tt-elf/include/c++/15.1.0/riscv-tt-elf",
+    "compiler/lib/gcc/riscv-tt-elf/15.1.0",
+)
+BLACKHOLE, WORMHOLE = "bh-ilp32", "wh-ilp32"
+
+
+def runtime_root(packages: Path) -> Path:
+    """The folder that TT_METAL_RUNTIME_ROOT names, always at one path: the kernel cache remembers it."""
+    root, ttnn = KEPT / "root", packages / "ttnn"
+    (root / "runtime").mkdir(parents=True, exist_ok=True)
+    links = {"tt_metal": ttnn / "tt_metal", "ttnn": ttnn / "ttnn", "runtime/hw": ttnn / "runtime" / "hw"}
+    for name, target in (links | {"runtime/sfpi": compiler()}).items():
+        link = root / name
+        if not link.is_symlink() or link.readlink() != target:
+            relink(link, target)
+    return root
+
+
+def compiler() -> Path:
+    """Tenstorrent's RISC-V compiler for both chips: a copy of the plugin's, made once, that shares its files."""
+    plugin = pypi_build()
+    copy = KEPT / f"sfpi-{plugin.version}-both"
+    if not copy.exists():
+        folder = new_folder(UNPACKED_BYTES)
+        part = Path(f"{copy}.{own_name()}")
+        try:
+            variables = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(PROJECT)}
+            command = [sys.executable, "-c", UNPACK, str(plugin.library), str(RUNTIME_FILES)]
+            unpacked = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
+            shutil.copytree(Path(unpacked.split()[-1]) / "runtime" / "sfpi", part, symlinks=True, copy_function=share)
+            for library in LIBRARIES:
+                (part / library / WORMHOLE).symlink_to(BLACKHOLE)
+            with contextlib.suppress(OSError):  # another process was first
+                part.rename(copy)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
+    return copy
+
+
+def share(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+def relink(link: Path, target: Path) -> None:
+    """At once, whoever else does the same."""
+    new = Path(f"{link}.{own_name()}")
+    new.symlink_to(target)
+    new.replace(link)
+
+
+def own_name() -> str:
+    return f"{os.getpid()}.{threading.get_ident()}"
