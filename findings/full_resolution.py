@@ -35,6 +35,10 @@ def main() -> None:
         row = {"seconds": round(seconds, 1), "status": verdict.status, "stage": verdict.stage, "kind": verdict.kind}
         if verdict.ttnn:
             row |= {"peak_dram_bytes": verdict.cost.peak_dram_bytes, "dram_bytes_moved": verdict.cost.dram_bytes_moved}
+        if verdict.ran:
+            row |= {"allocator_peak_dram_bytes": verdict.ran.peak_dram_bytes, "ops": verdict.ran.ops}
+            row |= {"allocator_peak_preparing_bytes": verdict.ran.prepare_peak_dram_bytes}
+            row |= {"allocator_peak_l1_bytes": verdict.ran.peak_l1_bytes, "host_memory_bytes": verdict.ran.memory_bytes}
         steps.append(row | {"compiled_programs": verdict.compiled_programs})
         print(f"{verdict}, {row}", file=sys.stderr, flush=True)
         store("full_resolution", {"target": options.target, "shape": shape, "steps": steps}, options.out)

@@ -17,8 +17,9 @@ from lib.basics.errors import Refused
 ENVIRONMENT = {"TT_METAL_SHM_VERBOSE": "1"}
 _EVENT = re.compile(r"SHM record_(allocation|deallocation): .*?type=(\w+), size=(\d+) B")
 _FULL = re.compile(
-    r"Not enough space to allocate (\d+) B (\w+) buffer across (\d+) banks, where each bank needs to store (\d+) B"
-    r"(?:, but bank size is (\d+) B \(allocated: (\d+) B, free: (\d+) B)?"
+    r"Not enough space to allocate (\d+) B (\w+) buffer across (\d+) banks"
+    r"(?:, where each bank needs to store (\d+) B(?:, but bank size is (?:only )?(\d+) B"
+    r"(?: \(allocated: (\d+) B, free: (\d+) B, largest free block: (\d+) B)?)?)?"
 )
 
 
@@ -47,13 +48,15 @@ def read_report(log: str, memory: str = "DRAM") -> Report:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """The first refused allocation: bytes asked for, in all and a bank, and bytes a bank held then (if it says)."""
+    """The first refused allocation: bytes asked for, in all and a bank, and the state of a bank then; None if unsaid."""
 
     memory: str
     wanted_bytes: int
-    wanted_a_bank: int
     banks: int
+    wanted_a_bank: int | None
+    bank_bytes: int | None
     allocated_a_bank: int | None
+    largest_free_a_bank: int | None
 
     @property
     def would_be_bytes(self) -> int | None:
@@ -66,5 +69,6 @@ def read_out_of_memory(log: str) -> OutOfMemory | None:
     found = _FULL.search(log)
     if not found:
         return None
-    size, memory, banks, each, _, allocated, _ = found.groups()
-    return OutOfMemory(memory, int(size), int(each), int(banks), int(allocated) if allocated else None)
+    size, memory, banks, *rest = found.groups()
+    each, bank, allocated, _, largest = (int(n) if n else None for n in rest)
+    return OutOfMemory(memory, int(size), int(banks), each, bank, allocated, largest)

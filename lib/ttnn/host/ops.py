@@ -192,6 +192,11 @@ def filled(step):
     return ttnn.full(step.shape, value, dtype=step.dtype, layout=step.layout, **step_place(step))
 
 
+@op("empty")
+def empty(step):
+    return ttnn.empty(step.shape, step.dtype, step.layout, step.device, step.memory)
+
+
 @op("arange")
 def arange(step):
     a = step.attributes
