@@ -36,6 +36,12 @@ class Published:
     def card(self) -> OutOfMemory:
         return read_out_of_memory(self.said)
 
+    @property
+    def fits_the_card(self) -> bool:
+        """Can what the op reads be part of what the card said was allocated? Else upstream's op read something smaller."""
+        operand = bank_bytes(tensor("operand", self.operand, self.dtype, self.layout), self.board) if self.operand else 0
+        return self.card.allocated_a_bank is None or operand <= self.card.allocated_a_bank
+
 
 def permute(*order: int) -> dict:
     return {"op": "permute", "attributes": (("permutation", order),)}
@@ -112,7 +118,7 @@ PUBLISHED = (
 def provoke(chip: Chip, case: Published) -> OutOfMemory | None:
     """What the mocked board's allocator says, None if it gave what was asked for. Raises `Broke` for another failure."""
     try:
-        chip.run(program(case), {}, fetch=(), key=case.issue)
+        chip.run(program(case), {}, fetch=(), key=case)
     except Broke as broke:
         refused = read_out_of_memory(broke.said)
         if refused is None or broke.op != f"ttnn.{case.op}":
@@ -151,11 +157,18 @@ def fill(case: Published, operands: int, wanted: int) -> list[Op]:
     rest = max(card.allocated_a_bank - operands, 0)
     pieces = -(-holes // (min(wanted, card.largest_free_a_bank) - 1))
     filled, freed = [], []
-    for i in range(pieces):
-        hole = hold(f"hole{i}", holes // pieces, case.board)
-        filled += [hole, hold(f"full{i}", rest // pieces, case.board)]
+    for i, (empty, full) in enumerate(zip(shares(holes, pieces, case.board), shares(rest, pieces, case.board))):
+        hole = hold(f"hole{i}", empty, case.board)
+        filled += [hole, hold(f"full{i}", full, case.board)]
         freed.append(Op("ttnn.deallocate", hole.results, (), {}, ""))
     return filled + freed
+
+
+def shares(total: int, parts: int, board: str) -> list[int]:
+    """Bytes in so many parts of whole pages, the last one the largest."""
+    page = BOARDS[board].chip.noc_dram_align_bytes
+    part = total // parts // page * page
+    return [part] * (parts - 1) + [total - part * (parts - 1)]
 
 
 def hold(name: str, bytes_a_bank: int, board: str) -> Op:
