@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lib.probing.aten import IN_OTHER_WORDS
+
 HERE = os.path.dirname(__file__)
 TORCH = os.path.dirname(torch.__file__)
 
@@ -64,7 +66,7 @@ class Located(TorchDispatchMode):
         import torch_xla
 
         place = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}"
-        out = function(*args, **(kwargs or {}))
+        out = IN_OTHER_WORDS.get(function, function)(*args, **(kwargs or {}))
         if (executed := executions()) != self.executed:
             self.on_cut(place)
             self.executed = executed

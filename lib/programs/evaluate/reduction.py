@@ -39,3 +39,12 @@ def batch_norm_training(op, x, *affine):
     mean = mean_nhw(wide(x))
     variance = as_stored(mean_nhw(as_stored(wide(x).square(), x)) - as_stored(mean.square(), x), x)
     return (wide(x) - mean) * torch.rsqrt(variance + op.attributes["epsilon"]) * weight + bias, mean, variance
+
+
+@op("rms_norm", heeds="epsilon")
+def rms_norm(op, x, *affine):
+    """x / sqrt(mean(x²) + epsilon) over the last dimension, times the weight, plus the bias, where there are any."""
+    _, weight, bias = op.attributes["operandSegmentSizes"]
+    out = wide(x) * torch.rsqrt(wide(x).square().mean(-1, keepdim=True) + op.attributes["epsilon"])
+    out = out * wide(affine[0]).flatten() if weight else out
+    return out + wide(affine[-1]).flatten() if bias else out
