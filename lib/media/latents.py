@@ -1,5 +1,12 @@
-"""Latents to decode: from a file, from a clip, or random."""
+"""Latents to decode: from a file, from a clip, or random.
 
+A pipeline's `output_type="latent"` gives what its transformer made, normalised: mean 0 and spread 1 in each channel, over
+many clips. The decoder takes them denormalised, and so they are in ComfyUI's .latent files. Mochi's own means and spreads
+are near 0 and 1, so either passes for the other at a glance, and decodes to a picture a little off.
+"""
+
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -14,25 +21,32 @@ from lib.media.clips import demo_clip
 from lib.media.models import first_line
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
-TENSOR_FILES = (".pt", ".safetensors", ".npy")
+TENSOR_FILES = (".pt", ".safetensors", ".npy", ".latent")
 VIDEO_FILES = (".mp4", ".gif", ".mov", ".webm")
+NORMALISED, DENORMALISED, AUTO = "normalised", "denormalised", "auto"
+FORMS = (AUTO, NORMALISED, DENORMALISED)
+REFUSED_ODDS = 1000  # the parameter is contradicted where the other form is so many times likelier
 CHOICES = f"'clip', 'random', or a file ({', '.join(TENSOR_FILES + VIDEO_FILES)})"
 
 
 @torch.no_grad()
-def load_latents(source: str, vae: AutoencoderKLMochi, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
+def load_latents(
+    source: str, vae: AutoencoderKLMochi, shape: tuple[int, ...], seed: int = 0, form: str = AUTO
+) -> torch.Tensor:
     """Latents as `vae.decoder` takes them: z [B, 12, T, H, W] in float32, denormalised.
 
-    `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor file that holds a pipeline's
-    normalised latents, or a video file. `shape` is that of 'clip' and 'random'; a tensor file has its own.
-    Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf.
+    `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor file or a video file. `shape` is that of
+    'clip' and 'random'; a tensor file has its own. `form` says whether a tensor file holds them 'normalised' or
+    'denormalised'; 'auto' goes by the file's kind: a .latent file denormalised, all others normalised.
+    Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf, and statistics that
+    contradict `form`.
     """
     if source == "random":
         z = denormalise(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), vae)
     elif source == "clip":
         z = encode(demo_clip(frames_of(shape), *pixels_of(shape)), vae)
     else:
-        z = from_file(Path(source), vae, shape)
+        z = from_file(Path(source), vae, shape, form)
     return check_latents(z, vae.config.latent_channels)
 
 
@@ -47,6 +61,8 @@ def pixels_of(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def encode(clip_cthw: torch.Tensor, vae: AutoencoderKLMochi) -> torch.Tensor:
     """A clip [3, 6 k + 1, H, W] in [-1, 1] -> z [1, 12, k + 1, H/8, W/8], the mean of the posterior."""
+    if vae.encoder is None:
+        raise Refused("latents", "a clip to encode, and a model without encoder", "a file of latents, or a whole VAE")
     moments, _ = vae.encoder(clip_cthw[None])
     return moments.chunk(2, dim=1)[0]
 
@@ -60,31 +76,103 @@ def denormalise(z: torch.Tensor, vae: AutoencoderKLMochi) -> torch.Tensor:
     return z * std / vae.config.scaling_factor + mean
 
 
-def from_file(path: Path, vae: AutoencoderKLMochi, shape: tuple[int, ...]) -> torch.Tensor:
+def from_file(path: Path, vae: AutoencoderKLMochi, shape: tuple[int, ...], form: str) -> torch.Tensor:
     if not path.is_file():
         raise Refused("latents", f"no file {str(path)!r}", CHOICES)
     try:
         if path.suffix in VIDEO_FILES:
             return encode(read_clip(path, shape), vae)
-        return denormalise(read_tensor(path).float(), vae)
+        z = read_tensor(path).float()
     except Refused:
         raise
     except Exception as error:
         raise Refused("latents", f"{str(path)!r} ({first_line(error)})", CHOICES) from error
+    check_latents(z, vae.config.latent_channels)
+    form = form_of(path, form)
+    statistics(z, vae).check(form, path.name)
+    return denormalise(z, vae) if form == NORMALISED else z
+
+
+def form_of(path: Path, form: str = AUTO) -> str:
+    """What 'auto' means for this file."""
+    return form if form != AUTO else DENORMALISED if path.suffix == ".latent" else NORMALISED
 
 
 def read_tensor(path: Path) -> torch.Tensor:
     if path.suffix == ".npy":
         value = torch.from_numpy(numpy.load(path, allow_pickle=False))
     elif path.suffix == ".safetensors":
-        value = next(iter(safetensors.torch.load_file(path).values()))
+        tensors = safetensors.torch.load_file(path)
+        if len(tensors) != 1:
+            raise Refused("latents", f"{len(tensors)} tensors in {path.name}", "one")
+        (value,) = tensors.values()
+    elif path.suffix == ".latent":
+        value = read_comfyui(path)
     elif path.suffix == ".pt":
-        value = torch.load(path, weights_only=True)
+        value = torch.load(path, weights_only=True, map_location="cpu")
     else:
         raise Refused("latents", f"a {path.suffix or 'nameless'} file", CHOICES)
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         raise Refused("latents", f"{getattr(value, 'dtype', type(value).__name__)} in {path.name}", "a float tensor")
     return value
+
+
+def read_comfyui(path: Path) -> torch.Tensor:
+    """What ComfyUI's SaveLatent wrote: `latent_tensor`, and an empty tensor that names the format's version.
+
+    Files from before that version, which hold Stable Diffusion's latents times 0.18215, are older than Mochi.
+    """
+    tensors = safetensors.torch.load_file(path)
+    if not {"latent_tensor", "latent_format_version_0"} <= tensors.keys():
+        raise Refused("latents", f"{sorted(tensors)} in {path.name}", "'latent_tensor' and 'latent_format_version_0'")
+    return tensors["latent_tensor"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How far a clip's mean and spread, channel by channel, are from those of either form, root mean square.
+
+    In units of the spread: 0.1 is a mean off by a tenth of it, or a spread that is a tenth larger. `values` are the
+    means and spreads compared, `rms` is the whole tensor's own.
+    """
+
+    distance: dict[str, float]
+    values: int
+    rms: float
+
+    def odds(self, form: str) -> float:
+        """How many times likelier than the other form: the likelihoods' ratio, for deviations of unknown size."""
+        other = DENORMALISED if form == NORMALISED else NORMALISED
+        logarithm = self.values * math.log(max(self.distance[other], 1e-9) / max(self.distance[form], 1e-9))
+        return math.exp(min(max(logarithm, -99), 99))
+
+    def check(self, form: str, name: str) -> None:
+        """Raise `Refused` where they contradict `form`, or are those of no latents at all."""
+        distances = ", ".join(f"{far:.2f} from {what}" for what, far in self.distance.items())
+        if not 0.05 < self.rms < 20:
+            raise Refused("latents", f"values of {self.rms:.2g} (root mean square) in {name}", "about 1")
+        if self.odds(form) < 1 / REFUSED_ODDS:
+            other = DENORMALISED if form == NORMALISED else NORMALISED
+            got = f"{form!r}, where the channels' means and spreads in {name} are {distances}"
+            raise Refused("latents_are", got, f"{other!r}, or latents of this model")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{far:.2f} from those of {form} latents" for form, far in self.distance.items())
+
+
+def statistics(z_bcthw: torch.Tensor, vae: AutoencoderKLMochi) -> Statistics:
+    """The statistics of latents [B, 12, T, H, W] in either form."""
+    values = z_bcthw.double().transpose(0, 1).flatten(1)
+    mean, spread = values.mean(1), values.std(1, correction=0).clamp_min(1e-9)
+    usual_mean, usual_spread = (
+        torch.tensor(of, dtype=torch.float64) for of in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    forms = {NORMALISED: (usual_mean * 0, usual_mean * 0 + vae.config.scaling_factor), DENORMALISED: (usual_mean, usual_spread)}
+    distance = {}
+    for form, (centre, wide) in forms.items():
+        off = torch.cat([(mean - centre) / wide, (spread / wide).log()])
+        distance[form] = off.square().mean().sqrt().item()
+    return Statistics(distance, 2 * len(mean), values.square().mean().sqrt().item())
 
 
 def read_clip(path: Path, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,0 +1,197 @@
+"""What decoding takes on the host: memory, from a step's largest tensors, and arithmetic. Asked before anything starts.
+
+At 480 x 848 a latent frame is 38 TFLOP, minutes on a few cores, and the state between two of them 10.6 GB in float64. So
+what is decoded on the host by default follows from the size, and what memory can't hold is refused with the figure.
+"""
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import nn
+
+from lib.basics.errors import Refused
+from lib.decoders.host import BLOCK_BYTES
+from lib.media.latents import pixels_of
+
+# Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
+HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 3e11
+SPARE = 0.5e9  # what else a process takes meanwhile: buffers of the libraries, pages not yet given back
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the decoder at one size: `frames` frames a latent frame, of `pixels` x `channels`."""
+
+    frames: int
+    pixels: int
+    padded: int
+    channels: int
+    convolutions: int
+
+    @property
+    def flops(self) -> float:
+        return self.convolutions * self.frames * 2 * 27 * self.pixels * self.channels**2
+
+    @property
+    def state(self) -> int:
+        """Elements that the convolutions keep: two frames each."""
+        return self.convolutions * 2 * self.padded * self.channels
+
+
+def stages(decoder: nn.Module, height: int, width: int) -> list[Stage]:
+    """The sizes that a `MochiDecoder3D` goes through, for latents of `height` x `width`."""
+    found, frames = [], 1
+    for block in (decoder.block_in, *decoder.up_blocks, decoder.block_out):
+        conv, count = block.resnets[0].conv1.conv, 2 * len(block.resnets)
+        found.append(Stage(frames, height * width, (height + 2) * (width + 2), conv.in_channels, count))
+        if hasattr(block, "proj"):
+            frames *= block.temporal_expansion
+            height, width = height * block.spatial_expansion, width * block.spatial_expansion
+    return found
+
+
+def flops(decoder: nn.Module, height: int, width: int) -> float:
+    """Floating-point operations of one latent frame, convolutions alone: nearly all."""
+    return sum(stage.flops for stage in stages(decoder, height, width))
+
+
+def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, frames_per_step: int = 1) -> int:
+    """Peak memory of `HostDecoder` on latents of `shape` [B, C, T, H, W], its weights included.
+
+    In the largest stage: its frames, the windows of a residual block's two convolutions, three frames on their way.
+    """
+    batch, _, latent_frames, height, width = shape
+    step = min(frames_per_step, latent_frames)
+    parts = stages(decoder, height, width)
+    working = max((step * s.frames * s.pixels + 6 * s.padded + 3 * s.pixels) * s.channels for s in parts)
+    state = sum(s.state for s in parts) * batch if latent_frames > step else 0
+    weights = sum(w.numel() for w in decoder.parameters())
+    return int(dtype.itemsize * (weights + working + state) + 3 * BLOCK_BYTES + SPARE)
+
+
+def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step: int = 1) -> int:
+    """Peak memory of evaluating the steps of a `TileDecoder` in bf16, from the same.
+
+    Weights and state as stored, the state twice (the step before's and this one's); a stage's frames before and after
+    a block, and padded; two pairs of frames and a convolution's weights in float32, as arithmetic sees them.
+    """
+    _, _, latent_frames, height, width = shape
+    step = min(frames_per_step, latent_frames)
+    parts = stages(decoder, height, width)
+    working = max((3 * step * s.frames * s.padded) * s.channels for s in parts)
+    wide = max(8 * s.padded * s.channels for s in parts)
+    state = sum(s.state for s in parts) * (2 if latent_frames > step else 1)
+    weights = sum(w.numel() for w in decoder.parameters())
+    return int(2 * (2 * weights + working + state) + 4 * wide + SPARE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the host does of a clip's `latent_frames`: the first `host_frames` decoded, `evaluated_frames` evaluated.
+
+    `dtype` is the reference's. `crop` [T, H, W] is what is small enough to be decoded by everything, in float64.
+    """
+
+    latent_frames: int
+    host_frames: int
+    evaluated_frames: int
+    dtype: torch.dtype
+    crop: tuple[int, int, int]
+    size: tuple[int, int]
+    host_bytes: int
+    evaluated_bytes: int
+    flops: float
+
+    @property
+    def everything(self) -> bool:
+        return self.host_frames == self.evaluated_frames == self.latent_frames
+
+    def __str__(self) -> str:
+        height, width = self.size
+        lines = [
+            f"host: {self.host_frames} of {self.latent_frames} latent frames at {height}×{width} in "
+            f"{str(self.dtype).removeprefix('torch.')}, {self.host_frames * self.flops / 1e12:.2g} TFLOP, "
+            f"up to {self.host_bytes / 1e9:.1f} GB",
+            f"evaluated: {self.evaluated_frames} of {self.latent_frames}"
+            + (f", up to {self.evaluated_bytes / 1e9:.1f} GB" if self.evaluated_frames else ""),
+        ]
+        if not self.everything:
+            lines += ["left out to stay within minutes; host_frames and evaluated_frames ask for more"]
+        return "\n".join(lines)
+
+
+def plan(
+    decoder: nn.Module,
+    shape: tuple[int, ...],
+    host_frames: int = 0,
+    evaluated_frames: int = 0,
+    frames_per_step: int = 1,
+    evaluates: bool = True,
+    dtype: torch.dtype | None = None,
+    host: str = "cpu",
+    available: int | None = None,
+) -> Plan:
+    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames is as many as the size suggests.
+
+    `dtype` None is float64 where that is quick, else float32; `evaluates` False where the target's own frames are real.
+    Raises `Refused` for more frames than there are, for evaluated frames without a reference, and for what doesn't fit
+    into memory (`available` bytes; None asks the machine).
+    """
+    latent_frames, height, width = shape[2:]
+    per_frame = flops(decoder, height, width)
+    some = min(latent_frames, max(1, int(HOST_FLOPS // per_frame)))
+    if host_frames > latent_frames:
+        raise Refused("host_frames", host_frames, f"at most the {latent_frames} latent frames of the clip")
+    host_frames = host_frames or min(latent_frames, max(some, evaluated_frames))
+    if evaluated_frames > host_frames:
+        raise Refused("evaluated_frames", evaluated_frames, f"at most host_frames, {host_frames}, to be compared with")
+    # Steps are evaluated whole: those that end within the frames asked for.
+    evaluated_frames = (evaluated_frames or min(some, host_frames)) if evaluates else 0
+    if dtype is None:
+        dtype = torch.float64 if host_frames * per_frame <= FLOAT64_FLOPS or host != "cpu" else torch.float32
+    found = Plan(
+        latent_frames,
+        host_frames,
+        evaluated_frames,
+        dtype,
+        crop=next(c for c in crops(decoder, latent_frames, height, width)),
+        size=pixels_of(shape),
+        host_bytes=host_bytes(decoder, (*shape[:2], host_frames, height, width), dtype, frames_per_step),
+        evaluated_bytes=evaluated_bytes(decoder, (*shape[:2], evaluated_frames, height, width), frames_per_step),
+        flops=per_frame,
+    )
+    check(found, decoder, shape, frames_per_step, host, available)
+    return found
+
+
+def crops(decoder: nn.Module, latent_frames: int, height: int, width: int):
+    """[T, H, W] from the largest to the smallest, those that take seconds; the smallest in any case."""
+    choices = [(min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4))]
+    yield from (c for c in choices if c[0] * flops(decoder, *c[1:]) <= CROP_FLOPS)
+    yield choices[-1]
+
+
+def check(plan: Plan, decoder, shape, frames_per_step: int, host: str, available: int | None) -> None:
+    free = memory(host) if available is None else available
+    where = "of the GPU" if host != "cpu" else ""
+    height, width = plan.size
+    if plan.host_bytes > free:
+        least = (*shape[:2], 1, *shape[3:])
+        names = {torch.float64: "float64", torch.float32: "float32"}
+        ways = [f"{n} frame{'s' * (n > 1)} in {names[d]} {host_bytes(decoder, (*least[:2], n, *least[3:]), d) / 1e9:.1f} GB"
+                for n, d in ((1, plan.dtype), (plan.host_frames, torch.float32), (1, torch.float32))
+                if (n, d) != (plan.host_frames, plan.dtype)]  # fmt: skip
+        got = f"{plan.host_frames} latent frames at {height}×{width} in {names[plan.dtype]}, which take {plan.host_bytes / 1e9:.1f} GB"
+        raise Refused("host_frames", got, f"at most the {free / 1e9:.1f} GB {where}that are free: {', '.join(dict.fromkeys(ways))}")
+    available = psutil.virtual_memory().available if available is None else available
+    if plan.evaluated_frames and plan.evaluated_bytes > available:
+        one = evaluated_bytes(decoder, (*shape[:2], 1, *shape[3:]))
+        got = f"{plan.evaluated_frames} latent frames at {height}×{width}, which take {plan.evaluated_bytes / 1e9:.1f} GB"
+        need = f"at most the {available / 1e9:.1f} GB that are free: 1 frame takes {one / 1e9:.1f} GB; or smaller latents"
+        raise Refused("evaluated_frames", got, need)
+
+
+def memory(host: str) -> int:
+    """Free bytes where the host decodes."""
+    return psutil.virtual_memory().available if host == "cpu" else torch.cuda.mem_get_info()[0]
