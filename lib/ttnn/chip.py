@@ -20,7 +20,7 @@ from lib.programs.evaluate.values import TORCH_TYPES
 from lib.programs.program import Program
 from lib.targets.target import Target
 from lib.ttnn.description import array, describe
-from lib.ttnn.places import HOST, environment, python, why_not
+from lib.ttnn.places import HOST, environment, python, why_not, workarounds
 
 FOLDER_BYTES = 200_000_000
 CARD_SECONDS = 30  # for a card to be closed in order
@@ -104,7 +104,7 @@ class Chip(contextlib.AbstractContextManager):
         and prepared once; `key` tells apart programs of one text and different weights. `watch` brings back
         the result of every op. Raises `Broke`, and `Refused` for an argument that is missing.
         """
-        key = (program.text, key)
+        key = (program.text or program, key)  # one made by hand has no text
         number = self.known.setdefault(key, len(self.known))
         first = not (self.folder / f"program-{number}.json").exists()
         if first:
@@ -132,8 +132,11 @@ class Chip(contextlib.AbstractContextManager):
         outputs = {int(i): self.load(file, returns[int(i)].type.dtype) for i, file in done.pop("outputs").items()}
         values = {value: self.load(file, types[value].dtype) for value, file in done.pop("values").items()}
         done.pop("event")
-        lists = {key: tuple(done.pop(key)) for key in ("stand_ins", "workarounds")}
-        return Ran(outputs=outputs, values=values, **lists, **done)
+        notes = {
+            "stand_ins": tuple(done.pop("stand_ins")),
+            "workarounds": workarounds(self.target) + tuple(done.pop("workarounds")),
+        }
+        return Ran(outputs=outputs, values=values, **notes, **done)
 
     def ask(self, message: dict, name: str, timeout: float | None, ops: int) -> dict:
         step: dict = {}

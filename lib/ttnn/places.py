@@ -6,12 +6,11 @@ from pathlib import Path
 
 from lib.targets.descriptors import cluster_descriptor
 from lib.targets.target import PROJECT, TTNN_MOCK, TTSIM, Target
-from lib.ttnn.runtime_root import runtime_root
+from lib.ttnn.runtime_root import KEPT, WITHOUT_DUMMY, runtime_root
 from lib.ttnn.ttsim import SOC_DESCRIPTORS, kept_library, kept_version
 
 ENVIRONMENT = PROJECT / ".venv-sim"
 READY = ENVIRONMENT / "ready"
-KERNELS = PROJECT / ".cache" / "sim" / "tt-metal"
 HOST = Path(__file__).parent / "host"
 NOT_SET_UP = "TT-NN's environment is not set up; `make sim` does it, where there is a Python 3.12"
 NO_SIMULATOR = "there is no ttsim; `make sim TTSIM=<its file or folder>` takes one, `make sim` alone fetches a release"
@@ -32,14 +31,23 @@ def environment(target: Target, folder: Path) -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "TT_METAL_RUNTIME_ROOT": str(runtime_root(packages())),
-        "TT_METAL_CACHE": str(KERNELS),
+        "TT_METAL_RUNTIME_ROOT": str(runtime_root(packages(), without_dummy(target))),
+        "TT_METAL_CACHE": str(KEPT / ("tt-metal-without-dummy" if without_dummy(target) else "tt-metal")),
         "TT_LOGGER_LEVEL": "error",
         # Else each process leaves 16 MB in /dev/shm, and tt-metal a file.
         "OMPI_MCA_btl_sm_backing_directory": str(folder),
         "TT_METAL_SHM_TRACKING_DISABLED": "1",
         **place(target, folder),
     }
+
+
+def without_dummy(target: Target) -> bool:
+    return target.lane == TTSIM and target.board.chip.arch == "wormhole_b0"
+
+
+def workarounds(target: Target) -> tuple[str, ...]:
+    """What is otherwise there than on a card, so that programs run at all."""
+    return (WITHOUT_DUMMY,) if without_dummy(target) else ()
 
 
 def place(target: Target, folder: Path) -> dict[str, str]:
