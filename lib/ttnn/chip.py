@@ -35,7 +35,8 @@ class Ran:
     `outputs` are the results asked for, by their place among all, on the host. `peak_dram_bytes` and `peak_l1_bytes` are
     the allocator's own figures, read after each op of the main function; `prepare_peak_dram_bytes` the same for
     the const-eval functions, 0 where none ran. `memory_bytes` is the process's largest resident size.
-    `stand_ins` and `workarounds` are sentences, one for each kind. `values` are all ops' results, if asked for.
+    `transfers` are the bytes that each op of the main function read from DRAM and wrote to it, () from a simulator
+    that doesn't count them. `stand_ins` and `workarounds` are sentences, one for each kind. `values` are all ops' results, if asked for.
     """
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -48,6 +49,7 @@ class Ran:
     memory_bytes: int = 0
     stand_ins: tuple[str, ...] = ()
     workarounds: tuple[str, ...] = ()
+    transfers: tuple[tuple[int, int], ...] = ()
     values: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
@@ -132,6 +134,7 @@ class Chip(contextlib.AbstractContextManager):
         outputs = {int(i): self.load(file, returns[int(i)].type.dtype) for i, file in done.pop("outputs").items()}
         values = {value: self.load(file, types[value].dtype) for value, file in done.pop("values").items()}
         done.pop("event")
+        done["transfers"] = tuple(tuple(pair) for pair in done["transfers"] if pair)
         notes = {
             "stand_ins": tuple(done.pop("stand_ins")),
             "workarounds": workarounds(self.target) + tuple(done.pop("workarounds")),

@@ -12,6 +12,7 @@ from lib.ttnn.ttsim import SOC_DESCRIPTORS, kept_library, kept_version
 ENVIRONMENT = PROJECT / ".venv-sim"
 READY = ENVIRONMENT / "ready"
 HOST = Path(__file__).parent / "host"
+TRANSFERS_BYTES = 2 * 16385 * 8  # as lib/ttnn/host/transfers.py has it
 NOT_SET_UP = "TT-NN's environment is not set up; `make sim` does it, where there is a Python 3.12"
 NO_SIMULATOR = "there is no ttsim; `make sim TTSIM=<its file or folder>` takes one, `make sim` alone fetches a release"
 
@@ -57,10 +58,12 @@ def place(target: Target, folder: Path) -> dict[str, str]:
         # It is looked for beside a description of the chip's grid.
         (folder / "soc_descriptor.yaml").symlink_to(packages() / SOC_DESCRIPTORS[arch])
         (folder / "libttsim.so").symlink_to(kept_library(arch))
+        (folder / "transfers").write_bytes(bytes(TRANSFERS_BYTES))
         return {
             "TT_METAL_SIMULATOR": str(folder / "libttsim.so"),
             "TT_METAL_SLOW_DISPATCH_MODE": "1",  # the only dispatch that it has
             "TT_METAL_DISABLE_SFPLOADMACRO": "1",  # an instruction that it hasn't
+            "TTSIM_DRAM_COUNT": str(folder / "transfers"),  # heeded by one that counts (lib/ttnn/host/transfers.py)
         }
     if target.lane == TTNN_MOCK:
         path = folder / f"{target.board.name}.yaml"

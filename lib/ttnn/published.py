@@ -9,7 +9,7 @@ differ is the size of a bank: how much of it the runtime keeps for itself moves 
 from dataclasses import dataclass
 
 from lib.programs.allocator import OutOfMemory, read_out_of_memory
-from lib.programs.program import Argument, Function, Op, Program, TensorType, Value
+from lib.programs.program import Function, Op, Program, TensorType, Value
 from lib.targets.boards import BOARDS
 from lib.ttnn.chip import Broke, Chip
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import ttnn
 from ops import DTYPES, LAYOUTS, OPS, Step
+from transfers import Transfers
 
 PR_SET_PDEATHSIG = 1
 L1_SMALL_BYTES = 32768  # where a convolution keeps its table of addresses
@@ -31,6 +32,7 @@ class Host:
         self.programs: dict[int, Program] = {}
         self.kept: dict[str, ttnn.Tensor] = {}
         self.saved = 0
+        self.transfers = Transfers()
         self.device = ttnn.open_device(device_id=0, l1_small_size=L1_SMALL_BYTES)
 
     def tell(self, **event) -> None:
@@ -120,6 +122,7 @@ class Run:
         self.peak = {True: 0, False: 0}  # of DRAM: in the main function, in others
         self.notes: dict[str, dict[str, None]] = {"stand_ins": {}, "workarounds": {}}
         self.values: dict[str, str] = {}
+        self.transfers: list[list[int]] = []
 
     def report(self) -> dict:
         return {
@@ -130,6 +133,7 @@ class Run:
             "peak_l1_bytes": self.peak_l1,
             "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "values": self.values,
+            "transfers": self.transfers,
             **{kind: list(said) for kind, said in self.notes.items()},
         }
 
@@ -146,7 +150,10 @@ class Run:
                 live.update(zip(step.results, self.prepare(step, live), strict=True))
             elif step.op != "ttnn.get_device":
                 self.host.tell(event="step", op=step.op, location=step.location, number=number, main=main)
+                self.host.transfers.since()
                 live.update(zip(step.results, self.step(step, [live[name] for name in step.operands]), strict=True))
+                if main:
+                    self.transfers.append(self.host.transfers.since())
                 self.peak[main] = max(self.peak[main], self.host.allocated(ttnn.BufferType.DRAM))
                 self.peak_l1 = max(self.peak_l1, self.host.allocated(ttnn.BufferType.L1))
                 if main and self.watch:
