@@ -171,6 +171,9 @@ def rows_gather(step, x, index):
     count = index.shape[-1]
     index = ttnn.typecast(ttnn.reshape(index, [1, count]), ttnn.uint32)
     rest = x.logical_volume() // rows
+    if rows == count == 1:  # all of x: one row of it may be more than an embedding's L1 holds
+        step.stand_in("ttnn.rows_gather of the only row: ttnn.assign")
+        return ttnn.reshape(ttnn.assign(x, memory_config=step.memory), step.shape)
     if step.attributes["column"]:
         table = ttnn.transpose(ttnn.reshape(x, [rest, rows]), 0, 1)
         found = ttnn.reshape(ttnn.embedding(index, table), [count, rest])
