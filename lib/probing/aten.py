@@ -41,12 +41,20 @@ def nearest(x: Tensor, sizes: list[int], *scales: float | None, shift: float = 0
 
 
 def repeated(x: Tensor, axis: int, times: int) -> Tensor:
-    """Each entry along `axis` so many times in a row."""
+    """Each entry along `axis` so many times in a row.
+
+    Along the last two dimensions by a matrix of ones and zeros, exactly: a small dimension of its own, to be repeated,
+    would be stored as 32.
+    """
     if times == 1:
         return x
-    sizes = list(x.shape)
-    sizes.insert(axis + 1, times)
-    return x.unsqueeze(axis + 1).expand(sizes).flatten(axis, axis + 1)
+    if axis < x.dim() - 2:
+        sizes = list(x.shape)
+        sizes.insert(axis + 1, times)
+        return x.unsqueeze(axis + 1).expand(sizes).flatten(axis, axis + 1)
+    old, new = (torch.arange(n, dtype=torch.int32, device=x.device) for n in (x.shape[axis], x.shape[axis] * times))
+    picks = (new.view(-1, 1) // times == old).to(x.dtype)
+    return x @ picks.t() if axis == x.dim() - 1 else picks @ x
 
 
 def nearest_exact(x: Tensor, sizes: list[int], *scales: float | None) -> Tensor:

@@ -1,0 +1,22 @@
+"""Upsampling of frames [H * W, C]: pixels are rows, so they are gathered, in whole rows."""
+
+import torch
+from torch import Tensor
+
+from lib.decoders.row_major import clamped
+
+
+def nearest(x_nc: Tensor, size: tuple[int, int], by: int = 2) -> Tensor:
+    """[H * W, C] -> [by H * by W, C], each pixel repeated."""
+    height, width = size
+    row, column = (clamped(0, n * by, n * by - 1, x_nc.device) // by for n in (height, width))
+    return x_nc.index_select(0, (row.view(-1, 1) * width + column.view(1, -1)).reshape(-1))
+
+
+def shuffled(x_nc: Tensor, size: tuple[int, int], by: int = 2) -> Tensor:
+    """Depth to space: [H * W, (by, by, C)] -> [by H * by W, C]."""
+    height, width = size
+    rows = x_nc.reshape(x_nc.shape[0] * by * by, -1)
+    h, i, w, j = (torch.arange(n, dtype=torch.int32, device=x_nc.device) for n in (height, by, width, by))
+    pixel = h.view(-1, 1, 1, 1) * width + w.view(1, 1, -1, 1)
+    return rows.index_select(0, (pixel * (by * by) + i.view(1, -1, 1, 1) * by + j.view(1, 1, 1, -1)).reshape(-1))

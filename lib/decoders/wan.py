@@ -1,0 +1,120 @@
+"""Wan 2.1's decoder, and QwenImage's, which is the same, for tiles."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.basics.errors import Refused
+from lib.decoders.attention import FrameAttention, as_linear
+from lib.decoders.causal import CausalConv, FrameConv
+from lib.decoders.clip_decoder import ClipDecoder
+from lib.decoders.memory import Memory
+from lib.decoders.rms_norm import ChannelNorm
+from lib.decoders.row_major import keep_row_major
+from lib.decoders.upsample import nearest
+
+
+class WanTileDecoder(ClipDecoder):
+    """A `WanDecoder3d` or `QwenImageDecoder3d` (diffusers), driven as its autoencoder drives it, exactly.
+
+    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], the first step 3 frames fewer: the first latent frame of a clip is one
+    frame of video, for no time convolution sees it, not even as the past. Streaming with a constant state: convolutions
+    are causal, attention is within a frame. With the autoencoder, its `post_quant_conv` and the clamp belong to it.
+
+    Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
+    """
+
+    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, clamped: bool = False):
+        super().__init__()
+        self.clamped = clamped
+        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.latent_channels = decoder.conv_in.in_channels
+        self.conv_in = causal("conv_in", 1, decoder.conv_in)
+        mid = decoder.mid_block
+        blocks = [Residual("mid_block.resnets.0", 1, mid.resnets[0])]
+        for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:]), start=1):
+            norm = ChannelNorm(attention.norm)
+            blocks += [
+                FrameAttention(norm, attention.to_qkv, attention.proj),
+                Residual(f"mid_block.resnets.{i}", 1, resnet),
+            ]
+        scale = 1
+        for i, block in enumerate(decoder.up_blocks):
+            name = f"up_blocks.{i}"
+            blocks += [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            if block.upsamplers is not None:
+                blocks.append(Upsample(f"{name}.upsamplers.0", scale, block.upsamplers[0]))
+                scale *= 2
+        self.blocks, self.scale = nn.ModuleList(blocks), scale
+        self.norm_out = ChannelNorm(decoder.norm_out)
+        self.conv_out = causal("conv_out", scale, decoder.conv_out)
+
+    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        if self.post_quant is not None:
+            frames = [self.post_quant(frame) for frame in frames]
+        frames = self.conv_in(frames, memory)
+        for block in self.blocks:
+            frames = [block(frame) for frame in frames] if isinstance(block, FrameAttention) else block(frames, memory)
+        frames = self.conv_out([F.silu(self.norm_out(frame)) for frame in frames], memory)
+        rgb = [frame.t().unflatten(1, memory.at(self.scale)) for frame in frames]
+        return [frame.clamp(-1, 1) for frame in rgb] if self.clamped else rgb
+
+
+class Residual(nn.Module):
+    """A `WanResidualBlock` on frames."""
+
+    def __init__(self, name: str, scale: int, stock: nn.Module):
+        super().__init__()
+        self.norms = nn.ModuleList(ChannelNorm(norm) for norm in (stock.norm1, stock.norm2))
+        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
+        self.shortcut = None if isinstance(stock.conv_shortcut, nn.Identity) else as_linear(stock.conv_shortcut)
+
+    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        x = frames
+        for norm, conv in zip(self.norms, self.convs):
+            x = conv([F.silu(norm(frame)) for frame in x], memory)
+        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
+        return [a + b for a, b in zip(x, rest)]
+
+
+class Upsample(nn.Module):
+    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and width."""
+
+    def __init__(self, name: str, scale: int, stock: nn.Module):
+        super().__init__()
+        self.scale = scale
+        conv = stock.resample[1]
+        self.conv = FrameConv(conv.weight, conv.bias)
+        self.time_convs = None
+        if stock.mode == "upsample3d":
+            # The even and the odd frames, each a half of its outputs; what they keep is the same.
+            self.time_convs = nn.ModuleList(
+                CausalConv(f"{name}.time_conv", scale, weight, bias)
+                for weight, bias in zip(stock.time_conv.weight.chunk(2), stock.time_conv.bias.chunk(2))
+            )
+
+    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        if self.time_convs is not None:
+            frames = self.interpolated(frames, memory)
+        size = memory.at(self.scale)
+        return [self.conv(keep_row_major(nearest(frame, size)[None, None]), doubled(size)) for frame in frames]
+
+    def interpolated(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        first, frames = (frames[:1], frames[1:]) if memory.starts else ([], frames)
+        if not frames:
+            memory.new |= self.time_convs[0].nothing_seen(first[0], memory)
+            return first
+        even, odd = (conv(frames, memory) for conv in self.time_convs)
+        return [*first, *(frame for pair in zip(even, odd) for frame in pair)]
+
+
+def doubled(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] * 2, size[1] * 2
+
+
+def causal(name: str, scale: int, stock: nn.Conv3d) -> CausalConv:
+    """A `WanCausalConv3d` of stride 1 that gives as many frames as it takes."""
+    kt, kh, kw = stock.kernel_size
+    pads = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)
+    if stock.stride != (1, 1, 1) or tuple(stock._padding) != pads:
+        raise Refused(f"convolution {name}", f"stride {stock.stride}, padding {stock._padding}", f"stride 1, {pads}")
+    return CausalConv(name, scale, stock.weight, stock.bias)
