@@ -1,6 +1,6 @@
 """The streamed decoder on the host beside diffusers' own, with its options: seconds and memory. Stores JSON.
 
-    python findings/host_decode.py [--sizes 60x106] [--latent-frames 1,2,3] [--dtypes bfloat16,float32]
+    python -m findings host_decode [--sizes 60x106] [--latent-frames 1,2,3] [--dtypes bfloat16,float32]
                                    [--cases streamed,plain,framewise,tiling] [--rounds 1] [--out FILE]
 
 Full-size random weights, random latents. Each case decodes in a process of its own, in turns, so that a peak is its
@@ -20,11 +20,10 @@ from pathlib import Path
 import psutil
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.decoders.host import HostDecoder
 from lib.decoders.steps import decode_steps
 from lib.media.models import load_vae
-from lib.notebook.stored import DATA
+from lib.notebook.stored import RESULTS, store
 
 CASES = ("streamed", "plain", "framewise", "tiling", "tiling framewise")
 
@@ -54,7 +53,7 @@ def one(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> dict:
 
 
 def measured(name: str, shape: tuple[int, ...], dtype: str) -> dict:
-    command = [sys.executable, __file__, "--child", json.dumps([name, shape, dtype])]
+    command = [sys.executable, "-m", "findings", "host_decode", "--child", json.dumps([name, shape, dtype])]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     return json.loads(child.stdout) if child.returncode == 0 else {"failed": f"exit status {child.returncode}"}
 
@@ -66,7 +65,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="bfloat16,float32")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=DATA / "host_decode.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "host_decode.json")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -86,7 +85,7 @@ def main() -> None:
                     key = {"case": name, "shape": list(shape), "dtype": dtype}
                     rows = [row for row in rows if {k: row[k] for k in key} != key] + [key | median(found)]
                 host = {"cores": os.cpu_count(), "memory_bytes": psutil.virtual_memory().total}
-                options.out.write_text(json.dumps({**host, "torch": torch.__version__, "rows": rows}, indent=1) + "\n")
+                store("host_decode", {**host, "rows": rows}, options.out)
 
 
 def median(found: list[dict]) -> dict:

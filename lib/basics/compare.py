@@ -1,5 +1,6 @@
 """How close are two tensors? The numbers, apart from any pass or fail."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -41,3 +42,31 @@ def compare(got: torch.Tensor, want: torch.Tensor, data_range: float = 2.0) -> C
     a, b = got - got.mean(), want - want.mean()
     norm = (a.norm() * b.norm()).item()
     return Closeness((a @ b).item() / norm if norm else 0.0, max_abs, psnr)
+
+
+class RunningComparison:
+    """`compare` of two clips that come in pieces: holds sums, no tensors."""
+
+    def __init__(self, data_range: float = 2.0):
+        self.data_range, self.max_abs, self.count = data_range, 0.0, 0
+        self.sums = torch.zeros(6, dtype=torch.float64)  # of a, b, a * a, b * b, a * b, (a - b) squared
+
+    def add(self, got: torch.Tensor, want: torch.Tensor) -> Closeness:
+        """Take in a pair of pieces; returns how close they are. Raises `Refused` as `compare` does."""
+        piece = compare(got, want, self.data_range)
+        a, b = got.detach().double().flatten(), want.detach().double().flatten()
+        self.sums += torch.stack([a.sum(), b.sum(), a @ a, b @ b, a @ b, (a - b).square().sum()])
+        self.max_abs, self.count = max(self.max_abs, piece.max_abs), self.count + a.numel()
+        return piece
+
+    @property
+    def closeness(self) -> Closeness:
+        """Of all that was added. Raises `Refused` if nothing was."""
+        if not self.count:
+            raise Refused("compare", "no pieces", "at least one")
+        if self.max_abs == 0.0:
+            return Closeness(1.0, 0.0, float("inf"))
+        a, b, aa, bb, ab, squares = (self.sums / self.count).tolist()
+        norm = ((aa - a * a) * (bb - b * b)) ** 0.5
+        psnr = 10 * math.log10(self.data_range**2 / squares)
+        return Closeness((ab - a * b) / norm if norm else 0.0, self.max_abs, psnr)

@@ -5,6 +5,7 @@ what is decoded on the host by default follows from the size, and what memory ca
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import psutil
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from lib.basics.errors import Refused
 from lib.decoders.host import BLOCK_BYTES
+from lib.decoders.steps import split
 from lib.media.latents import pixels_of
 
 # Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
@@ -56,16 +58,15 @@ def flops(decoder: nn.Module, height: int, width: int) -> float:
     return sum(stage.flops for stage in stages(decoder, height, width))
 
 
-def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, frames_per_step: int = 1) -> int:
-    """Peak memory of `HostDecoder` on latents of `shape` [B, C, T, H, W], its weights included.
+def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Peak memory of `HostDecoder` on latents of `shape` [B, C, T, H, W], a latent frame a step, its weights included.
 
     In the largest stage: its frames, the windows of a residual block's two convolutions, three frames on their way.
     """
     batch, _, latent_frames, height, width = shape
-    step = min(frames_per_step, latent_frames)
     parts = stages(decoder, height, width)
-    working = max((step * s.frames * s.pixels + 6 * s.padded + 3 * s.pixels) * s.channels for s in parts)
-    state = sum(s.state for s in parts) * batch if latent_frames > step else 0
+    working = max((s.frames * s.pixels + 6 * s.padded + 3 * s.pixels) * s.channels for s in parts)
+    state = sum(s.state for s in parts) * batch if latent_frames > 1 else 0
     weights = sum(w.numel() for w in decoder.parameters())
     return int(dtype.itemsize * (weights + working + state) + 3 * BLOCK_BYTES + SPARE)
 
@@ -107,6 +108,12 @@ class Plan:
     def everything(self) -> bool:
         return self.host_frames == self.evaluated_frames == self.latent_frames
 
+    def evaluated_steps(self, frames_per_step: int) -> int:
+        """How many steps of the whole clip are evaluated: those that begin within the frames asked for."""
+        ends = list(accumulate(split(self.latent_frames, frames_per_step)))
+        begins = [0, *ends]
+        return sum(b < self.evaluated_frames and e <= self.host_frames for b, e in zip(begins, ends))
+
     def __str__(self) -> str:
         height, width = self.size
         lines = [
@@ -143,10 +150,10 @@ def plan(
     some = min(latent_frames, max(1, int(HOST_FLOPS // per_frame)))
     if host_frames > latent_frames:
         raise Refused("host_frames", host_frames, f"at most the {latent_frames} latent frames of the clip")
-    host_frames = host_frames or min(latent_frames, max(some, evaluated_frames))
+    first = split(latent_frames, frames_per_step)[0]
+    host_frames = host_frames or min(latent_frames, max(some, evaluated_frames, first))
     if evaluated_frames > host_frames:
         raise Refused("evaluated_frames", evaluated_frames, f"at most host_frames, {host_frames}, to be compared with")
-    # Steps are evaluated whole: those that end within the frames asked for.
     evaluated_frames = (evaluated_frames or min(some, host_frames)) if evaluates else 0
     if dtype is None:
         dtype = torch.float64 if host_frames * per_frame <= FLOAT64_FLOPS or host != "cpu" else torch.float32
@@ -157,11 +164,11 @@ def plan(
         dtype,
         crop=next(c for c in crops(decoder, latent_frames, height, width)),
         size=pixels_of(shape),
-        host_bytes=host_bytes(decoder, (*shape[:2], host_frames, height, width), dtype, frames_per_step),
+        host_bytes=host_bytes(decoder, (*shape[:2], host_frames, height, width), dtype),
         evaluated_bytes=evaluated_bytes(decoder, (*shape[:2], evaluated_frames, height, width), frames_per_step),
         flops=per_frame,
     )
-    check(found, decoder, shape, frames_per_step, host, available)
+    check(found, decoder, shape, host, available)
     return found
 
 
@@ -172,7 +179,7 @@ def crops(decoder: nn.Module, latent_frames: int, height: int, width: int):
     yield choices[-1]
 
 
-def check(plan: Plan, decoder, shape, frames_per_step: int, host: str, available: int | None) -> None:
+def check(plan: Plan, decoder, shape, host: str, available: int | None) -> None:
     free = memory(host) if available is None else available
     where = "of the GPU" if host != "cpu" else ""
     height, width = plan.size
@@ -183,12 +190,20 @@ def check(plan: Plan, decoder, shape, frames_per_step: int, host: str, available
                 for n, d in ((1, plan.dtype), (plan.host_frames, torch.float32), (1, torch.float32))
                 if (n, d) != (plan.host_frames, plan.dtype)]  # fmt: skip
         got = f"{plan.host_frames} latent frames at {height}×{width} in {names[plan.dtype]}, which take {plan.host_bytes / 1e9:.1f} GB"
-        raise Refused("host_frames", got, f"at most the {free / 1e9:.1f} GB {where}that are free: {', '.join(dict.fromkeys(ways))}")
+        raise Refused(
+            "host_frames",
+            got,
+            f"at most the {free / 1e9:.1f} GB {where}that are free: {', '.join(dict.fromkeys(ways))}",
+        )
     available = psutil.virtual_memory().available if available is None else available
     if plan.evaluated_frames and plan.evaluated_bytes > available:
         one = evaluated_bytes(decoder, (*shape[:2], 1, *shape[3:]))
-        got = f"{plan.evaluated_frames} latent frames at {height}×{width}, which take {plan.evaluated_bytes / 1e9:.1f} GB"
-        need = f"at most the {available / 1e9:.1f} GB that are free: 1 frame takes {one / 1e9:.1f} GB; or smaller latents"
+        got = (
+            f"{plan.evaluated_frames} latent frames at {height}×{width}, which take {plan.evaluated_bytes / 1e9:.1f} GB"
+        )
+        need = (
+            f"at most the {available / 1e9:.1f} GB that are free: 1 frame takes {one / 1e9:.1f} GB; or smaller latents"
+        )
         raise Refused("evaluated_frames", got, need)
 
 

@@ -198,10 +198,3 @@ def depth_to_space(x_hwc: Tensor, block: nn.Module) -> list[Tensor]:
     height, width, _ = x_hwc.shape
     y = F.linear(x_hwc, block.proj.weight, block.proj.bias).view(height, width, -1, st, s, s)
     return [part.permute(0, 3, 1, 4, 2).reshape(height * s, width * s, -1) for part in y.unbind(3)]
-
-
-def open_host(name: str) -> torch.device:
-    """'cpu' or 'cuda' as a device. Raises `Refused` where there is no CUDA."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise Refused("host 'cuda'", f"PyTorch {torch.__version__} without a CUDA device", "an NVIDIA GPU and its driver, or 'cpu'")
-    return torch.device(name)

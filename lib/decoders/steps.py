@@ -57,14 +57,20 @@ def load_state(path: Path | str) -> tuple[State, int]:
 
     Raises `Refused` for a file that is missing or isn't a saved state.
     """
+    seen = seen_frames(path)
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}
+    check_finite("saved state", state)
+    return state, seen
+
+
+def seen_frames(path: Path | str) -> int:
+    """How many latent frames a saved state has seen. Raises `Refused` as `load_state` does; reads no tensor."""
     path = Path(path)
     if not path.is_file():
         raise Refused("saved state", f"no file {path}", "a file written by save_state")
     try:
         with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
-            seen = int((file.metadata() or {})["latent_frames"])
+            return int((file.metadata() or {})["latent_frames"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise Refused("saved state", f"{path}: {error}", "a file written by save_state") from error
-    check_finite("saved state", state)
-    return state, seen

@@ -1,6 +1,8 @@
 """Decode latents of any length in steps, on any target, in constant memory."""
 
 import contextlib
+import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -11,12 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from lib.basics.errors import Refused
 from lib.basics.progress import progress
-from lib.decoders.steps import load_state, save_state, split
+from lib.decoders.host import HostDecoder
+from lib.decoders.steps import load_state, save_state, seen_frames, split
 from lib.media.latents import FRAMES_PER_LATENT, check_latents
 from lib.probing.on_ttnn import open_session
-from lib.probing.probe import TIMEOUT_SECONDS, evaluated
+from lib.probing.probe import TIMEOUT_SECONDS, evaluated, probe
 from lib.probing.trace import arguments_by_name
 from lib.probing.verdict import Verdict
+from lib.probing.worker import to_device
 from lib.targets.target import resolve
 
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
@@ -36,12 +40,13 @@ class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
     `decoder(z, state=None)` returns `(frames, state)`, as `lib.decoders.mochi.TileDecoder` does. With `evaluate`, frames
-    and state are those of the compiled programs, run on the host.
+    and state are those of the compiled programs, run on the host: of all steps, or of the first so many.
     """
 
-    def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool = False):
+    def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
         target = resolve(target)
-        self.decoder, self.evaluate = decoder, evaluate and target.needs_plugin
+        self.decoder = decoder
+        self.evaluated_steps = (math.inf if evaluate is True else evaluate) if target.needs_plugin else 0
         self.number = 0
         self.fresh = state is None
         self.host_state = state
@@ -50,8 +55,10 @@ class Stream(contextlib.AbstractContextManager):
     def step(self, z_bcthw: torch.Tensor, timeout: float = TIMEOUT_SECONDS) -> Step:
         number, self.number = self.number, self.number + 1
         verdict = self.session.call((z_bcthw,), f"step {number}", timeout)
-        if self.evaluate and verdict.passed:
+        if number < self.evaluated_steps and verdict.ttnn:
             verdict = self.evaluated(verdict, z_bcthw)
+        if number + 1 >= self.evaluated_steps:
+            self.host_state = None
         frames = verdict.outputs
         if frames is not None and self.fresh and number == 0:
             frames = frames[:, :, DROPPED_FRAMES:]
@@ -67,10 +74,42 @@ class Stream(contextlib.AbstractContextManager):
 
     def state(self):
         """The state after the last step, on the host: to be saved, and given to another stream."""
-        return self.host_state if self.evaluate else self.session.state()
+        return self.host_state or self.session.state()
 
     def __exit__(self, *_) -> None:
         self.session.close()
+
+
+def decode_on_host(
+    decoder: HostDecoder,
+    latents_bcthw: torch.Tensor,
+    frames_per_step: int = 1,
+    host: str = "cpu",
+    keep: Path | None = None,
+) -> Iterator[torch.Tensor]:
+    """Decode z [B, C, T, H, W] in this process, in the decoder's type: frames [B, 3, t, H, W] as they come, on the CPU.
+
+    The pipeline's drop of the first frames is kept; `host` is 'cpu' or 'cuda'; `keep` is as for `stream_decode`.
+    Raises `Refused` before anything starts: no CUDA, and what `stream_decode` refuses.
+    """
+    resolve(host).plugin()
+    dtype, device = decoder.conv_in.weight.dtype, torch.device(host)
+    check_latents(latents_bcthw, decoder.latent_channels)
+    pieces = latents_bcthw.split(split(latents_bcthw.shape[2], frames_per_step), dim=2)
+    kept = Kept(keep, decoder, pieces) if keep else None
+    done = kept.steps() if kept else 0
+    yield from (kept.step(number).frames for number in range(done))
+    decoder = decoder.to(device)
+    state = to_device(kept.state(), device) if 0 < done < len(pieces) else None
+    with progress(f"decoding · {host}", total=len(pieces)) as show:
+        show("start", done)
+        for number in range(done, len(pieces)):
+            frames, state = decoder(pieces[number].to(device, dtype), state, keep=number + 1 < len(pieces))
+            frames = frames[:, :, 0 if number else DROPPED_FRAMES :].cpu()
+            if kept:
+                kept.add(number, frames, state or {})
+            show(f"step {number}", 1)
+            yield frames
 
 
 def stream_decode(
@@ -78,7 +117,7 @@ def stream_decode(
     latents_bcthw: torch.Tensor,
     target: str = "auto",
     frames_per_step: int = 1,
-    evaluate: bool = False,
+    evaluate: bool | int = False,
     keep: Path | None = None,
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
@@ -86,49 +125,89 @@ def stream_decode(
     The first step and the steady step are two compiled programs, and no more, whatever the length. The pipeline's
     drop of the first frames is kept. It ends at the first step that fails: its verdict says why.
 
-    With `keep`, frames and state are written to that folder after each step, and a run that was interrupted goes
-    on after its last step. Raises `Refused` before anything starts: latents that aren't finite, of another rank or
-    channel count.
+    With `keep`, frames and state are written to that folder after each step that has results, and a run that was
+    interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
+    of another rank or channel count, a folder with the steps of another clip, model or split.
     """
     channels = next(decoder.conv_in.parameters()).shape[1]
     check_latents(latents_bcthw, channels)
     chunks = latents_bcthw.split(split(latents_bcthw.shape[2], frames_per_step), dim=2)
-    done, state = resume(keep, chunks) if keep else ([], None)
-    yield from done
+    kept = Kept(keep, decoder, chunks) if keep else None
+    done = kept.steps() if kept else 0
+    for number in range(done):
+        yield kept.step(number)
+    if done == len(chunks):
+        return
+    state = kept.state() if done else None
     with Stream(decoder, target, state, evaluate) as stream, progress("decoding", total=len(chunks)) as show:
-        stream.number = len(done)
-        for chunk in chunks[len(done) :]:
+        state, stream.number = None, done
+        show("start", done)
+        for chunk in chunks[done:]:
             step = stream.step(chunk)
             show(f"step {step.number}", 1)
-            if keep and step.frames is not None:
-                seen = sum(c.shape[2] for c in chunks[: step.number + 1])
-                keep_step(keep, step, stream.state(), seen)
+            if kept and step.frames is not None:
+                kept.add(step.number, step.frames, stream.state())
             yield step
             if not step.verdict.passed:
                 return
 
 
-def keep_step(folder: Path, step: Step, state, latent_frames: int) -> None:
-    """Frames first, then the state: an interruption in between repeats the step."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"frames-{step.number:05}.safetensors"
-    part = path.with_suffix(".part")
-    save_file({"frames": step.frames.contiguous()}, part)
-    part.replace(path)
-    save_state(folder / "state.safetensors", state, latent_frames)
+def decode_at_once(
+    decoder, latents_bcthw: torch.Tensor, target: str = "auto", evaluate: bool = False
+) -> Iterator[Step]:
+    """The whole clip as one step of one program, for a decoder that keeps no state: `(frames, ...) = decoder(z)`."""
+    verdict = probe(decoder, (latents_bcthw,), target, name="whole clip", evaluate=evaluate)
+    frames = None if verdict.outputs is None else verdict.outputs[0][:, :, DROPPED_FRAMES:]
+    yield Step(0, frames, replace(verdict, outputs=frames))
 
 
-def resume(folder: Path, chunks: tuple[torch.Tensor, ...]) -> tuple[list[Step], object]:
-    """The steps that `folder` holds, and the state after the last of them.
+class Kept:
+    """The folder of a run that can be interrupted: each step's frames, the state after the last, and of what clip."""
 
-    Raises `Refused` if it holds the steps of another split.
-    """
-    if not (folder / "state.safetensors").is_file():
-        return [], None
-    state, seen = load_state(folder / "state.safetensors")
-    ends = list(accumulate(chunk.shape[2] for chunk in chunks))
-    if seen not in ends:
-        raise Refused("kept steps", f"{seen} latent frames in {folder}", f"steps that end at one of {ends}")
-    kept = Verdict(target="kept", stages={"run": "pass"}, name="kept")
-    paths = [folder / f"frames-{number:05}.safetensors" for number in range(ends.index(seen) + 1)]
-    return [Step(i, load_file(path)["frames"], kept) for i, path in enumerate(paths)], state
+    def __init__(self, folder: Path, decoder, chunks: tuple[torch.Tensor, ...]):
+        self.folder, self.ends = folder, list(accumulate(chunk.shape[2] for chunk in chunks))
+        self.saved = folder / "state.safetensors"
+        folder.mkdir(parents=True, exist_ok=True)
+        clip, place = fingerprint(decoder, chunks), folder / "clip.txt"
+        if place.exists() and place.read_text() != clip:
+            raise Refused(
+                "kept steps", f"those of another clip or model in {folder}", "an empty folder, or the same again"
+            )
+        place.write_text(clip)
+
+    def steps(self) -> int:
+        """How many are done. Raises `Refused` if they are those of another split."""
+        if not self.saved.is_file():
+            return 0
+        seen = seen_frames(self.saved)
+        if seen not in self.ends:
+            raise Refused(
+                "kept steps", f"{seen} latent frames in {self.folder}", f"steps that end at one of {self.ends}"
+            )
+        return self.ends.index(seen) + 1
+
+    def state(self):
+        return load_state(self.saved)[0]
+
+    def step(self, number: int) -> Step:
+        verdict = Verdict(target="kept", stages={"run": "pass"}, name="kept")
+        return Step(number, load_file(self.path(number))["frames"], verdict)
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"frames-{number:05}.safetensors"
+
+    def add(self, number: int, frames: torch.Tensor, state) -> None:
+        """Frames first, then the state: an interruption in between repeats the step."""
+        part = self.path(number).with_suffix(".part")
+        save_file({"frames": frames.contiguous()}, part)
+        part.replace(self.path(number))
+        save_state(self.saved, state, self.ends[number])
+
+
+def fingerprint(decoder, chunks: tuple[torch.Tensor, ...]) -> str:
+    """Of a clip, its split's type, and the decoder's weights."""
+    digest = hashlib.sha256()
+    for tensor in (*chunks, *decoder.parameters()):
+        digest.update(f"{tuple(tensor.shape[:2])} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

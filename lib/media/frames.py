@@ -1,13 +1,18 @@
 """Look at frames: contact sheets, differences, animations and video files."""
 
 import base64
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy
 import torch
+from imageio.v2 import get_writer
 from IPython.display import HTML
+from safetensors.torch import load_file, save_file
 
 from lib.basics.errors import Refused
 
@@ -55,7 +60,47 @@ def animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale: int =
     return HTML(f'<img src="data:image/gif;base64,{base64.b64encode(path.read_bytes()).decode()}">')
 
 
+@contextlib.contextmanager
+def video_file(path: Path, fps: int = 12) -> Iterator:
+    """An MP4 (H.264) that is written while it is decoded: yields `write(video_bcthw)`, for each piece in turn.
+
+    What was written before an error is a video that plays.
+    """
+    with get_writer(path, fps=fps, macro_block_size=1) as file:
+
+        def write(video_bcthw: torch.Tensor) -> None:
+            for frame in to_uint8(video_bcthw):
+                file.append_data(frame)
+
+        yield write
+
+
 def write_video(video_bcthw: torch.Tensor, path: Path, fps: int = 12) -> Path:
     """Write an MP4 (H.264)."""
-    imageio.imwrite(path, to_uint8(video_bcthw), plugin="FFMPEG", fps=fps, macro_block_size=1)
+    with video_file(path, fps) as write:
+        write(video_bcthw)
     return path
+
+
+class FrameFolder:
+    """A clip's frames on disk, one a file, so that none has to stay in memory: added in order, read from anywhere."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.count = folder, 0
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def add(self, video_bcthw: torch.Tensor) -> None:
+        for frame in video_bcthw.split(1, dim=2):
+            save_file({"frame": frame.contiguous()}, self.path(self.count))
+            self.count += 1
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.safetensors"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, first: int, last: int) -> torch.Tensor:
+        """Frames `first` ... `last` - 1, as they were added: [B, 3, last - first, H, W]."""
+        return torch.cat([load_file(self.path(number))["frame"] for number in range(first, last)], dim=2)

@@ -167,7 +167,10 @@ def statistics(z_bcthw: torch.Tensor, vae: AutoencoderKLMochi) -> Statistics:
     usual_mean, usual_spread = (
         torch.tensor(of, dtype=torch.float64) for of in (vae.config.latents_mean, vae.config.latents_std)
     )
-    forms = {NORMALISED: (usual_mean * 0, usual_mean * 0 + vae.config.scaling_factor), DENORMALISED: (usual_mean, usual_spread)}
+    forms = {
+        NORMALISED: (usual_mean * 0, usual_mean * 0 + vae.config.scaling_factor),
+        DENORMALISED: (usual_mean, usual_spread),
+    }
     distance = {}
     for form, (centre, wide) in forms.items():
         off = torch.cat([(mean - centre) / wide, (spread / wide).log()])

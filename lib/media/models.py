@@ -81,10 +81,14 @@ def _pretrained(model: str, variant: str) -> AutoencoderKLMochi:
 def variants(folder: Path) -> list[str]:
     """The variants that a folder has weights of; '' is the plain one."""
     names = (path.name for path in folder.glob("diffusion_pytorch_model*.safetensors*"))
-    found = (re.match(r"diffusion_pytorch_model(?:-\d+-of-\d+)?\.(?:(\w+?)(?:-\d+-of-\d+)?\.)?safetensors", name) for name in names)
-    return sorted({match[1] or "" for match in found if match} | {
-        match[1] for path in folder.glob("*.index.*.json") if (match := re.search(r"index\.(\w+)\.json", path.name))
-    })
+    found = (
+        re.match(r"diffusion_pytorch_model(?:-\d+-of-\d+)?\.(?:(\w+?)(?:-\d+-of-\d+)?\.)?safetensors", name)
+        for name in names
+    )
+    return sorted(
+        {match[1] or "" for match in found if match}
+        | {match[1] for path in folder.glob("*.index.*.json") if (match := re.search(r"index\.(\w+)\.json", path.name))}
+    )
 
 
 def _single_file(path: Path) -> AutoencoderKLMochi:
@@ -100,13 +104,21 @@ def _single_file(path: Path) -> AutoencoderKLMochi:
     except Exception as error:
         raise Refused("model", f"{str(path)!r} ({first_line(error)})", "a safetensors file") from error
     whole = any(name.startswith("decoder.") for name in weights)
-    decoder = {name.removeprefix("decoder."): w for name, w in weights.items() if name.startswith("decoder.") or not whole}
+    decoder = {
+        name.removeprefix("decoder."): w for name, w in weights.items() if name.startswith("decoder.") or not whole
+    }
     if original := "output_proj.weight" in decoder and "blocks.0.0.weight" in decoder:
         decoder = {diffusers_name(name): weight for name, weight in decoder.items()}
     if "conv_in.weight" not in decoder:
-        raise Refused("model", f"{path.name}, which holds {next(iter(weights), 'nothing')} …", "the weights of Mochi's decoder")
+        raise Refused(
+            "model", f"{path.name}, which holds {next(iter(weights), 'nothing')} …", "the weights of Mochi's decoder"
+        )
     config = AutoencoderKLMochi.load_config(path.parent) if (path.parent / "config.json").is_file() else {}
-    vae = AutoencoderKLMochi.from_config(config) if config.get("_class_name") == "AutoencoderKLMochi" else AutoencoderKLMochi()
+    vae = (
+        AutoencoderKLMochi.from_config(config)
+        if config.get("_class_name") == "AutoencoderKLMochi"
+        else AutoencoderKLMochi()
+    )
     encoder = {name.removeprefix("encoder."): w for name, w in weights.items() if name.startswith("encoder.")}
     if original or not encoder:
         vae.encoder = None
@@ -115,7 +127,9 @@ def _single_file(path: Path) -> AutoencoderKLMochi:
         if vae.encoder is not None:
             _fill(vae.encoder, encoder)
     except Exception as error:
-        raise Refused("model", f"{path.name} ({first_line(error)})", "weights of Mochi's sizes, or a config.json beside") from error
+        raise Refused(
+            "model", f"{path.name} ({first_line(error)})", "weights of Mochi's sizes, or a config.json beside"
+        ) from error
     return vae
 
 

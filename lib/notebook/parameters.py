@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from lib.basics.errors import Refused
+from lib.media.latents import AUTO, FORMS
 from lib.targets.target import PROJECT, TARGET_NAMES, Target, resolve
 from lib.ways.decompose import STRATEGIES
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+HOST_DTYPES = {"float64": torch.float64, **DTYPES}
 LATENT_CHANNELS = 12
 
 
@@ -28,6 +30,11 @@ def not_negative(name: str, value) -> None:
 def text(name: str, value) -> None:
     if not isinstance(value, str) or not value:
         raise Refused(name, repr(value), "a text that isn't empty")
+
+
+def any_text(name: str, value) -> None:
+    if not isinstance(value, str):
+        raise Refused(name, repr(value), "a text")
 
 
 def flag(name: str, value) -> None:
@@ -58,10 +65,17 @@ NOTEBOOKS = {
     "03_full_decoder": {
         **COMMON,
         "model": text,
+        "variant": any_text,
         "latents": text,
+        "latents_are": one_of(*FORMS),
         "strategy": one_of("tiles", *STRATEGIES),
         "streaming": flag,
         "frames_per_step": positive,
+        "host": one_of("cpu", "cuda"),
+        "host_dtype": one_of(AUTO, *HOST_DTYPES),
+        "host_frames": not_negative,
+        "evaluated_frames": not_negative,
+        "keep": any_text,
         "fps": positive,
         "full_size": flag,
     },
@@ -84,6 +98,15 @@ class Parameters:
     @property
     def torch_dtype(self) -> torch.dtype:
         return DTYPES[self.dtype]
+
+    @property
+    def torch_host_dtype(self) -> torch.dtype | None:
+        """None for 'auto'."""
+        return HOST_DTYPES.get(self.host_dtype)
+
+    @property
+    def keep_folder(self) -> Path | None:
+        return PROJECT / self.keep if self.keep else None
 
     @property
     def lane(self) -> Target:
@@ -122,6 +145,7 @@ def check_parameters(notebook: str, namespace: dict) -> Parameters:
         raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
     parameters = Parameters(notebook, given)
     parameters.lane.plugin()
+    resolve(given.get("host", "cpu")).plugin()
     check_folder(parameters)
     return parameters
 

@@ -33,7 +33,7 @@ class Worker:
         self.module = job["module"].eval()
         self.stateful = job["stateful"]
         self.state = job["state"]
-        self.device = torch.device("cpu") if self.target.lane == HOST else self.open_device()
+        self.device = torch.device(self.target.name) if self.target.lane == HOST else self.open_device()
         self.module.to(self.device)
         self.state = to_device(self.state, self.device)
         self.tell(event="ready", device=str(self.device))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from lib.basics.errors import Refused
 from lib.targets.boards import BOARDS, Board
 from lib.targets.descriptors import cluster_descriptor, system_descriptor
@@ -29,7 +31,7 @@ LANE_STAGES = {
     TTNN_CARD: STAGES,
 }
 LANE_NOTES = {
-    HOST: "eager PyTorch on the host",
+    HOST: "eager PyTorch on the host, or on its GPU",
     XLA: "torch_xla on the host's CPU",
     COMPILE: "Tenstorrent's compiler; nothing runs",
     MOCK: "Tenstorrent's compiler, runtime, allocators and kernel builds; the chip is mocked, kernels do not run",
@@ -81,6 +83,9 @@ class Target:
                 f"no card under {CARDS}",
                 "a Tenstorrent card with its driver (tt-kmd), or the target 'p150-mock', which needs none",
             )
+        if self.name == "cuda" and not torch.cuda.is_available():
+            got = f"PyTorch {torch.__version__} without a CUDA device"
+            raise Refused("target 'cuda'", got, "an NVIDIA GPU and its driver, or the target 'cpu'")
         return find_plugin(card=self.lane == CARD) if self.needs_plugin else None
 
     def environment(self, folder: Path) -> dict[str, str]:
@@ -113,6 +118,7 @@ TARGETS = {
     target.name: target
     for target in (
         Target("cpu", HOST),
+        Target("cuda", HOST),
         Target("xla-cpu", XLA),
         Target("n150-compile", COMPILE, BOARDS["n150"]),
         Target("n300-compile", COMPILE, BOARDS["n300"]),
