@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from lib.decoders.host import HostDecoder
-from lib.decoders.steps import decode_steps
+from lib.decoders.stream import decode_on_host
 from lib.media.models import load_vae
 from lib.notebook.stored import RESULTS, store
 
@@ -44,7 +44,7 @@ def one(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> dict:
     started = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         if name == "streamed":
-            frames = sum(frames.shape[2] for frames, _ in decode_steps(decoder, z))
+            frames = sum(frames.shape[2] for frames in decode_on_host(decoder, z))
         else:
             frames = vae.decode(z).sample.shape[2]
     row = {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
