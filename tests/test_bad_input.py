@@ -78,17 +78,38 @@ def test_an_unknown_strategy(given):
         decompose(nn.Conv3d(1, 1, 1), strategy="guess")
 
 
+DECODER = {
+    "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles", "streaming": True,
+    "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0, "evaluated_frames": 0, "keep": "",
+    "fps": 12, "full_size": False,
+}  # fmt: skip
+
+
 def test_streaming_a_decoder_that_keeps_no_state(given):
-    more = {
-        "model": "small",
-        "latents": "random",
-        "streaming": True,
-        "frames_per_step": 1,
-        "fps": 12,
-        "full_size": False,
-    }
     with pytest.raises(Refused, match="streaming.*'sum'.*'tiles'"):
-        check_parameters("03_full_decoder", {**given, **more, "strategy": "sum"})
+        check_parameters("03_full_decoder", {**given, **DECODER, "strategy": "sum"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "need"),
+    [
+        ("latents_are", "raw", "normalised"),
+        ("host", "gpu", "cuda"),
+        ("host_dtype", "float16", "float64"),
+        ("host_frames", -1, "at least 0"),
+        ("variant", None, "a text"),
+    ],
+)
+def test_a_parameter_of_the_host_with_an_impossible_value(given, name, value, need):
+    with pytest.raises(Refused, match=f"{name}.*{need}"):
+        check_parameters("03_full_decoder", {**given, **DECODER, name: value})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["host", "target"])
+def test_cuda_without_a_gpu(given, name):
+    with pytest.raises(Refused, match="'cuda'.*without a CUDA device.*NVIDIA"):
+        check_parameters("03_full_decoder", {**given, **DECODER, name: "cuda"})
 
 
 def test_a_model_without_conv3d():
