@@ -8,10 +8,11 @@ import pytest
 from lib.basics.errors import Refused
 from lib.notebook.cost_plot import plot_live, table
 from lib.programs.allocator import read_out_of_memory, read_report
-from lib.programs.cost import DATA_MOVEMENT, Sizes, cost, roofline
+from lib.programs.convolution import geometry
+from lib.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, op_cost, roofline
 from lib.programs.program import Op, TensorType, Value, read
 from lib.programs.reshape import is_view, map_bytes
-from lib.targets.boards import BOARDS
+from lib.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
 from tests import compiled
 
 
@@ -42,8 +43,10 @@ def test_a_convolution_by_hand(conv3d):
     tiles_in, nhwc_tiles, rows_in = 96 * 2048, 48 * 2048, 768 * 32 * 2
     rows_out, nhwc_out, tiles_out = 768 * 64 * 2, 48 * 2 * 2048, 192 * 2048
     weights = 27 * 2 * 2048 + 2 * 2048
+    # Blocks of 1 output by 32 channels, twice 3x16x16 of them on 110 cores: runs of 14, two a row, each with its halo.
+    blocks_read = 2 * (3 * 3) * (16 * 3) * (16 + 2 * 2) * 32 * 2
     moved = [
-        rows_in + tiles_in, tiles_in + nhwc_tiles, nhwc_tiles + rows_in, rows_in + weights + rows_out,
+        rows_in + tiles_in, tiles_in + nhwc_tiles, nhwc_tiles + rows_in, blocks_read + weights + rows_out,
         rows_out + nhwc_out, nhwc_out + tiles_out,
     ]  # fmt: skip
     assert [op.moved for op in conv3d.ops] == moved
@@ -55,8 +58,10 @@ def test_a_convolution_by_hand(conv3d):
 
 def test_weights_left_on_the_host_go_through_dram():
     (conv,) = [op for op in cost(read(compiled.text("conv2d"))).ops if op.name == "ttnn.conv2d"]
-    x, out, weight, bias = 256 * 32 * 2, 8 * 2 * 2048, 64 * 32 * 9 * 2, 64 * 2
-    assert (conv.read, conv.written) == (x + weight + bias, out + weight + bias)
+    # 4 columns of cores hold 8 channels each, 16 bytes, read from the 64 bytes' boundary before them; a row of the
+    # kernel for 8 channels is one tile wide.
+    x, out, weight, bias = 256 * (16 + 32 + 48 + 64), 8 * 2 * 2048, 64 * 32 * 9 * 2, 64 * 2
+    assert (conv.read, conv.written) == (x + 4 * 3 * 2 * 2048 + 2 * 2048, out + weight + bias)
 
 
 def test_live_ends_with_what_outlives_the_run(conv3d):
@@ -128,8 +133,82 @@ def test_roofline_binds_where_it_takes_longer(decoder):
         line = roofline(decoder, board)
         assert line.dram_seconds == pytest.approx(decoder.dram_bytes_moved / (board.chip.dram_gb_per_s * 1e9))
         assert line.arithmetic_seconds == pytest.approx(decoder.flops / (board.chip.bf16_tflops * 1e12))
-        assert line.binds == "DRAM" and line.seconds == line.dram_seconds
+        assert line.launch_seconds == pytest.approx((decoder.launches * 2e-6, decoder.launches * 22e-6))
+        assert line.seconds == max(line.dram_seconds, line.launch_seconds[0])
     assert BOARDS["n150"].chip.bf16_tflops == pytest.approx(65.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "arithmetic, dram, launches, binds",
+    [
+        pytest.param(3, 2, (0.1, 1), "arithmetic", id="arithmetic"),
+        pytest.param(1, 2, (0.1, 1), "DRAM", id="dram"),
+        pytest.param(1, 2, (0.5, 5), "DRAM or launches", id="the_range_leaves_it_open"),
+        pytest.param(1, 2, (2.5, 5), "launches", id="launches"),
+    ],
+)
+def test_what_binds(arithmetic, dram, launches, binds):
+    line = Roofline("p150", arithmetic, dram, launches)
+    assert line.binds == binds
+    assert line.seconds == max(arithmetic, dram, launches[0])
+
+
+def test_a_view_launches_nothing(decoder):
+    views = [op for op in decoder.ops if op.launches == 0]
+    assert views and all(op.moved == 0 for op in views)
+    assert len(decoder.ops) - len(views) <= decoder.launches
+
+
+def test_a_product_with_itself_reads_it_twice():
+    x, out = dram((1, 6400, 128)), dram((1, 128, 128))
+    product = Op("ttnn.matmul", (x, x), (out,), {"transpose_a": True, "transpose_b": False}, "")
+    assert op_cost(product, BLACKHOLE).read == 2 * 6400 * 128 * 2 == 3276800  # as counted
+
+
+# rows, columns and channels of the padded frame: bytes read and written, as counted (lib/notebook/results/transfers.json)
+COUNTED = {
+    (BLACKHOLE, 62, 108, 768): (23256328, 9781248),
+    (BLACKHOLE, 122, 214, 512): (118487880, 53575680),
+    (BLACKHOLE, 242, 426, 256): (223983920, 107151360),
+    (WORMHOLE, 62, 108, 768): (20908288, 9781248),
+    (WORMHOLE, 122, 214, 512): (123151872, 53575680),
+    (WORMHOLE, 242, 426, 256): (195612672, 107151360),
+}
+
+
+def conv2d(height, width, channels):
+    pixels = (height - 2) * (width - 2)
+    attributes = dict(
+        batch_size=1, input_height=height, input_width=width, in_channels=channels, out_channels=channels, groups=1,
+        kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
+    )  # fmt: skip
+    x = dram((1, 1, height * width, channels), "row_major")
+    weight = Value("w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "dram", (channels**2 * 3, 3)))
+    device = Value("d", None)
+    return Op("ttnn.conv2d", (x, weight, device), (dram((1, 1, pixels, channels)),), attributes, "")
+
+
+@pytest.mark.parametrize("case", COUNTED, ids=lambda case: f"{case[0].arch}_{case[1]}x{case[2]}x{case[3]}")
+def test_a_convolution_reads_what_was_counted(case):
+    chip, *size = case
+    spent, (read, written) = op_cost(conv2d(*size), chip), COUNTED[case]
+    assert spent.read == pytest.approx(read, rel=0.02)
+    assert spent.written == written
+
+
+@pytest.mark.parametrize(
+    "chip, slices",
+    [pytest.param(BLACKHOLE, (1, 2, 5, 27), id="blackhole"), pytest.param(WORMHOLE, (1, 4, 7, 27), id="wormhole")],
+)
+def test_slices_are_those_that_tt_nn_makes(chip, slices):
+    """As its graph capture shows them on a mocked board, at the sizes of a 480x848 clip."""
+    sizes = ((62, 108, 768), (122, 214, 512), (242, 426, 256), (482, 850, 256))
+    assert tuple(len(geometry(conv2d(*size), chip).slices()) for size in sizes) == slices
+
+
+def test_whole_tiles_of_columns_need_no_reshape():
+    assert geometry(conv2d(242, 426, 256), BLACKHOLE).reshaped
+    assert not geometry(conv2d(242, 450, 256), BLACKHOLE).reshaped
 
 
 def test_table_and_plot(conv3d, decoder):

@@ -19,7 +19,7 @@ _EVENT = re.compile(r"SHM record_(allocation|deallocation): .*?type=(\w+), size=
 _FULL = re.compile(
     r"Not enough space to allocate (\d+) B (\w+) buffer across (\d+) banks"
     r"(?:, where each bank needs to store (\d+) B(?:, but bank size is (?:only )?(\d+) B"
-    r"(?: \(allocated: (\d+) B, free: (\d+) B, largest free block: (\d+) B)?)?)?"
+    r"(?: \(allocated: (\d+) B, free: (\d+) B(?:, largest free block: (\d+) B)?)?)?)?"
 )
 
 

@@ -1,8 +1,9 @@
 """What a compiled program costs: DRAM traffic, live DRAM and arithmetic, read off its text.
 
-Exact here: shapes, padding, lifetimes. An estimate: that every op reads each operand once and writes
-each result once. A convolution reads its halo again and a matmul may read an operand once per core
-row, so a real run moves at least this much.
+Exact here: shapes, padding, lifetimes. An estimate: that every op reads each operand once and writes each result once.
+Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of a tensor with
+itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is made); a reshape reads a tile for
+each result tile that draws on it; convolutions as `lib.programs.convolution` says. `findings/transfers.py` has the counts.
 """
 
 import math
@@ -10,9 +11,10 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from lib.programs.program import Function, Op, Program, Value
-from lib.programs.reshape import is_view, map_bytes, map_key
-from lib.targets.boards import Board
+from lib.programs.convolution import conv2d, conv3d, geometry
+from lib.programs.program import ELEMENT_BYTES, TILE, Function, Op, Program, Value
+from lib.programs.reshape import is_view, map_bytes, map_key, tiles_read
+from lib.targets.boards import BOARDS, Board, Chip
 
 # Bookkeeping: no work on the chip.
 FREE = {"ttnn.deallocate", "ttnn.get_device", "ttcore.load_cached"}
@@ -30,13 +32,17 @@ DATA_MOVEMENT = {
 
 @dataclass(frozen=True)
 class OpCost:
-    """`read` and `written` in bytes of device memory (DRAM only), `flops` in multiplies and adds."""
+    """`read` and `written` in bytes of device memory (DRAM only), `flops` in multiplies and adds.
+
+    `launches` are the programs that the op starts on the chip: 0 for a view, several for a convolution.
+    """
 
     name: str
     location: str
     read: int
     written: int
     flops: int
+    launches: int = 1
 
     @property
     def moved(self) -> int:
@@ -70,7 +76,7 @@ class Cost:
 
     @property
     def dram_bytes_moved(self) -> int:
-        """Estimate: every operand read once, every result written once."""
+        """Estimate: what kernels read and write."""
         return sum(op.moved for op in self.ops)
 
     @property
@@ -86,6 +92,11 @@ class Cost:
     @property
     def flops(self) -> int:
         return sum(op.flops for op in self.ops)
+
+    @property
+    def launches(self) -> int:
+        """Programs started on the chip in one run."""
+        return sum(op.launches for op in self.ops)
 
     def counts(self) -> Counter:
         return Counter(op.name for op in self.ops)
@@ -109,21 +120,35 @@ class Cost:
         }
 
 
+# From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds to
+# it: 455 of 1,164 ms in tt-metal#50772.
+LAUNCH_SECONDS = (2e-6, 22e-6)
+
+
 @dataclass(frozen=True)
 class Roofline:
-    """Estimate: the least seconds one run can take on a board, were each resource used fully."""
+    """Estimate: the least seconds one run can take on a board, were each resource used fully.
+
+    `launch_seconds` is a range: what starting each program takes at the least and at the most.
+    """
 
     board: str
     arithmetic_seconds: float
     dram_seconds: float
+    launch_seconds: tuple[float, float]
 
     @property
     def binds(self) -> str:
-        return "arithmetic" if self.arithmetic_seconds > self.dram_seconds else "DRAM"
+        """The resource that takes longest: "arithmetic", "DRAM", "launches"; "DRAM or launches" where the range allows both."""
+        name, seconds = max((self.arithmetic_seconds, "arithmetic"), (self.dram_seconds, "DRAM"))[::-1]
+        least, most = self.launch_seconds
+        if least > seconds:
+            return "launches"
+        return f"{name} or launches" if most > seconds else name
 
     @property
     def seconds(self) -> float:
-        return max(self.arithmetic_seconds, self.dram_seconds)
+        return max(self.arithmetic_seconds, self.dram_seconds, self.launch_seconds[0])
 
     def as_dict(self) -> dict:
         return asdict(self) | {"binds": self.binds}
@@ -134,14 +159,15 @@ def cost(program: Program) -> Cost:
     """Cost a program as `lib.programs.program.read` gives it."""
     const_eval = [f for f in program.functions.values() if f.const_eval]
     rounded = Sizes(program.dram_banks, program.dram_alignment)
-    live, largest = _live(program, rounded)
+    live, largest, peak = _live(program, rounded)
+    chip = chip_of(program)
     return Cost(
-        ops=_op_costs(program.main),
-        const_eval=tuple(op for f in const_eval for op in _op_costs(f)),
+        ops=_op_costs(program.main, chip),
+        const_eval=tuple(op for f in const_eval for op in _op_costs(f, chip)),
         live=live,
-        peak_dram_bytes=max(live),
+        peak_dram_bytes=peak,
         const_eval_peak_bytes=max(_const_eval(program, rounded)),
-        reshape_map_bytes=sum(_maps(op for f in (*const_eval, program.main) for op in f.ops).values()),
+        reshape_map_bytes=sum(_maps((op for f in (*const_eval, program.main) for op in f.ops), chip).values()),
         first_run_buffer_bytes=_first_run(program),
         largest_tensor_bytes=largest,
         weight_bytes=sum(a.type.logical_bytes for a in program.arguments if a.kind in ("parameter", "constant")),
@@ -149,11 +175,16 @@ def cost(program: Program) -> Cost:
 
 
 def roofline(cost: Cost, board: Board) -> Roofline:
-    """Seconds of one run by bf16 arithmetic and by DRAM traffic on one chip of the board. An estimate."""
+    """Seconds of one run by bf16 arithmetic, DRAM traffic and launches on one chip of the board. An estimate."""
     chip = board.chip
     by_arithmetic = cost.flops / (chip.bf16_tflops * 1e12)
     by_dram = cost.dram_bytes_moved / (chip.dram_gb_per_s * 1e9)
-    return Roofline(board.name, by_arithmetic, by_dram)
+    return Roofline(board.name, by_arithmetic, by_dram, tuple(cost.launches * each for each in LAUNCH_SECONDS))
+
+
+def chip_of(program: Program) -> Chip:
+    """The chip that the program was compiled for."""
+    return next(board.chip for board in BOARDS.values() if board.chip.dram_channels == program.dram_banks)
 
 
 @dataclass(frozen=True)
@@ -178,27 +209,45 @@ class Sizes:
         return -(-pages // self.banks) * self.banks * (-(-page // self.alignment) * self.alignment)
 
 
-def _op_costs(function: Function) -> tuple[OpCost, ...]:
-    return tuple(_op_cost(op) for op in function.ops if op.name not in FREE)
+def _op_costs(function: Function, chip: Chip) -> tuple[OpCost, ...]:
+    return tuple(op_cost(op, chip) for op in function.ops if op.name not in FREE)
 
 
-def _op_cost(op: Op) -> OpCost:
+def op_cost(op: Op, chip: Chip) -> OpCost:
     if is_view(op):
-        return OpCost(op.name, op.location, 0, 0, 0)
-    written = sum(_dram(v) for v in op.results)
-    read = sum(_dram(v) for v in dict.fromkeys(op.operands)) + sum(_maps([op]).values())
-    if op.name == "ttnn.conv2d":  # takes weights that the compiler left on the host through DRAM, in every run
+        return OpCost(op.name, op.location, 0, 0, 0, 0)
+    if op.name in CONVOLUTIONS:
+        passes = CONVOLUTIONS[op.name](op, chip)
+        # Takes weights that the compiler left on the host to DRAM, in every run.
         host = sum(v.type.logical_bytes for v in op.operands if v.type and v.type.memory == "system")
-        read, written = read + host, written + host
+        return OpCost(op.name, op.location, passes.read, passes.written + host, flops(op), passes.launches)
+    written = sum(_dram(v) for v in op.results)
+    read = sum(_dram(v) for v in op.operands)
+    if op.name == "ttnn.reshape":
+        read = _reshape_read(op)
     if op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
-    return OpCost(op.name, op.location, read, written, flops(op))
+    return OpCost(op.name, op.location, read, written, flops(op), int(read + written > 0))
 
 
-def _maps(ops) -> dict[tuple, int]:
-    """Bytes of each distinct map that the ops' reshapes follow."""
-    keys = dict.fromkeys(key for op in ops if (key := map_key(op)) is not None)
+CONVOLUTIONS = {"ttnn.conv2d": conv2d, "ttnn.conv3d": conv3d}
+
+
+def _reshape_read(op: Op) -> int:
+    key, operand = map_key(op), op.operands[0]
+    if key is None:
+        return _dram(operand)
+    return int(tiles_read(*key) * TILE * TILE * ELEMENT_BYTES[operand.type.dtype]) + map_bytes(*key)
+
+
+def _maps(ops, chip: Chip) -> dict[tuple, int]:
+    """Bytes of each distinct map that the ops' reshapes follow, those at the end of a conv2d too."""
+    keys = dict.fromkeys(key for op in ops if (key := _map_of(op, chip)) is not None)
     return {key: map_bytes(*key) for key in keys}
+
+
+def _map_of(op: Op, chip: Chip) -> tuple | None:
+    return geometry(op, chip).reshaped if op.name == "ttnn.conv2d" else map_key(op)
 
 
 def _dram(value: Value) -> int:
@@ -221,13 +270,14 @@ def flops(op: Op) -> int:
 class _Dram:
     """Buffers of DRAM, shared by the values that are views of one another."""
 
-    def __init__(self, sizes: Sizes, maps: set | None = None):
-        self.sizes = sizes
+    def __init__(self, sizes: Sizes, chip: Chip, maps: set | None = None):
+        self.sizes, self.chip = sizes, chip
         self.maps = maps  # those that exist already; None to leave maps out
         self.buffer: dict[Value, Value] = {}
         self.users: dict[Value, int] = {}
         self.bytes = 0
         self.largest = 0
+        self.peak = 0  # with what a convolution holds while it runs
 
     def allocate(self, value: Value, kept: bool = False) -> None:
         size = self.sizes.of(value)
@@ -260,21 +310,25 @@ class _Dram:
                 for result in op.results:
                     self.allocate(result)
                 self.keep_map(op)
+                if op.name in CONVOLUTIONS:
+                    self.peak = max(self.peak, self.bytes + CONVOLUTIONS[op.name](op, self.chip).scratch)
+            self.peak = max(self.peak, self.bytes)
             yield self.bytes
 
     def keep_map(self, op: Op) -> None:
-        key = map_key(op)
+        key = _map_of(op, self.chip) if self.maps is not None else None
         if self.maps is not None and key is not None and key not in self.maps:
             self.maps.add(key)
             self.bytes += map_bytes(*key)
 
 
-def _live(program: Program, sizes: Sizes, maps: set | None = None) -> tuple[tuple[int, ...], int]:
-    """Bytes live at the start and after each op of `main`, and the largest buffer."""
-    dram = _Dram(sizes, maps)
+def _live(program: Program, sizes: Sizes, maps: set | None = None) -> tuple[tuple[int, ...], int, int]:
+    """Bytes live at the start and after each op of `main`; the largest buffer; the peak, within ops too."""
+    dram = _Dram(sizes, chip_of(program), maps)
     for value in (*_arguments(program), *_cached(program)):
         dram.allocate(value, kept=True)
-    return (dram.bytes, *dram.run(program.main)), dram.largest
+    dram.peak = dram.bytes
+    return (dram.bytes, *dram.run(program.main)), dram.largest, dram.peak
 
 
 def _arguments(program: Program) -> list[Value]:
@@ -292,7 +346,8 @@ def _const_eval(program: Program, sizes: Sizes, maps: set | None = None) -> list
     for op in program.main.ops:
         if op.name == "ttcore.load_cached":
             known = set(maps or ())
-            live += [kept + inner for inner in _Dram(sizes, maps).run(program.functions[op.attributes["callee"]])]
+            dram = _Dram(sizes, chip_of(program), maps)
+            live += [kept + inner for inner in dram.run(program.functions[op.attributes["callee"]])]
             kept += sum(sizes.of(result) for result in op.results)
             kept += sum(map_bytes(*key) for key in set(maps or ()) - known)
     return live + [kept]
@@ -300,4 +355,4 @@ def _const_eval(program: Program, sizes: Sizes, maps: set | None = None) -> list
 
 def _first_run(program: Program) -> int:
     before = max(_const_eval(program, Sizes(), maps := set()))
-    return max(before, sum(map_bytes(*key) for key in maps) + max(_live(program, Sizes(), set(maps))[0]))
+    return max(before, sum(map_bytes(*key) for key in maps) + _live(program, Sizes(), set(maps))[2])

@@ -17,7 +17,7 @@ from lib.programs.program import TILE, Op
 FACE = 16  # a tile is stored as four faces of 16×16
 SEGMENT_BYTES = 16
 L1_ALIGNMENT = 16
-PAGES_LOOKED_AT = 64
+PAGES_LOOKED_AT = 128
 
 Shape3 = tuple[int, int, int]
 
@@ -53,12 +53,23 @@ def map_key(op: Op) -> tuple[Shape3, Shape3] | None:
 
 @lru_cache(maxsize=4096)
 def map_bytes(before: Shape3, after: Shape3) -> int:
-    """Bytes of the map for a reshape. An estimate for more than 64 result tiles: it looks at 64 of them."""
+    """Bytes of the map for a reshape. An estimate for more than 128 result tiles: it looks at 128 of them."""
     tiles = math.prod(_tiles(after))
     pages = np.unique(np.linspace(0, tiles - 1, min(tiles, PAGES_LOOKED_AT)).astype(np.int64))
     segments = max(_segments(int(page), before, after) for page in pages)
     segments += segments % L1_ALIGNMENT
     return tiles * segments * SEGMENT_BYTES
+
+
+@lru_cache(maxsize=4096)
+def tiles_read(before: Shape3, after: Shape3) -> int:
+    """Tiles of the operand that are read: each one again for every result tile that draws on it.
+
+    An estimate for more than 128 result tiles, from 128 of them.
+    """
+    tiles = math.prod(_tiles(after))
+    pages = np.unique(np.linspace(0, tiles - 1, min(tiles, PAGES_LOOKED_AT)).astype(np.int64))
+    return round(tiles * sum(len(_runs(int(page), before, after)) for page in pages) / len(pages))
 
 
 def _three(shape: tuple[int, ...]) -> Shape3:
@@ -72,6 +83,12 @@ def _tiles(shape: Shape3) -> Shape3:
 
 def _segments(page: int, before: Shape3, after: Shape3) -> int:
     """Entries of one result tile: for each operand tile it draws on, as many as the most divided one has."""
+    counts = _runs(page, before, after)
+    return int(counts.max() * len(counts))
+
+
+def _runs(page: int, before: Shape3, after: Shape3) -> np.ndarray:
+    """For each operand tile that one result tile draws on, how many runs of elements stay together."""
     _, down, across = _tiles(after)
     outer, within = divmod(page, down * across)
     row, column = (within // across) * TILE, (within % across) * TILE
@@ -86,8 +103,7 @@ def _segments(page: int, before: Shape3, after: Shape3) -> int:
     offset = _offset(r, c)
     begins = np.ones(len(flat), bool)
     begins[1:] = (np.diff(source) != 0) | (np.diff(offset) != 1) | (np.diff(to) != 1)
-    counts = np.unique(source[begins], return_counts=True)[1]
-    return int(counts.max() * len(counts))
+    return np.unique(source[begins], return_counts=True)[1]
 
 
 def _offset(row, column):
