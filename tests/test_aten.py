@@ -66,3 +66,15 @@ def test_a_trace_is_one_program_and_right():
     verdict = probe(Hazards(), (x,), "p150-compile", evaluate=True)
     assert verdict.passed and not verdict.cut
     assert torch.equal(verdict.outputs, Hazards()(x))
+
+
+class Written(torch.nn.Module):
+    def forward(self, x):
+        made = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        made[:, :2], made[:, 2:] = 2 * x[:, :2], x[:, 2:]
+        return made
+
+
+def test_a_write_to_a_part_is_heeded():
+    x = torch.randn(1, 4, 32, 32).bfloat16()
+    assert torch.equal(probe(Written(), (x,), "p150-compile", evaluate=True).outputs, Written()(x))

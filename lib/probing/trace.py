@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lib.probing.aten import IN_OTHER_WORDS
 
@@ -67,6 +68,8 @@ class Located(TorchDispatchMode):
 
         place = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}"
         out = IN_OTHER_WORDS.get(function, function)(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(args)):
+            out = heeding_writes(out)
         if (executed := executions()) != self.executed:
             self.on_cut(place)
             self.executed = executed
@@ -74,6 +77,14 @@ class Located(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "xla":
                 torch_xla._XLAC._set_xla_custom_op_name_prefix(tensor, f"{place}/", 1)
         return out
+
+
+def heeding_writes(made: torch.Tensor) -> torch.Tensor:
+    """A new tensor (`torch.empty`) as torch_xla would have it: under a dispatch mode it forgets to.
+
+    Without this a write to a part of it, `made[:, :2] = x`, is lost, and the program returns what was made.
+    """
+    return torch._to_functional_tensor(made) if made.device.type == "xla" else made
 
 
 def executions() -> tuple[int, int]:

@@ -36,7 +36,7 @@ def is_view(op: Op) -> bool:
     if before.memory == "system":
         return True
     last = before.shape[-1:] == after.shape[-1:]
-    rows = [(1, *t.shape)[-2] for t in (before, after)]
+    rows = [(1, 1, *t.shape)[-2] for t in (before, after)]
     return (
         last
         and (before.memory, before.layout) == (after.memory, after.layout)

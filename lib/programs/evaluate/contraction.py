@@ -53,6 +53,22 @@ def conv2d(op, x, weight, *bias):
     return activate(out, config["activation"]) if "activation" in config else out
 
 
+@op(
+    "conv1d",
+    heeds="batch_size in_channels out_channels input_length kernel_size stride padding dilation groups conv2d_config",
+)
+def conv1d(op, x, weight, *bias):
+    """x [N, L, C], weight [O, C/groups, k], bias [1, 1, O] -> [1, 1, N·L', O]."""
+    a = op.attributes
+    _known(op, a.get("conv2d_config", {}), CONV2D_PLACEMENT)
+    padding = a["padding"]
+    before, after = padding if isinstance(padding, list) else (padding, padding)
+    x = F.pad(wide(x).reshape(a["batch_size"], a["input_length"], a["in_channels"]).mT, (before, after))
+    flat = wide(bias[0]).flatten() if bias else None
+    out = F.conv1d(x, wide(weight), flat, a["stride"], 0, a["dilation"], a["groups"])
+    return out.mT.reshape(1, 1, -1, a["out_channels"])
+
+
 @op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config")
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
