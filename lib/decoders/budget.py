@@ -17,7 +17,7 @@ from lib.decoders.steps import split
 from lib.media.latents import pixels_of
 
 # Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
-HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 3e11
+HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 1e11
 SPARE = 0.5e9  # what else a process takes meanwhile: buffers of the libraries, pages not yet given back
 
 
@@ -174,7 +174,7 @@ def plan(
 
 def crops(decoder: nn.Module, latent_frames: int, height: int, width: int):
     """[T, H, W] from the largest to the smallest, those that take seconds; the smallest in any case."""
-    choices = [(min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4))]
+    choices = [(min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4), (2, 2))]
     yield from (c for c in choices if c[0] * flops(decoder, *c[1:]) <= CROP_FLOPS)
     yield choices[-1]
 
