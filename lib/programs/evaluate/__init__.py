@@ -13,7 +13,7 @@ import torch
 from lib.basics.errors import Refused
 from lib.programs.evaluate import contraction, create, elementwise, movement, reduction  # noqa: F401  (they fill the table)
 from lib.programs.evaluate.table import OPS
-from lib.programs.evaluate.values import store
+from lib.programs.evaluate.values import TORCH_TYPES, check, store
 from lib.programs.program import Argument, Function, Op, Program, Value
 
 __all__ = ["OPS", "apply", "evaluate", "knows", "run", "stored_argument", "stored_arguments"]
@@ -48,8 +48,9 @@ def stored_arguments(program: Program, arguments: dict[str, torch.Tensor]) -> li
 
 
 def stored_argument(argument: Argument, tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` as the program stores it. Raises `Refused` for one of another shape."""
-    return store(tensor.detach(), argument.type, f"argument {argument.name}")
+    """`tensor` as the program stores it, rounded as torch does. Raises `Refused` for one of another shape."""
+    check(tensor, argument.type, f"argument {argument.name}")
+    return tensor.detach().to(TORCH_TYPES[argument.type.dtype])
 
 
 def run(program: Program, function: Function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:

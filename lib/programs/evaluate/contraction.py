@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from lib.basics.errors import Refused
 from lib.programs.evaluate.elementwise import activate
 from lib.programs.evaluate.table import op
-from lib.programs.evaluate.values import wide
+from lib.programs.evaluate.values import cut, wide
 
 # What a convolution's config may say without changing what it computes.
 CONV2D_PLACEMENT = {
@@ -19,21 +19,29 @@ CONV3D_PLACEMENT = {
     "weights_dtype", "t_out_block", "w_out_block", "h_out_block", "c_out_block", "c_in_block",
     "compute_with_storage_grid_size",
 }  # fmt: skip
+UNIT = "the matrix unit aligns 16 products at a time with their largest before it adds them"
+PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 
 
-@op("matmul", "linear", heeds="transpose_a transpose_b activation")
+@op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT)
 def linear(op, a, b, *bias):
     x = op.attributes
-    a = wide(a).mT if x.get("transpose_a") else wide(a)
-    b = wide(b).mT if x.get("transpose_b") else wide(b)
+    a, b = as_sources(a), as_sources(b)
+    a = a.mT if x.get("transpose_a") else a
+    b = b.mT if x.get("transpose_b") else b
     product = a @ b
     if bias:
         product = product + wide(bias[0])
     return activate(product, {"op_type": x["activation"]}) if x.get("activation") else product
 
 
-@op("conv2d", heeds=f"{CONV} conv2d_config")
+def as_sources(x: torch.Tensor) -> torch.Tensor:
+    """As the matrix unit's source registers take it: float32 cut to TF32's 10 bits of mantissa, not rounded."""
+    return cut(x, 13) if x.dtype == torch.float32 else wide(x)
+
+
+@op("conv2d", heeds=f"{CONV} conv2d_config", within=2, because=PARTIAL)
 def conv2d(op, x, weight, *bias):
     """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O] -> [1, 1, N·H'·W', O]."""
     a, config = op.attributes, op.attributes.get("conv2d_config", {})
@@ -69,7 +77,7 @@ def conv1d(op, x, weight, *bias):
     return out.mT.reshape(1, 1, -1, a["out_channels"])
 
 
-@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config")
+@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", within=2, because=PARTIAL)
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
     a, config = op.attributes, op.attributes.get("conv3d_config", {})

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from lib.basics.errors import Refused
 from lib.programs.evaluate.table import op
-from lib.programs.evaluate.values import wide
+from lib.programs.evaluate.values import cut, wide
 
 UNARY = {
     "abs": torch.abs, "neg": torch.neg, "sign": torch.sign, "ceil": torch.ceil, "floor": torch.floor,
@@ -23,6 +23,9 @@ BINARY = {
 }  # fmt: skip
 
 
+ACTIVATIONS = "activations input_tensor_a_activations input_tensor_b_activations"
+
+
 def activate(value: torch.Tensor, activations: list | dict) -> torch.Tensor:
     """Apply fused activations, each a dict of its `op_type` alone."""
     for activation in activations if isinstance(activations, list) else [activations]:
@@ -32,12 +35,12 @@ def activate(value: torch.Tensor, activations: list | dict) -> torch.Tensor:
     return value
 
 
-@op(*UNARY)
+@op(*UNARY, within=3, because="the vector unit's functions are polynomials: to a step in bf16, to three in float32")
 def unary(op, x):
     return UNARY[op.name.removeprefix("ttnn.")](wide(x))
 
 
-@op(*BINARY, heeds="activations input_tensor_a_activations input_tensor_b_activations")
+@op(*BINARY, heeds=ACTIVATIONS, within=3, because="fused functions are polynomials (see `unary`)")
 def binary(op, a, b):
     a = activate(wide(a), op.attributes.get("input_tensor_a_activations", []))
     b = activate(wide(b), op.attributes.get("input_tensor_b_activations", []))
@@ -46,7 +49,9 @@ def binary(op, a, b):
 
 @op("pow_scalar", heeds="rhs")
 def pow_scalar(op, x):
-    return wide(x) ** op.attributes["rhs"]
+    """In bf16 the vector unit stores the upper half of its float32 result: cut, not rounded."""
+    power = wide(x) ** op.attributes["rhs"]
+    return cut(power, 16) if x.dtype == torch.bfloat16 else power
 
 
 @op("clamp_scalar", heeds="min max")

@@ -15,8 +15,16 @@ PLACEMENT = {
 
 @dataclass(frozen=True)
 class Rule:
+    """`within` is how far the chip's kernel may be from it, in steps of the stored type at the tensor's largest value.
+
+    1 is a rounding that falls the other way; where it is more, or 0, `because` says why. Measured on ttsim
+    (lib/ttnn/against_evaluator.py), held by tests/test_silicon_agrees.py.
+    """
+
     function: Callable
     attributes: frozenset[str]
+    within: float = 1.0
+    because: str = ""
 
     def check(self, op: Op) -> None:
         """Raise `Refused` for an attribute that the rule doesn't heed and for arithmetic below float32."""
@@ -33,12 +41,15 @@ class Rule:
 OPS: dict[str, Rule] = {}
 
 
-def op(*names: str, heeds: str = ""):
-    """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes."""
+def op(*names: str, heeds: str = "", within: float = 1.0, because: str = ""):
+    """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes.
+
+    `within` and `because`: see `Rule`.
+    """
 
     def register(function):
         for name in names:
-            OPS[f"ttnn.{name}"] = Rule(function, frozenset(heeds.split()))
+            OPS[f"ttnn.{name}"] = Rule(function, frozenset(heeds.split()), within, because)
         return function
 
     return register

@@ -14,12 +14,35 @@ TORCH_TYPES = {
 
 
 def store(value: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
-    """Round to the stored type. Raises `Refused` for a type without a rule, and for another shape."""
+    """Round to the stored type, as a chip does. Raises `Refused` for a type without a rule, and for another shape."""
+    check(value, type, what)
+    return rounded(value, TORCH_TYPES[type.dtype])
+
+
+def check(value: torch.Tensor, type: TensorType, what: str) -> None:
     if type.dtype not in TORCH_TYPES:
         raise Refused("evaluate", f"{what} stored as {type.dtype}", f"one of {sorted(TORCH_TYPES)}")
     if tuple(value.shape) != type.shape:
         raise Refused("evaluate", f"{what} giving {tuple(value.shape)}", f"{type.shape}, which the program states")
-    return value.to(TORCH_TYPES[type.dtype])
+
+
+def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """As the chip's packer rounds: from float32 to bf16 half a step goes away from zero, and denormals to zero.
+
+    torch, like IEEE 754, rounds half a step to the even neighbour. In a sum of two bf16 values every ninth result is
+    such a half (github tenstorrent/ttsim, src/tensix.cpp, PACR).
+    """
+    if value.dtype != torch.float32 or dtype != torch.bfloat16:
+        return value.to(dtype)
+    bits = (value.contiguous().view(torch.int32) + 0x8000) & ~0xFFFF
+    normal = (bits & 0x7FFFFFFF) >= 0x800000
+    found = torch.where(normal, bits, 0).view(torch.float32)
+    return torch.where(value.isfinite(), found, value).to(dtype)
+
+
+def cut(value: torch.Tensor, bits: int) -> torch.Tensor:
+    """A float32 tensor without the last `bits` of its mantissas: 16 leave bf16's, 13 TF32's."""
+    return (value.contiguous().view(torch.int32) & -(1 << bits)).view(torch.float32)
 
 
 def wide(value: torch.Tensor) -> torch.Tensor:
@@ -29,4 +52,4 @@ def wide(value: torch.Tensor) -> torch.Tensor:
 
 def as_stored(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Round to the stored type of `like` and widen again: what a value suffers between two kernels of one op."""
-    return wide(value.to(like.dtype))
+    return wide(rounded(value, like.dtype))

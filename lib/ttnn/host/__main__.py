@@ -148,6 +148,7 @@ class Run:
                 live.pop(step.operands[0])
             elif step.op == "ttcore.load_cached":
                 live.update(zip(step.results, self.prepare(step, live), strict=True))
+                self.look(step, live, main)
             elif step.op != "ttnn.get_device":
                 self.host.tell(event="step", op=step.op, location=step.location, number=number, main=main)
                 self.host.transfers.since()
@@ -156,9 +157,12 @@ class Run:
                     self.transfers.append(self.host.transfers.since())
                 self.peak[main] = max(self.peak[main], self.host.allocated(ttnn.BufferType.DRAM))
                 self.peak_l1 = max(self.peak_l1, self.host.allocated(ttnn.BufferType.L1))
-                if main and self.watch:
-                    self.values |= {result: self.host.save(live[result]) for result in step.results}
+                self.look(step, live, main)
         return [live[name] for name in function["returns"]]
+
+    def look(self, step: Step, live: dict, main: bool) -> None:
+        if main and self.watch:
+            self.values |= {result: self.host.save(live[result]) for result in step.results}
 
     def prepare(self, step: Step, live: dict) -> list[ttnn.Tensor]:
         """What a const-eval function made, once."""

@@ -165,10 +165,13 @@ def upsample(step, x):
 
 @op("rows_gather")
 def rows_gather(step, x, index):
-    """libtt's own op: rows, or columns, by index. An embedding looks rows up too."""
-    step.stand_in("ttnn.rows_gather, an op of libtt's own: ttnn.embedding")
+    """libtt's own op: rows, or columns, by index. An embedding looks rows up too, if one fits into L1."""
     (rows,) = step.attributes["sizes"]
     count = index.shape[-1]
+    if rows == count == 1 and not step.attributes["column"]:
+        step.stand_in("ttnn.rows_gather, an op of libtt's own: ttnn.clone for the only row that there is")
+        return ttnn.reshape(ttnn.clone(ttnn.to_layout(x, step.layout)), step.shape)
+    step.stand_in("ttnn.rows_gather, an op of libtt's own: ttnn.embedding")
     index = ttnn.typecast(ttnn.reshape(index, [1, count]), ttnn.uint32)
     rest = x.logical_volume() // rows
     if rows == count == 1:  # all of x: one row of it may be more than an embedding's L1 holds
