@@ -121,13 +121,17 @@ def test_by_default_a_small_clip_is_decoded_whole_and_full_resolution_for_a_fram
 
 def test_what_memory_cannot_hold_is_refused_with_the_figure_and_what_would_fit(full):
     size = host_bytes(full, FULL_RESOLUTION, torch.float64)
-    with pytest.raises(
-        Refused, match=f"host_frames.*28 latent frames at 480×848 in float64.*{size / 1e9:.1f} GB.*16.0 GB"
-    ):
+    got = f"28 latent frames at 480×848 in float64, which take {size / 1e9:.1f} GB"
+    with pytest.raises(Refused, match=f"host_frames.*{got}.*the 16.0 GB that are free: 28 in float32"):
         plan(full, FULL_RESOLUTION, host_frames=28, dtype=torch.float64, available=16 * 10**9)
     plan(full, FULL_RESOLUTION, host_frames=28, evaluates=False, dtype=torch.float32, available=16 * 10**9)
-    with pytest.raises(Refused, match="evaluated_frames.*1 latent frames at 480×848.*1 frame takes"):
-        plan(full, FULL_RESOLUTION, available=evaluated_bytes(full, (1, 12, 1, 60, 106)) - 1)
+    with pytest.raises(Refused, match="host_frames.*free: 1 in bfloat16"):
+        plan(full, FULL_RESOLUTION, host_frames=28, dtype=torch.float64, available=4 * 10**9)
+    one = evaluated_bytes(full, (1, 12, 1, 60, 106))
+    with pytest.raises(Refused, match="evaluated_frames.*1 latent frames at 480×848.*a machine with more"):
+        plan(full, FULL_RESOLUTION, available=one - 1)
+    with pytest.raises(Refused, match="evaluated_frames: got 3 latent.*free: 1, "):
+        plan(full, FULL_RESOLUTION, host_frames=3, evaluated_frames=3, dtype=torch.bfloat16, available=one + 1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What decoding takes on the host: memory, from a step's largest tensors, and arithmetic. Asked before anything starts.
+"""What decoding takes on the host: memory, from a step's largest tensors, and arithmetic; asked before it starts.
 
 At 480 x 848 a latent frame is 38 TFLOP, minutes on a few cores, and the state between two of them 10.6 GB in float64. So
 what is decoded on the host by default follows from the size, and what memory can't hold is refused with the figure.
@@ -18,7 +18,9 @@ from lib.media.latents import pixels_of
 
 # Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
 HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 1e11
-SPARE = 0.5e9  # what else a process takes meanwhile: buffers of the libraries, pages not yet given back
+SPARE = 0.5e9  # what else it takes: buffers of the libraries, pages not yet given back
+TYPES = (torch.float64, torch.float32, torch.bfloat16)
+NARROWER = {dtype: TYPES[i:] for i, dtype in enumerate(TYPES)}
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,9 @@ class Plan:
         height, width = self.size
         lines = [
             f"host: {self.host_frames} of {self.latent_frames} latent frames at {height}×{width} in "
-            f"{str(self.dtype).removeprefix('torch.')}, {self.host_frames * self.flops / 1e12:.2g} TFLOP, "
-            f"up to {self.host_bytes / 1e9:.1f} GB",
+            f"{name_of(self.dtype)}, {self.host_frames * self.flops / 1e12:.2g} TFLOP, up to {gb(self.host_bytes)}",
             f"evaluated: {self.evaluated_frames} of {self.latent_frames}"
-            + (f", up to {self.evaluated_bytes / 1e9:.1f} GB" if self.evaluated_frames else ""),
+            + (f", up to {gb(self.evaluated_bytes)}" if self.evaluated_frames else ""),
         ]
         if not self.everything:
             lines += ["left out to stay within minutes; host_frames and evaluated_frames ask for more"]
@@ -139,7 +140,7 @@ def plan(
     host: str = "cpu",
     available: int | None = None,
 ) -> Plan:
-    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames is as many as the size suggests.
+    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames: as many as the size suggests.
 
     `dtype` None is float64 where that is quick, else float32; `evaluates` False where the target's own frames are real.
     Raises `Refused` for more frames than there are, for evaluated frames without a reference, and for what doesn't fit
@@ -174,37 +175,40 @@ def plan(
 
 def crops(decoder: nn.Module, latent_frames: int, height: int, width: int):
     """[T, H, W] from the largest to the smallest, those that take seconds; the smallest in any case."""
-    choices = [(min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4), (2, 2))]
+    choices = [
+        (min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4), (2, 2))
+    ]
     yield from (c for c in choices if c[0] * flops(decoder, *c[1:]) <= CROP_FLOPS)
     yield choices[-1]
 
 
-def check(plan: Plan, decoder, shape, host: str, available: int | None) -> None:
+def check(plan: Plan, decoder: nn.Module, shape: tuple[int, ...], host: str, available: int | None) -> None:
     free = memory(host) if available is None else available
-    where = "of the GPU" if host != "cpu" else ""
-    height, width = plan.size
+    clip = "latent frames at {}×{}".format(*plan.size)
     if plan.host_bytes > free:
-        least = (*shape[:2], 1, *shape[3:])
-        names = {torch.float64: "float64", torch.float32: "float32"}
-        ways = [f"{n} frame{'s' * (n > 1)} in {names[d]} {host_bytes(decoder, (*least[:2], n, *least[3:]), d) / 1e9:.1f} GB"
-                for n, d in ((1, plan.dtype), (plan.host_frames, torch.float32), (1, torch.float32))
-                if (n, d) != (plan.host_frames, plan.dtype)]  # fmt: skip
-        got = f"{plan.host_frames} latent frames at {height}×{width} in {names[plan.dtype]}, which take {plan.host_bytes / 1e9:.1f} GB"
-        raise Refused(
-            "host_frames",
-            got,
-            f"at most the {free / 1e9:.1f} GB {where}that are free: {', '.join(dict.fromkeys(ways))}",
-        )
-    available = psutil.virtual_memory().available if available is None else available
-    if plan.evaluated_frames and plan.evaluated_bytes > available:
-        one = evaluated_bytes(decoder, (*shape[:2], 1, *shape[3:]))
-        got = (
-            f"{plan.evaluated_frames} latent frames at {height}×{width}, which take {plan.evaluated_bytes / 1e9:.1f} GB"
-        )
-        need = (
-            f"at most the {available / 1e9:.1f} GB that are free: 1 frame takes {one / 1e9:.1f} GB; or smaller latents"
-        )
-        raise Refused("evaluated_frames", got, need)
+        choices = [(frames, dtype) for frames in {plan.host_frames: 0, 1: 0} for dtype in NARROWER[plan.dtype]]
+        sizes = {choice: host_bytes(decoder, (*shape[:2], choice[0], *shape[3:]), choice[1]) for choice in choices}
+        fits = [f"{n} in {name_of(dtype)}, {gb(size)}" for (n, dtype), size in sizes.items() if size <= free]
+        got = f"{plan.host_frames} {clip} in {name_of(plan.dtype)}, which take {gb(plan.host_bytes)}"
+        raise Refused("host_frames", got, advice(free, fits))
+    free = memory("cpu") if available is None else available
+    if plan.evaluated_frames and plan.evaluated_bytes > free:
+        sizes = {n: evaluated_bytes(decoder, (*shape[:2], n, *shape[3:])) for n in range(1, plan.evaluated_frames)}
+        fits = [f"{n}, {gb(size)}" for n, size in sizes.items() if size <= free][-1:]
+        got = f"{plan.evaluated_frames} {clip}, which take {gb(plan.evaluated_bytes)}"
+        raise Refused("evaluated_frames", got, advice(free, fits))
+
+
+def advice(free: int, fits: list[str]) -> str:
+    return f"at most the {gb(free)} that are free: " + ("; ".join(fits) or "a machine with more, or smaller latents")
+
+
+def gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def memory(host: str) -> int:

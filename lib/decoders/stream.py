@@ -40,7 +40,7 @@ class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
     `decoder(z, state=None)` returns `(frames, state)`, as `lib.decoders.mochi.TileDecoder` does. With `evaluate`, frames
-    and state are those of the compiled programs, run on the host: of all steps, or of the first so many.
+    and state are those of the compiled programs, run on the host: of all steps, or of the first few.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):

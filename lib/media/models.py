@@ -80,15 +80,8 @@ def _pretrained(model: str, variant: str) -> AutoencoderKLMochi:
 
 def variants(folder: Path) -> list[str]:
     """The variants that a folder has weights of; '' is the plain one."""
-    names = (path.name for path in folder.glob("diffusion_pytorch_model*.safetensors*"))
-    found = (
-        re.match(r"diffusion_pytorch_model(?:-\d+-of-\d+)?\.(?:(\w+?)(?:-\d+-of-\d+)?\.)?safetensors", name)
-        for name in names
-    )
-    return sorted(
-        {match[1] or "" for match in found if match}
-        | {match[1] for path in folder.glob("*.index.*.json") if (match := re.search(r"index\.(\w+)\.json", path.name))}
-    )
+    names = {re.sub(r"-\d+-of-\d+", "", path.name) for path in folder.glob("diffusion_pytorch_model*.safetensors")}
+    return sorted(name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors")[1:] for name in names)
 
 
 def _single_file(path: Path) -> AutoencoderKLMochi:
