@@ -53,7 +53,7 @@ class ClipDecoder(nn.Module):
         clips, states = [], []
         for b, z_cthw in enumerate(z_bcthw):
             memory = Memory(tuple(z_cthw.shape[2:]), state and {name: past[b : b + 1] for name, past in state.items()})
-            frames = self.clip([z_chw.flatten(1).t() for z_chw in z_cthw.unbind(1)], memory)
+            frames = self.clip([z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)], memory)
             clips.append(torch.stack(frames, 1))
             states.append(memory.new)
         return torch.stack(clips), {name: torch.cat([new[name] for new in states]) for name in states[0]}

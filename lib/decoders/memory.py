@@ -11,7 +11,7 @@ State = dict[str, Tensor]
 class Memory:
     """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one leaves.
 
-    `size` is the latents' height and width; `stage` counts in it (at scale 4 frames are 4 times as high and wide).
+    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide.
     """
 
     size: tuple[int, int]
@@ -21,6 +21,10 @@ class Memory:
     @property
     def starts(self) -> bool:
         return self.old is None
+
+    def next(self) -> "Memory":
+        """For what follows in the same step: it finds what this one leaves, and leaves what stays in `new`."""
+        return Memory(self.size, dict(self.new), self.new)
 
     def at(self, scale: int) -> tuple[int, int]:
         return self.size[0] * scale, self.size[1] * scale
