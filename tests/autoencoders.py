@@ -6,8 +6,23 @@ from dataclasses import dataclass
 import diffusers
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 WANS = dict(base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True])
+
+
+class InFloat64(TorchFunctionMode):
+    """Has what a model casts to float32 stay in float64, and counts it."""
+
+    casts = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            if function is torch.Tensor.float or (function is torch.Tensor.to and torch.float32 in args[1:]):
+                self.casts += 1
+                return args[0]
+        return function(*args, **kwargs)
 
 
 def encode(vae: nn.Module, clip: torch.Tensor) -> torch.Tensor:

@@ -17,31 +17,16 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from lib.basics.errors import Refused
 from lib.ways import decompose as decompose_module
 from lib.ways.decompose import decompose
 from lib.ways.haar import WAVELETS
 from lib.ways.known import KNOWN
-from tests.autoencoders import SMALL
+from tests.autoencoders import SMALL, InFloat64
 
 TOLERANCE = 1e-12  # float64 through some forty layers
 FLOAT32 = 1e-6  # float32 inside of them
-
-
-class InFloat64(TorchFunctionMode):
-    """Has what a model casts to float32 stay in float64, and counts it."""
-
-    casts = 0
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
-            if function is torch.Tensor.float or (function is torch.Tensor.to and torch.float32 in args[1:]):
-                self.casts += 1
-                return args[0]
-        return function(*args, **kwargs)
 
 
 def relative(got, want):

@@ -66,5 +66,3 @@ class SpatialNormSilu(nn.Module):
         deviation = torch.rsqrt(square - mean * mean + self.eps)
         a = (self.gain.to(mean.dtype).view(self.groups, -1) * deviation).flatten()
         return a, self.bias.to(mean.dtype) - mean.expand(-1, a.numel() // self.groups).flatten() * a
-
-

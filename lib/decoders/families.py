@@ -1,0 +1,42 @@
+"""Which decoder for tiles stands for which of diffusers' decoders and autoencoders."""
+
+from collections.abc import Callable
+
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
+from torch import nn
+
+from lib.basics.errors import Refused
+from lib.decoders.cogvideox import CogVideoXTileDecoder
+from lib.decoders.mochi import TileDecoder
+from lib.decoders.wan import WanTileDecoder
+
+FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
+    MochiDecoder3D: TileDecoder,
+    AutoencoderKLMochi: lambda vae: TileDecoder(vae.decoder),
+    WanDecoder3d: WanTileDecoder,
+    AutoencoderKLWan: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
+    QwenImageDecoder3d: WanTileDecoder,
+    AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
+    CogVideoXDecoder3D: CogVideoXTileDecoder,
+    AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+}
+
+
+def for_tiles(model: nn.Module) -> nn.Module:
+    """The same decoder in another shape of program: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
+
+    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
+    included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
+    type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
+    frames of the whole clip as the autoencoder decodes it.
+
+    Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
+    """
+    if type(model) not in FAMILIES:
+        raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in FAMILIES)}")
+    new = FAMILIES[type(model)](model)
+    return new.to(next(model.parameters()).dtype).eval()
