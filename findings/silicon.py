@@ -6,24 +6,20 @@
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT))
 from lib.media.models import load_vae
 from lib.notebook.silicon import CHIPS, cases, measure
-from lib.notebook.stored import DATA
-from lib.targets.plugins import find_plugin
+from lib.notebook.stored import store
 from lib.targets.target import TARGETS
 from lib.ttnn.places import made_of
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=DATA / "silicon.json")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     conv = load_vae("demo").decoder.block_in.resnets[0].conv1.conv
     rows = []
@@ -31,11 +27,8 @@ def main() -> None:
         start = time.perf_counter()
         rows += measure(cases(conv), chip)
         print(*rows[-len(cases(conv)) :], f"{time.perf_counter() - start:.0f} s", sep="\n", file=sys.stderr, flush=True)
-    document = {
-        "versions": {"plugin": str(find_plugin()), **{chip: made_of(TARGETS[chip]) for chip in CHIPS}},
-        "rows": [row.as_dict() for row in rows],
-    }
-    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    found = {"rows": [row.as_dict() for row in rows]}
+    store("silicon", found, options.out, **{chip: made_of(TARGETS[chip]) for chip in CHIPS})
 
 
 if __name__ == "__main__":

@@ -3,17 +3,32 @@
 Tests marked `needs_ttnn` run where `make sim` was run, those marked `needs_ttsim` where it found a simulator.
 """
 
+import hashlib
+import threading
+import time
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+import psutil
 import pytest
 import torch
-from compiled import expected, module_and_input
+from compiled import expected, module_and_input, text
+from torch import nn
 
 from lib import probe
 from lib.basics.compare import compare
 from lib.basics.errors import Refused
 from lib.probing.failures import classify
+from lib.probing.on_ttnn import failure, open_session
 from lib.probing.verdict import MOCKED
+from lib.programs.program import read
+from lib.targets import target as targets
 from lib.targets.target import TARGETS
-from lib.ttnn import places
+from lib.ttnn import chip as chips
+from lib.ttnn import places, runtime_root, ttsim
+from lib.ttnn.chip import Broke, Chip
+from lib.ttnn.description import describe
+from lib.ttnn.handmade import op, program, tensor
 from lib.ttnn.places import why_not
 
 TTSIM, MOCKED_BOARDS = ("n150-ttsim", "p150-ttsim"), ("n150-ttnn", "p150-ttnn")
@@ -25,6 +40,18 @@ def needs(name: str):
 
 
 needs_ttnn, needs_ttsim = needs("p150-ttnn"), needs("p150-ttsim")
+ONE = torch.ones(32, 32).bfloat16()
+
+
+def adding(times: int = 1):
+    """x + x, and so on."""
+    value = first = tensor("x", (32, 32))
+    ops = []
+    for number in range(times):
+        plain = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
+        ops.append(op("add", [value, value], tensor(f"%{number}", (32, 32)), **plain))
+        value = ops[-1].results[0]
+    return program([first], ops)
 
 
 @needs_ttsim
@@ -46,9 +73,9 @@ def test_a_mocked_board_hands_on_no_output(target, clean_after):
 
 
 def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(places, "runtime_root", lambda _: tmp_path)
+    monkeypatch.setattr(places, "runtime_root", lambda *_: tmp_path)
     monkeypatch.setattr(places, "packages", lambda: tmp_path)
-    simulated = places.environment(TARGETS["n150-ttsim"], tmp_path)
+    simulated = places.environment(TARGETS["p150-ttsim"], tmp_path)
     card = places.environment(TARGETS["ttnn"], tmp_path)
     assert card.items() <= simulated.items()
     assert {name for name in simulated if name not in card} == {
@@ -72,3 +99,179 @@ def test_a_stop_of_the_simulator_is_not_the_ops_failure():
         "UnsupportedFunctionality: tensix_unpacr: cfg_context_id=1",
     )
     assert classify("TT_FATAL: ERROR: unknown").kind == "runtime check"
+
+
+def test_a_compiled_program_becomes_plain_steps():
+    described, constants = describe(read(text("linear")))
+    main = described["functions"][described["main"]]
+    known = {value for value, *_ in main["arguments"]}
+    for step in main["steps"]:
+        assert set(step["operands"]) <= known
+        known |= {value for value, _ in step["results"]}
+    assert set(main["returns"]) <= known and not constants
+    assert [argument[2] for argument in main["arguments"]] == ["parameter", "parameter", "input"]
+
+
+class Counting(nn.Module):
+    """Adds what it is given to what it was given before."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x, state=None):
+        total = x * self.scale if state is None else x * self.scale + state["total"]
+        return total * 2, {"total": total}
+
+
+@needs_ttsim
+def test_the_state_stays_on_the_chip_from_step_to_step(clean_after):
+    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], stateful=True) as session:
+        verdicts = [session.call((ONE,)) for _ in range(3)]
+        assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[2.0], [4.0], [6.0]]
+        assert torch.equal(session.state()["total"], 3 * ONE)
+    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], True, {"total": 7 * ONE}) as resumed:
+        assert resumed.call((ONE,)).outputs.unique().tolist() == [16.0]
+
+
+@needs_ttnn
+def test_the_state_of_a_mocked_board_is_refused(clean_after):
+    with open_session(Counting().bfloat16(), TARGETS["p150-ttnn"], stateful=True) as session:
+        assert session.call((ONE,)).outputs is None
+        with pytest.raises(Refused, match="kernels don't run"):
+            session.state()
+
+
+@needs_ttnn
+def test_an_op_that_is_refused_is_named_and_the_device_stays(clean_after):
+    wrong = program([x := tensor("x", (32, 32))], [op("frobnicate", [x], tensor("y", (32, 32)))])
+    with Chip(TARGETS["p150-ttnn"]) as chip:
+        with pytest.raises(Broke) as broke:
+            chip.run(wrong, {"x": ONE})
+        assert broke.value.op == "ttnn.frobnicate" and "no rule" in failure(broke.value, None).message
+        assert chip.run(adding(), {"x": ONE}, fetch=()).ops == 1
+
+
+@needs_ttnn
+def test_too_large_a_tensor_is_the_allocators_own_failure(clean_after):
+    x, many = tensor("x", (32, 32)), tensor("y", (32 << 12, 32 << 12))
+    wide = program([x], [op("repeat", [x], many, repeat_dims=f"{1 << 12}x{1 << 12}")])
+    with Chip(TARGETS["n150-ttnn"]) as chip, pytest.raises(Broke) as broke:
+        chip.run(wide, {"x": ONE}, fetch=())
+    assert failure(broke.value, None).kind == "DRAM out of memory"
+
+
+@needs_ttnn
+def test_a_time_out_ends_everything(clean_after):
+    with Chip(TARGETS["p150-ttnn"]) as chip, pytest.raises(Broke) as broke:
+        chip.run(adding(), {"x": ONE}, timeout=0.5)
+    assert broke.value.timed_out and failure(broke.value, 0.5).kind == "time-out"
+    assert not chips.locks(chip.worker.process.pid)
+
+
+@needs_ttsim
+def test_a_process_that_dies_is_told_and_leaves_nothing(clean_after):
+    with Chip(TARGETS["p150-ttsim"]) as chip:
+        chip.run(adding(), {"x": ONE})
+        assert chips.locks(chip.worker.process.pid)
+        killer = threading.Timer(1, psutil.Process(chip.worker.process.pid).kill)
+        killer.start()
+        with pytest.raises(Broke) as broke:
+            for _ in range(10_000):
+                chip.run(adding(5), {"x": ONE})
+        killer.join()
+    assert "SIGKILL" in failure(broke.value, None).message
+    assert not chips.locks(chip.worker.process.pid)
+
+
+@needs_ttsim
+def test_the_memory_of_a_simulated_chip_is_bounded_and_told(monkeypatch, clean_after):
+    with Chip(TARGETS["p150-ttsim"]) as chip:
+        assert chip.run(adding(), {"x": ONE}).memory_bytes > 100_000_000
+        monkeypatch.setattr(chips, "bound_bytes", lambda: 1_000_000)
+        with pytest.raises(Broke) as broke:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                chip.run(adding(400), {"x": ONE})
+    assert failure(broke.value, None).kind == "memory"
+
+
+@needs_ttsim
+def test_two_at_one_time_do_not_disturb_each_other(clean_after):
+    found = [None, None]
+
+    def run(i):
+        with Chip(TARGETS[TTSIM[i]]) as chip:
+            found[i] = chip.run(adding(3), {"x": ONE}).outputs[0]
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert all(torch.equal(one, 8 * ONE) for one in found)
+
+
+def test_the_card_decides_for_which_board_a_program_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(targets, "PCI_DEVICES", tmp_path)
+    with pytest.raises(Refused, match="card"):
+        targets.board_of_card()
+    (tmp_path / "0000:01:00.0").mkdir()
+    for id, board in (("0x401e", "n150"), ("0xb140", "p150")):
+        (tmp_path / "0000:01:00.0" / "device").write_text(f"{id}\n")
+        assert targets.board_of_card().name == board
+
+
+def test_one_line_is_taken_out_of_a_kernel_and_no_other():
+    assert runtime_root.dropped("  b", "a\n  b c\nd\n") == "a\nd\n"
+    for other in ("a\n", "  b\n  b\n"):
+        with pytest.raises(Refused, match="exactly one"):
+            runtime_root.dropped("  b", other)
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(ttsim, "KEPT", tmp_path / "kept")
+    return tmp_path
+
+
+def test_ttsim_is_taken_from_a_file_or_a_folder(kept):
+    given = kept / "given"
+    given.mkdir()
+    (given / "libttsim_bh.so").write_bytes(b"bh")
+    (given / "README.md").write_text("# ttsim v1.2.3, built from source\n")
+    assert ttsim.keep(str(given)).startswith("ttsim v1.2.3 (as given)")
+    assert ttsim.kept_library("blackhole").read_bytes() == b"bh" and not ttsim.kept_library("wormhole_b0").exists()
+    (kept / "libttsim_wh.so").write_bytes(b"wh")
+    assert "unknown version" in ttsim.keep(str(kept / "libttsim_wh.so"))
+    with pytest.raises(Refused, match="libttsim_bh.so or libttsim_wh.so"):
+        ttsim.keep(str(kept / "nothing"))
+
+
+@pytest.fixture
+def releases(kept):
+    """A server of releases at this machine."""
+    folder = kept / "releases" / ttsim.VERSION
+    folder.mkdir(parents=True)
+    for name in ttsim.CHECKSUMS:
+        (folder / name).write_bytes(name.encode())
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=kept / "releases"))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_ttsim_is_fetched_and_its_checksum_held(releases, monkeypatch):
+    assert "NOT verified" in ttsim.keep(None, releases)
+    sums = {name: hashlib.sha256(name.encode()).hexdigest() for name in ttsim.CHECKSUMS}
+    monkeypatch.setattr(ttsim, "CHECKSUMS", sums)
+    assert "NOT verified" not in ttsim.keep(None, releases) and ttsim.kept_version() == ttsim.VERSION
+    monkeypatch.setattr(ttsim, "CHECKSUMS", sums | {"libttsim_wh.so": "0" * 64})
+    with pytest.raises(Refused, match="0000"):
+        ttsim.keep(None, releases)
+
+
+def test_no_network_is_one_sentence(kept):
+    with pytest.raises(Refused, match="TTSIM=<file or folder>"):
+        ttsim.keep(None, "http://127.0.0.1:9")

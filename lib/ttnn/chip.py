@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -185,10 +186,17 @@ class Chip(contextlib.AbstractContextManager):
     def close(self) -> None:
         if self.worker is not None:
             self.worker.close(patience=CARD_SECONDS if self.target.is_card else 0)
+            for lock in locks(self.worker.process.pid):
+                lock.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def locks(pid: int) -> list[Path]:
+    """What UMD leaves behind of a simulated device, which it numbers by its process."""
+    return list(Path("/dev/shm").glob(f"TT_UMD_LOCK.*_{pid << 5}_*"))
 
 
 def bound_bytes() -> int:

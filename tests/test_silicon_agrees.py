@@ -1,0 +1,108 @@
+"""The evaluator against the chip: random programs of the ops that it knows, each op given the same on both."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from lib.programs.evaluate import OPS
+from lib.programs.evaluate.values import rounded
+from lib.programs.program import Program
+from lib.targets.target import TARGETS
+from lib.ttnn.against_evaluator import apart, op_by_op
+from lib.ttnn.chip import Chip
+from lib.ttnn.handmade import op, program, tensor
+from lib.ttnn.places import why_not
+
+REASON = why_not(TARGETS["p150-ttsim"])
+needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+SHAPE = (32, 64)
+FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
+EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}
+MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])
+COMPUTES = st.sampled_from(
+    ["add", "subtract", "multiply", "silu", "sigmoid", "exp", "tanh", "pow_scalar", "sum", "mean", "matmul", "where"]
+)
+
+
+def step(name: str, x, dtype: str, number: int):
+    """One op on x [rows, columns] of a type: the op, with its result."""
+    rows, columns = x.type.shape
+
+    def result(shape):
+        return tensor(f"%{number}", shape, dtype)
+
+    match name:
+        case "permute":
+            return op("permute", [x], result((columns, rows)), permutation=[1, 0])
+        case "reshape":
+            shape = (rows // 2, columns * 2)
+            return op("reshape", [x], result(shape), shape=list(shape))
+        case "slice_static":
+            low = [rows // 4, 0]
+            shape = (rows // 2, columns)
+            return op("slice_static", [x], result(shape), begins=low, ends=[low[0] + shape[0], columns], step=[1, 1])
+        case "concat":
+            return op("concat", [x, x], result((2 * rows, columns)), dim=0)
+        case "repeat":
+            return op("repeat", [x], result((rows, 2 * columns)), repeat_dims="1x2")
+        case "pow_scalar":
+            return op("pow_scalar", [x], result(x.type.shape), rhs=2.0)
+        case "sum" | "mean":
+            return op(name, [x], result((1, columns)), dim_arg=[0], keep_dim=True, **EXACT)
+        case "matmul":
+            return op("matmul", [x, x], result((rows, rows)), transpose_a=False, transpose_b=True, **EXACT)
+        case "where":
+            return op("where", [x, x, x], result(x.type.shape))
+        case "add" | "subtract" | "multiply":
+            return op(name, [x, x], result(x.type.shape), **FUSED)
+    return op(name, [x], result(x.type.shape))
+
+
+@st.composite
+def programs(draw) -> Program:
+    dtype = draw(st.sampled_from(["bf16", "f32"]))
+    value = first = tensor("x", SHAPE, dtype)
+    ops = []
+    for number in range(draw(st.integers(1, 3))):
+        ops.append(step(draw(COMPUTES | MOVES), value, dtype, number))
+        value = ops[-1].results[0]
+        if min(value.type.shape) < 8 or max(value.type.shape) > 256:
+            break
+    return program([first], ops)
+
+
+@pytest.fixture(scope="module")
+def chip():
+    with Chip(TARGETS["p150-ttsim"]) as chip:
+        yield chip
+
+
+@needs_ttsim
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(made=programs(), seed=st.integers(0, 99))
+def test_random_programs_agree_op_by_op(chip, made, seed):
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+    for one in op_by_op(chip, made, {"x": x}):
+        assert one.scaled_steps <= OPS[one.op].within, one
+
+
+def test_a_result_that_is_off_shows():
+    made = program([x := tensor("x", SHAPE)], [added := op("add", [x, x], tensor("y", SHAPE), **FUSED)])
+    want = torch.ones(SHAPE).bfloat16()
+    assert made.main.ops == (added,)
+    assert apart(added, want, want).scaled_steps == 0
+    assert apart(added, want + 2**-7, want).scaled_steps == 1
+    assert apart(added, want * 1.5, want).scaled_steps == 64
+
+
+def test_half_a_step_goes_away_from_zero():
+    x = torch.tensor([1 + 2**-8, -1 - 2**-8, 1 + 3 * 2**-8, float("inf"), 1e-40])
+    assert rounded(x, torch.bfloat16).tolist() == [1 + 2**-7, -1 - 2**-7, 1 + 2**-6, float("inf"), 0]
+    assert x.bfloat16()[0] == 1  # torch rounds it to the even neighbour
