@@ -322,10 +322,23 @@ class _Dram:
             self.bytes += map_bytes(*key)
 
 
-def _live(program: Program, sizes: Sizes, maps: set | None = None) -> tuple[tuple[int, ...], int, int]:
+def first_run_on_ttnn(program: Program) -> int:
+    """The most bytes live after an op of a first run by `lib.ttnn`: inputs are given up, maps are made on the way."""
+    sizes, maps = Sizes(program.dram_banks, program.dram_alignment), set()
+    for _ in _const_eval(program, sizes, maps):
+        pass
+    made = sum(map_bytes(*key) for key in maps)
+    return made + max(_live(program, sizes, maps, inputs_stay=False)[0])
+
+
+def _live(
+    program: Program, sizes: Sizes, maps: set | None = None, inputs_stay: bool = True
+) -> tuple[tuple[int, ...], int, int]:
     """Bytes live at the start and after each op of `main`; the largest buffer; the peak, within ops too."""
     dram = _Dram(sizes, chip_of(program), maps)
-    for value in (*_arguments(program), *_cached(program)):
+    for argument in program.arguments:
+        dram.allocate(argument.value, kept=inputs_stay or argument.kind in ("parameter", "constant"))
+    for value in _cached(program):
         dram.allocate(value, kept=True)
     dram.peak = dram.bytes
     return (dram.bytes, *dram.run(program.main)), dram.largest, dram.peak

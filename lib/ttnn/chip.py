@@ -71,10 +71,10 @@ class Broke(Exception):
 class Chip(contextlib.AbstractContextManager):
     """TT-NN on a target's place, open until closed. Programs, weights and kept results stay there from run to run.
 
-    Raises `Refused` where the place isn't set up.
+    `variables` are added to its environment. Raises `Refused` where the place isn't set up.
     """
 
-    def __init__(self, target: Target):
+    def __init__(self, target: Target, **variables: str):
         if reason := why_not(target):
             raise Refused(f"target {target.name!r}", reason, "`make sim` run once")
         self.target = target
@@ -84,7 +84,7 @@ class Chip(contextlib.AbstractContextManager):
         self.folder = new_folder(FOLDER_BYTES)
         try:
             command = [str(python()), "-P", str(HOST), str(self.folder)]
-            self.worker = Worker(command, self.folder, environment(target, self.folder))
+            self.worker = Worker(command, self.folder, environment(target, self.folder) | variables)
         except BaseException:
             self.close()
             raise

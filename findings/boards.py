@@ -1,0 +1,55 @@
+"""How far do the stock decoder and a step of the rewritten one get on a mocked n150 and p150, and what stops them?
+
+    python -m findings boards [--boards n150,p150] [--shapes 1,12,3,32,32;1,12,14,60,106] [--cases stock;tiles] [--out FILE]
+
+Compiled for the board and executed op by op by TT-NN on the mocked board: its op checks, its allocators, its kernel
+builds. The weights are random, full size, in bf16.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from findings.decoder_cost import case
+from lib.media.models import load_vae
+from lib.notebook.stored import store
+from lib.probing.probe import probe
+from lib.programs.cost import first_run_on_ttnn
+from lib.ttnn.places import ttnn_version
+
+ONE_STEP = "tiles first"  # the first latent frame, whatever the clip's length
+
+
+def measure(name: str, shape: str, board: str, mochi: torch.nn.Module) -> dict:
+    z = torch.zeros([int(n) for n in shape.split(",")], dtype=torch.bfloat16)
+    module, inputs = case(name, mochi, z[:, :, :1] if name == ONE_STEP else z)
+    verdict = probe(module, inputs, f"{board}-ttnn", name=name)
+    row = {"case": name, "shape": shape, "board": board, "seconds": verdict.seconds} | verdict.record()
+    if verdict.ttnn:
+        row |= {"computed_bytes": first_run_on_ttnn(verdict.program), "dram_bytes_moved": verdict.cost.dram_bytes_moved}
+    if verdict.ran:
+        row |= {"allocator_bytes": verdict.ran.peak_dram_bytes, "ran_ops": verdict.ran.ops}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--boards", default="n150,p150")
+    parser.add_argument("--shapes", default="1,12,14,60,106;1,12,3,32,32")
+    parser.add_argument("--cases", default=f"stock;{ONE_STEP}")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    mochi = load_vae("random").decoder.to(torch.bfloat16).requires_grad_(False)
+    rows = []
+    for name in options.cases.split(";"):
+        for shape in options.shapes.split(";"):
+            for board in options.boards.split(","):
+                rows.append(measure(name, shape, board, mochi))
+                print(rows[-1], file=sys.stderr, flush=True)
+                store("boards", {"rows": rows}, options.out, ttnn=ttnn_version())
+
+
+if __name__ == "__main__":
+    main()

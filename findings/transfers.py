@@ -1,0 +1,177 @@
+"""How many bytes do TT-NN's kernels read from DRAM and write to it, beside what lib.programs.cost says?
+
+    python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--out FILE]
+
+Each case is one op, executed by TT-NN on Tenstorrent's simulator with the board's grid of cores; the simulator must be one
+that counts (findings/counting_ttsim.py). With --fast, for a simulator built so, sizes of a 480×848 clip are counted too.
+"each operand once" is what was assumed of every op before these counts.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib.basics.errors import Refused
+from lib.notebook.stored import store
+from lib.programs.cost import op_cost
+from lib.programs.program import Op, TensorType, Value
+from lib.targets.target import resolve
+from lib.ttnn import Broke, Chip
+from lib.ttnn.handmade import conv3d, op, program, tensor
+from lib.ttnn.places import ttnn_version
+
+NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
+EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}
+# Bytes and nothing else depend on it: a quarter of the simulator's work.
+COARSE = {"compute_config": {"math_fidelity": "lofi", "fp32_dest_acc_en": True}}
+
+
+def elementwise(name: str, operands: int = 2, **attributes):
+    values = [tensor(f"x{i}", (4, 256, 256)) for i in range(operands)]
+    return values, [op(name, values, tensor("y", (4, 256, 256)), **attributes)]
+
+
+def one(name: str, before, after, dtype="bf16", to=None, layouts=("tile", "tile"), **attributes):
+    x = tensor("x", before, dtype, layouts[0])
+    return [x], [op(name, [x], tensor("y", after, to or dtype, layouts[1]), **attributes)]
+
+
+def product(rows: int, inner: int, columns: int, **attributes):
+    a, b = tensor("a", (1, rows, inner)), tensor("b", (inner, columns))
+    transposed = {"transpose_a": False, "transpose_b": False} | attributes
+    return [a, b], [op("linear", [a, b], tensor("y", (1, rows, columns)), **transposed, **EXACT)]
+
+
+def gram(batch: int, rows: int, channels: int):
+    x, y = tensor("x", (batch, rows, channels)), tensor("y", (batch, channels, channels))
+    return [x], [op("matmul", [x, x], y, transpose_a=True, transpose_b=False, **EXACT)]
+
+
+def rows_gather(rows: int, channels: int, taken: int):
+    x, index = tensor("x", (1, rows, channels), layout="row_major"), tensor("i", (1, 1, taken), "si32", "row_major")
+    y = tensor("y", (1, taken, channels), layout="row_major")
+    return [x, index], [op("rows_gather", [x, index], y, sizes=[rows], column=False, fill_out_of_bounds=False, windows=[1])]
+
+
+def conv2d(height: int, width: int, channels: int):
+    x = tensor("x", (1, 1, height * width, channels), layout="row_major")
+    weight = Value("w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "system", (channels**2 * 3, 3)))
+    y = tensor("y", (1, 1, (height - 2) * (width - 2), channels))
+    attributes = dict(
+        batch_size=1, in_channels=channels, out_channels=channels, input_height=height, input_width=width, groups=1,
+        kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
+        conv2d_config={"enable_kernel_stride_folding": False, "config_tensors_in_dram": True},
+    )  # fmt: skip
+    return [x, weight], [Op("ttnn.conv2d", (x, weight, Value("d", None)), (y,), attributes | COARSE, "")]
+
+
+def conv3d_in_blocks(channels: int, block: tuple[int, int, int], c_out_block: int = 32):
+    x = torch.zeros(1, 3, 32, 32, channels)
+    made, values = conv3d(nn.Conv3d(channels, channels, 3, padding=(0, 1, 1)), x, block, c_out_block)
+    return [argument.value for argument in made.arguments], list(made.main.ops)
+
+
+CASES = {
+    "add": lambda: elementwise("add", **NO_ACTIVATIONS),
+    "multiply": lambda: elementwise("multiply", **NO_ACTIVATIONS),
+    "silu": lambda: elementwise("silu", 1),
+    "typecast": lambda: one("typecast", (4, 256, 256), (4, 256, 256), to="f32"),
+    "mean of rows": lambda: one("mean", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
+    "sum of rows": lambda: one("sum", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
+    "to rows": lambda: one("to_layout", (1024, 256), (1024, 256), layouts=("tile", "row_major")),
+    "to tiles": lambda: one("to_layout", (1024, 256), (1024, 256), layouts=("row_major", "tile")),
+    "to tiles, 1000 rows": lambda: one("to_layout", (1000, 256), (1000, 256), layouts=("row_major", "tile")),
+    "slice of tiles": lambda: one("slice_static", (1024, 256), (512, 256), begins=[256, 0], ends=[768, 256], step=[1, 1]),
+    "slice within tiles": lambda: one("slice_static", (1024, 256), (500, 256), begins=[5, 0], ends=[505, 256], step=[1, 1]),
+    "slice of rows": lambda: one(
+        "slice_static", (1024, 256), (500, 256), layouts=("row_major",) * 2, begins=[5, 0], ends=[505, 256], step=[1, 1]
+    ),
+    "concat of tiles": lambda: (
+        (values := [tensor("a", (512, 256)), tensor("b", (512, 256))]), [op("concat", values, tensor("y", (1024, 256)), dim=0)]
+    ),
+    "concat within tiles": lambda: (
+        (values := [tensor("a", (500, 256)), tensor("b", (500, 256))]), [op("concat", values, tensor("y", (1000, 256)), dim=0)]
+    ),
+    "pad of rows": lambda: one(
+        "pad", (30, 40, 256), (32, 42, 256), layouts=("row_major",) * 2, padding=[1, 1, 1, 1, 0, 0], value=0.0
+    ),
+    "permute, last stays": lambda: one("permute", (8, 32, 64, 64), (32, 8, 64, 64), permutation=[1, 0, 2, 3]),
+    "permute, rows and columns": lambda: one("permute", (8, 128, 256), (8, 256, 128), permutation=[0, 2, 1]),
+    "reshape, columns change": lambda: one("reshape", (1024, 256), (2048, 128), shape=[2048, 128]),
+    "reshape, rows are padded": lambda: one("reshape", (20, 40, 256), (800, 256), shape=[800, 256]),
+    "rows_gather": lambda: rows_gather(1024, 256, 1100),
+    "linear 1024x256 by 256": lambda: product(1024, 256, 256),
+    "linear 4096x128 by 64": lambda: product(4096, 128, 64),
+    "product with itself, 6400x128": lambda: gram(1, 6400, 128),
+    "product with itself, 3 of 256x128": lambda: gram(3, 256, 128),
+    "conv2d 34x34x64": lambda: conv2d(34, 34, 64),
+    "conv2d 66x66x128": lambda: conv2d(66, 66, 128),
+    "conv3d 32, blocks 1x1x1": lambda: conv3d_in_blocks(32, (1, 1, 1)),
+    "conv3d 32, blocks 1x8x8": lambda: conv3d_in_blocks(32, (1, 8, 8)),
+    "conv3d 64, blocks 1x1x1": lambda: conv3d_in_blocks(64, (1, 1, 1)),
+    "conv3d 64, blocks 1x8x8": lambda: conv3d_in_blocks(64, (1, 8, 8)),
+    "conv3d 64, blocks 1x8x8 by 64": lambda: conv3d_in_blocks(64, (1, 8, 8), 64),
+}
+FAST = {
+    "conv2d 62x108x768": lambda: conv2d(62, 108, 768),
+    "conv2d 122x214x512": lambda: conv2d(122, 214, 512),
+    "conv2d 242x426x256": lambda: conv2d(242, 426, 256),
+    "conv2d 482x850x256": lambda: conv2d(482, 850, 256),
+}
+
+
+def once(operation: Op) -> int:
+    """Bytes, were each distinct operand read once and each result written once."""
+    read = sum(v.type.stored_bytes for v in dict.fromkeys(operation.operands) if v.type)
+    written = sum(v.type.stored_bytes for v in operation.results)
+    return (min(read, written) if operation.name == "ttnn.slice_static" else read) + written
+
+
+def measure(name: str, chip: Chip, cases: dict) -> dict:
+    values, ops = cases[name]()
+    made = program(values, ops)
+    arguments = {a.name: torch.zeros(a.type.shape, dtype=torch.int32 if a.type.dtype == "si32" else torch.bfloat16)
+                 for a in made.arguments}  # fmt: skip
+    cost = op_cost(ops[0], chip.target.board.chip)
+    row = {"case": name, "board": chip.target.board.name, "once": once(ops[0])}
+    try:
+        transfers = chip.run(made, arguments, fetch=(), key=name, name=name).transfers
+    except Broke as broke:
+        return row | {"error": str(broke)[:200]}
+    if not transfers:
+        raise Refused("ttsim", "one that doesn't count", "findings/counting_ttsim.py's")
+    (read, written), = transfers
+    host = sum(v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system")  # no kernel's
+    estimate = cost.read + cost.written - host
+    return row | {
+        "read": read, "written": written, "estimate": estimate,
+        "seen_over_once": round((read + written) / row["once"], 3),
+        "seen_over_estimate": round((read + written) / estimate, 3),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--boards", default="p150,n150")
+    parser.add_argument("--cases", help="names, with ; between them")
+    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cases = CASES | (FAST if options.fast else {})
+    rows = []
+    for board in options.boards.split(","):
+        target = resolve(f"{board}-ttsim")
+        y, x = target.board.chip.grid_yx
+        # The simulator's chip has all its cores; the board's, some switched off.
+        with Chip(target, TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE=f"{x - 1},{y - 1}") as chip:
+            for name in options.cases.split(";") if options.cases else cases:
+                rows.append(measure(name, chip, cases))
+                print(rows[-1], file=sys.stderr, flush=True)
+                store("transfers", {"rows": rows}, options.out, ttnn=ttnn_version())
+
+
+if __name__ == "__main__":
+    main()
