@@ -29,7 +29,7 @@ def decoder():
 def dram(shape, layout="tile", dtype="bf16"):
     buffer = (math.prod(shape[:-1]), shape[-1])
     if layout == "tile":
-        rows = math.prod(shape[:-2]) * -(-shape[-2] // 32)
+        rows = math.prod(shape[:-2]) * -(-(1, *shape)[-2] // 32)
         buffer = (rows, -(-shape[-1] // 32))
     return Value("%0", TensorType(shape, dtype, layout, "dram", buffer))
 
@@ -163,6 +163,30 @@ def test_a_product_with_itself_reads_it_twice():
     x, out = dram((1, 6400, 128)), dram((1, 128, 128))
     product = Op("ttnn.matmul", (x, x), (out,), {"transpose_a": True, "transpose_b": False}, "")
     assert op_cost(product, BLACKHOLE).read == 2 * 6400 * 128 * 2 == 3276800  # as counted
+
+
+def moved(op):
+    spent = op_cost(op, BLACKHOLE)
+    return spent.read, spent.written
+
+
+def test_ops_that_cut_tiles_go_through_rows():
+    """All as counted (lib/notebook/results/transfers.json)."""
+    x, half = dram((1024, 256)), dram((512, 256))
+    cut = {"begins": [5, 0], "ends": [505, 256], "step": [1, 1]}
+    whole = {"begins": [256, 0], "ends": [768, 256], "step": [1, 1]}
+    assert moved(Op("ttnn.slice_static", (x,), (dram((500, 256)),), cut, "")) == (1036288, 1042432)
+    assert moved(Op("ttnn.slice_static", (x,), (half,), whole, "")) == (262144, 262144)
+    short = dram((500, 256)), dram((500, 256))
+    assert moved(Op("ttnn.concat", short, (dram((1000, 256)),), {"dim": 0}, "")) == (1548288, 1548288)
+    assert moved(Op("ttnn.concat", (half, dram((512, 256))), (x,), {"dim": 0}, "")) == (524288, 524288)
+
+
+def test_a_sum_over_rows_is_stored_twice():
+    rows = {"dim_arg": [1], "keep_dim": False}
+    read, written = moved(Op("ttnn.mean", (dram((12, 320, 256)),), (dram((12, 256)),), rows, ""))
+    assert (read, written) == (pytest.approx(2166784, rel=0.002), 212992)
+    assert moved(Op("ttnn.mean", (dram((320, 256)),), (dram((256,)),), {"dim_arg": [0], "keep_dim": True}, ""))[1] == 16384
 
 
 # rows, columns and channels of the padded frame: bytes read and written, as counted (lib/notebook/results/transfers.json)

@@ -3,7 +3,8 @@
 Exact here: shapes, padding, lifetimes. An estimate: that every op reads each operand once and writes each result once.
 Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of a tensor with
 itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is made); a reshape reads a tile for
-each result tile that draws on it; convolutions as `lib.programs.convolution` says. `findings/transfers.py` has the counts.
+each result tile that draws on it; a slice or a concatenation that cuts tiles goes through rows and back; a sum over rows
+is stored in tiles of one row first; convolutions as `lib.programs.convolution` says. `findings/transfers.py` has the counts.
 """
 
 import math
@@ -223,11 +224,48 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         return OpCost(op.name, op.location, passes.read, passes.written + host, flops(op), passes.launches)
     written = sum(_dram(v) for v in op.results)
     read = sum(_dram(v) for v in op.operands)
-    if op.name == "ttnn.reshape":
+    launches = int(read + written > 0)
+    if through_rows(op):
+        to_rows, out = sum(v.type.logical_bytes for v in op.operands), op.results[0].type.logical_bytes
+        moved = out if op.name == "ttnn.slice_static" else to_rows
+        read, written = read + moved + out, to_rows + out + written
+        launches = len(op.operands) + 2
+    elif op.name == "ttnn.reshape":
         read = _reshape_read(op)
-    if op.name in ("ttnn.slice_static", "ttnn.embedding"):
+    elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
-    return OpCost(op.name, op.location, read, written, flops(op), int(read + written > 0))
+    elif op.name in REDUCTIONS:
+        kept = _kept_bytes(op)
+        read, written, launches = read + kept, written + kept, launches + (kept > 0)
+    return OpCost(op.name, op.location, read, written, flops(op), launches)
+
+
+REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
+
+
+def through_rows(op: Op) -> bool:
+    """Is it done in rows, between a copy to rows and one to tiles? So a slice or a concatenation that cuts tiles."""
+    if any(value.type.layout != "tile" for value in (*op.operands[:1], *op.results[:1]) if value.type):
+        return False
+    a = op.attributes
+    if op.name == "ttnn.slice_static":
+        return any(n % TILE for n in a["begins"][-2:]) or any(n != 1 for n in a["step"])
+    if op.name == "ttnn.concat":
+        rank = len(op.results[0].type.shape)
+        return a["dim"] % rank >= rank - 2 and any(v.type.shape[a["dim"]] % TILE for v in op.operands)
+    return False
+
+
+def _kept_bytes(op: Op) -> int:
+    """A sum over rows or columns is first stored with them kept, as 1 of 32 in a tile; then a reshape drops them."""
+    shape, result = op.operands[0].type.shape, op.results[0].type
+    dims = {dim % len(shape) for dim in op.attributes["dim_arg"] or range(len(shape))}
+    if op.attributes["keep_dim"] or not dims & {len(shape) - 1, len(shape) - 2}:
+        return 0
+    *outer, rows, columns = (1, *(1 if dim in dims else n for dim, n in enumerate(shape)))
+    tiles = math.prod(outer) * -(-rows // TILE) * -(-columns // TILE)
+    kept = int(tiles * TILE * TILE * ELEMENT_BYTES[result.dtype])
+    return kept if kept > _dram(op.results[0]) else 0
 
 
 CONVOLUTIONS = {"ttnn.conv2d": conv2d, "ttnn.conv3d": conv3d}
