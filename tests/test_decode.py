@@ -56,6 +56,15 @@ def test_the_compiled_steps_evaluated_on_the_host(decoder, latents, whole):
     assert compare(frames_of(steps), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99
 
 
+def test_an_evaluated_run_goes_on_from_the_evaluated_state(decoder, latents, whole, tmp_path):
+    tiles, z = TileDecoder(decoder).bfloat16(), latents[:, :, :3].bfloat16()
+    first = list(stream_decode(tiles, z, "p150-compile", evaluate=2, keep=tmp_path))
+    assert [step.frames is not None for step in first] == [True, True, False]
+    again = list(stream_decode(tiles, z, "p150-compile", evaluate=3, keep=tmp_path))
+    assert [step.verdict.target for step in again] == ["kept", "kept", "p150-compile"]
+    assert compare(frames_of(again), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99
+
+
 def test_an_interrupted_run_goes_on_after_its_last_step(decoder, latents, whole, tmp_path):
     tiles = TileDecoder(decoder)
     run = stream_decode(tiles, latents, "cpu", keep=tmp_path)

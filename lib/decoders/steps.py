@@ -47,7 +47,10 @@ def save_state(path: Path | str, state: State, latent_frames: int) -> None:
     """Write the state, and how many latent frames it has seen, as a safetensors file."""
     path = Path(path)
     part = path.with_name(path.name + ".part")  # an interrupted save leaves the file before it as it was
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # Clones: before a clip one frame stands for two, as one tensor under two names, which safetensors doesn't take.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+    }
     save_file(tensors, part, metadata={"latent_frames": str(latent_frames)})
     part.replace(path)
 

@@ -54,11 +54,11 @@ class Stream(contextlib.AbstractContextManager):
 
     def step(self, z_bcthw: torch.Tensor, timeout: float = TIMEOUT_SECONDS) -> Step:
         number, self.number = self.number, self.number + 1
+        if number >= self.evaluated_steps:
+            self.host_state = None
         verdict = self.session.call((z_bcthw,), f"step {number}", timeout)
         if number < self.evaluated_steps and verdict.passed:
             verdict = self.evaluated(verdict, z_bcthw)
-        if number + 1 >= self.evaluated_steps:
-            self.host_state = None
         frames = verdict.outputs
         if frames is not None and self.fresh and number == 0:
             frames = frames[:, :, DROPPED_FRAMES:]
