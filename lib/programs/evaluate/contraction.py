@@ -19,7 +19,7 @@ CONV3D_PLACEMENT = {
     "weights_dtype", "t_out_block", "w_out_block", "h_out_block", "c_out_block", "c_in_block",
     "compute_with_storage_grid_size",
 }  # fmt: skip
-UNIT = "the matrix unit aligns 16 products at a time with their largest before it adds them"
+UNIT = "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
 PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 
@@ -41,7 +41,7 @@ def as_sources(x: torch.Tensor) -> torch.Tensor:
     return cut(x, 13) if x.dtype == torch.float32 else wide(x)
 
 
-@op("conv2d", heeds=f"{CONV} conv2d_config", within=2, because=PARTIAL)
+@op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL)
 def conv2d(op, x, weight, *bias):
     """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O] -> [1, 1, N·H'·W', O]."""
     a, config = op.attributes, op.attributes.get("conv2d_config", {})
@@ -77,7 +77,7 @@ def conv1d(op, x, weight, *bias):
     return out.mT.reshape(1, 1, -1, a["out_channels"])
 
 
-@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", within=2, because=PARTIAL)
+@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", within=2, because=UNIT)
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
     a, config = op.attributes, op.attributes.get("conv3d_config", {})
