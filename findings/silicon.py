@@ -1,6 +1,6 @@
 """Each way around Conv3d on both simulated chips: lib/notebook/results/silicon.json.
 
-    python findings/silicon.py [--out FILE]
+    python -m findings silicon [--out FILE]
 
 `make sim` sets up what this needs. Minutes a chip where kernels are built first.
 """
