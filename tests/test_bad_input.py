@@ -20,8 +20,6 @@ from lib.notebook.run import parse
 from lib.probing import session
 from lib.targets import plugins
 from lib.targets import target as targets
-from lib.targets.boards import BOARDS
-from lib.targets.descriptors import cluster_descriptor
 from lib.targets.target import resolve
 from lib.ways.decompose import decompose
 
@@ -173,11 +171,6 @@ def test_a_descriptor_of_another_schema(monkeypatch):
     monkeypatch.setattr(plugins, "_schema_hash", lambda _: "0" * 64)
     verdict = probe(nn.Linear(1, 1), (torch.zeros(1),), "p150-compile")
     assert verdict.kind == "descriptor mismatch", str(verdict)
-
-
-def test_a_mocked_board_without_runtime_files():
-    with pytest.raises(Refused, match="n150.*Blackhole only"):
-        cluster_descriptor(BOARDS["n150"])
 
 
 def test_a_disk_without_room(monkeypatch, clip):
