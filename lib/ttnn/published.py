@@ -19,7 +19,10 @@ BYTES = {"bf16": 2, "f32": 4}
 
 @dataclass(frozen=True)
 class Published:
-    """`said` is the card's message, as far as the issue has it. `operand` and `result` are shapes, `op` what was run."""
+    """`said` is the card's message, as far as the issue has it. `operand` and `result` are shapes, `op` what is run here.
+
+    `inferred` where the issue gives no shape: it is then the one that the model has at this place and of these bytes.
+    """
 
     issue: str
     model: str
@@ -31,6 +34,7 @@ class Published:
     dtype: str = "bf16"
     layout: str = "tile"
     attributes: tuple = ()
+    inferred: bool = False
 
     @property
     def card(self) -> OutOfMemory:
@@ -49,7 +53,7 @@ def permute(*order: int) -> dict:
 
 # What GroupNorm's decomposition subtracts a group's mean from: [1, H * W, 32 groups, C / 32] in float32, where the last
 # dimension is stored as 32.
-SUBTRACT = {"op": "subtract", "dtype": "f32"}
+SUBTRACT = {"op": "subtract", "dtype": "f32", "inferred": True}
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
 SAID = "Not enough space to allocate"
 PUBLISHED = (
@@ -81,7 +85,8 @@ PUBLISHED = (
         "tt-mlir#7168", "Qwen3-VL, Conv3d of patches", "n150",
         f"{SAID} 23085449216 B DRAM buffer across 12 banks, where each bank needs to store 1923788800 B, but bank size is "
         "1071821792 B (allocated: 33292992 B, free: 1038528800 B, largest free block: 1035598112 B)",
-        operand=(11008, 1, 1, 1, 1024), result=(11008, 1024, 1, 1, 1), **permute(0, 4, 1, 2, 3),
+        operand=(11008, 1, 1, 1, 1024), result=(11008, 1024, 1, 1, 1), inferred=True,
+        **permute(0, 4, 1, 2, 3),
     ),
     Published(
         "tt-xla#4648", "CogVideoX", "n150",
@@ -110,7 +115,7 @@ PUBLISHED = (
         "tt-metal#39222", "Mochi, hand-written, 8 chips", "n150",
         f"{SAID} 2188247040 B DRAM buffer across 12 banks, where each bank needs to store 182353920 B, but bank size is "
         "1073741792 B (allocated: 744359936 B, free: 329381856 B, largest free block: 145704928 B)",
-        operand=(), result=(1, 21, 480, 848, 128), layout="row_major", op="empty",
+        operand=(), result=(1, 21, 480, 848, 128), layout="row_major", op="empty", inferred=True,
     ),
 )  # fmt: skip
 
