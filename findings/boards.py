@@ -1,6 +1,6 @@
 """How far do the stock decoder and a step of the rewritten one get on a mocked n150 and p150, and what stops them?
 
-    python -m findings boards [--boards n150,p150] [--shapes 1,12,3,32,32;1,12,14,60,106] [--cases stock;tiles] [--out FILE]
+    python -m findings boards [--boards n150,p150] [--shapes 1,12,3,32,32] [--cases stock] [--out FILE]
 
 Compiled for the board and executed op by op by TT-NN on the mocked board: its op checks, its allocators, its kernel
 builds. The weights are random, full size, in bf16.

@@ -2,9 +2,9 @@
 
     python -m findings peaks [--boards n150,p150] [--programs NAME,…] [--out FILE]
 
-Each program is compiled for the board and executed op by op by TT-NN on the mocked board; after each op its allocator is
-asked (`get_memory_view`). Computed is the peak of live buffers, as the program's text has them, and of the maps of its
-reshapes, which stay in DRAM from the first run on (`first_run_on_ttnn`). What an op holds only while it runs is in
+Each program is compiled for the board and executed op by op by TT-NN on the mocked board; after each op its allocator
+is asked (`get_memory_view`). Computed is the peak of live buffers, as the program's text has them, and of the maps of
+its reshapes, which stay in DRAM from the first run on (`first_run_on_ttnn`). What an op holds only while it runs is in
 neither figure.
 """
 

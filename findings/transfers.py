@@ -2,8 +2,9 @@
 
     python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--out FILE]
 
-Each case is one op, executed by TT-NN on Tenstorrent's simulator with the board's grid of cores; the simulator must be one
-that counts (findings/counting_ttsim.py). With --fast, for a simulator built so, sizes of a 480×848 clip are counted too.
+Each case is one op, executed by TT-NN on Tenstorrent's simulator with the board's grid of cores; the simulator must be
+one that counts (findings/counting_ttsim.py). With --fast, for a simulator built so, sizes of a 480×848 clip are counted
+too.
 "each operand once" is what was assumed of every op before these counts.
 """
 
@@ -50,10 +51,21 @@ def gram(batch: int, rows: int, channels: int):
     return [x], [op("matmul", [x, x], y, transpose_a=True, transpose_b=False, **EXACT)]
 
 
+def slice_rows(begin: int, end: int, layout: str = "tile"):
+    taken = dict(begins=[begin, 0], ends=[end, 256], step=[1, 1])
+    return one("slice_static", (1024, 256), (end - begin, 256), layouts=(layout, layout), **taken)
+
+
+def concat(rows: int):
+    parts = [tensor("a", (rows, 256)), tensor("b", (rows, 256))]
+    return parts, [op("concat", parts, tensor("y", (2 * rows, 256)), dim=0)]
+
+
 def rows_gather(rows: int, channels: int, taken: int):
     x, index = tensor("x", (1, rows, channels), layout="row_major"), tensor("i", (1, 1, taken), "si32", "row_major")
     y = tensor("y", (1, taken, channels), layout="row_major")
-    return [x, index], [op("rows_gather", [x, index], y, sizes=[rows], column=False, fill_out_of_bounds=False, windows=[1])]
+    attributes = dict(sizes=[rows], column=False, fill_out_of_bounds=False, windows=[1])
+    return [x, index], [op("rows_gather", [x, index], y, **attributes)]
 
 
 def conv2d(height: int, width: int, channels: int):
@@ -84,17 +96,11 @@ CASES = {
     "to rows": lambda: one("to_layout", (1024, 256), (1024, 256), layouts=("tile", "row_major")),
     "to tiles": lambda: one("to_layout", (1024, 256), (1024, 256), layouts=("row_major", "tile")),
     "to tiles, 1000 rows": lambda: one("to_layout", (1000, 256), (1000, 256), layouts=("row_major", "tile")),
-    "slice of tiles": lambda: one("slice_static", (1024, 256), (512, 256), begins=[256, 0], ends=[768, 256], step=[1, 1]),
-    "slice within tiles": lambda: one("slice_static", (1024, 256), (500, 256), begins=[5, 0], ends=[505, 256], step=[1, 1]),
-    "slice of rows": lambda: one(
-        "slice_static", (1024, 256), (500, 256), layouts=("row_major",) * 2, begins=[5, 0], ends=[505, 256], step=[1, 1]
-    ),
-    "concat of tiles": lambda: (
-        (values := [tensor("a", (512, 256)), tensor("b", (512, 256))]), [op("concat", values, tensor("y", (1024, 256)), dim=0)]
-    ),
-    "concat within tiles": lambda: (
-        (values := [tensor("a", (500, 256)), tensor("b", (500, 256))]), [op("concat", values, tensor("y", (1000, 256)), dim=0)]
-    ),
+    "slice of tiles": lambda: slice_rows(256, 768),
+    "slice within tiles": lambda: slice_rows(5, 505),
+    "slice of rows": lambda: slice_rows(5, 505, "row_major"),
+    "concat of tiles": lambda: concat(512),
+    "concat within tiles": lambda: concat(500),
     "pad of rows": lambda: one(
         "pad", (30, 40, 256), (32, 42, 256), layouts=("row_major",) * 2, padding=[1, 1, 1, 1, 0, 0], value=0.0
     ),

@@ -186,10 +186,11 @@ def test_a_sum_over_rows_is_stored_twice():
     rows = {"dim_arg": [1], "keep_dim": False}
     read, written = moved(Op("ttnn.mean", (dram((12, 320, 256)),), (dram((12, 256)),), rows, ""))
     assert (read, written) == (pytest.approx(2166784, rel=0.002), 212992)
-    assert moved(Op("ttnn.mean", (dram((320, 256)),), (dram((256,)),), {"dim_arg": [0], "keep_dim": True}, ""))[1] == 16384
+    kept = {"dim_arg": [0], "keep_dim": True}
+    assert moved(Op("ttnn.mean", (dram((320, 256)),), (dram((256,)),), kept, ""))[1] == 16384
 
 
-# rows, columns and channels of the padded frame: bytes read and written, as counted (lib/notebook/results/transfers.json)
+# rows, columns and channels of the padded frame: bytes read and written, as counted (results/transfers.json)
 COUNTED = {
     (BLACKHOLE, 62, 108, 768): (23256328, 9781248),
     (BLACKHOLE, 122, 214, 512): (118487880, 53575680),

@@ -42,7 +42,8 @@ def test_the_mock_refuses_what_the_card_refused(chips, case):
 def test_another_shape_asks_for_other_bytes(chips):
     """The comparison can fail: with a last dimension of 3 the mock's figure is not the card's."""
     (case,) = [case for case in PUBLISHED if case.issue == "tt-xla#4653"]
-    other = dataclasses.replace(case, operand=(*case.operand[:1], 520, *case.operand[2:]), result=(1, 520, *case.result[2:]))
+    operand, result = ((1, 520, *shape[2:]) for shape in (case.operand, case.result))
+    other = dataclasses.replace(case, operand=operand, result=result)
     assert provoke(chips(case.board), other).wanted_bytes != case.card.wanted_bytes
 
 

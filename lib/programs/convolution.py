@@ -1,11 +1,11 @@
-"""What a convolution asks of DRAM besides each operand once. Rules read off the transfers of TT-NN 0.81.1's own kernels.
+"""What a convolution asks of DRAM besides each operand once: rules read off the transfers of TT-NN 0.81.1's kernels.
 
-Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`); the rules give the counts within 2 %
-at every size of the Mochi decoder, on both chips.
+Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`). A conv2d's rule gives the counts
+within 2 % at the first three sizes of the Mochi decoder, on both chips; a conv3d's within 13 %.
 
 `ttnn.conv2d` wants input, output and one block of work in L1. Where that doesn't fit, it goes slice by slice along the
-output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo. The slices' output is
-as wide as whole tiles; where the width isn't, a reshape follows, with a map of its own (`lib.programs.reshape`), that
+output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo. Their output is as
+wide as whole tiles; where the width isn't, a reshape follows, with a map of its own (`lib.programs.reshape`), that
 no program states: 212, 424 and 848 columns, all but the first size of a 480×848 clip. On a Blackhole, 11 columns of
 cores hold runs of channels that don't begin at its DRAM's 64 bytes, so more is read than asked for.
 
@@ -40,7 +40,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """A `ttnn.conv2d` on a chip: cores in rows by columns, each column holding `lane` channels of a share of the pixels."""
+    """A `ttnn.conv2d` on a chip: each column of cores holds `lane` channels, each core a share of the pixels."""
 
     height: int
     width: int

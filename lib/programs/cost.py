@@ -1,10 +1,11 @@
 """What a compiled program costs: DRAM traffic, live DRAM and arithmetic, read off its text.
 
-Exact here: shapes, padding, lifetimes. An estimate: that every op reads each operand once and writes each result once.
+Exact here: shapes, padding, lifetimes. An estimate: every op reads each operand once and writes each result once.
 Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of a tensor with
-itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is made); a reshape reads a tile for
-each result tile that draws on it; a slice or a concatenation that cuts tiles goes through rows and back; a sum over rows
-is stored in tiles of one row first; convolutions as `lib.programs.convolution` says. `findings/transfers.py` has the counts.
+itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is made); a reshape reads a tile
+for each result tile that draws on it; a slice or a concatenation that cuts tiles goes through rows and back; a sum over
+rows is stored in tiles of one row first; convolutions as `lib.programs.convolution` says. `findings/transfers.py` has
+the counts.
 """
 
 import math
@@ -121,8 +122,8 @@ class Cost:
         }
 
 
-# From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds to
-# it: 455 of 1,164 ms in tt-metal#50772.
+# From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds
+# to it: 455 of 1,164 ms in tt-metal#50772.
 LAUNCH_SECONDS = (2e-6, 22e-6)
 
 
@@ -140,7 +141,7 @@ class Roofline:
 
     @property
     def binds(self) -> str:
-        """The resource that takes longest: "arithmetic", "DRAM", "launches"; "DRAM or launches" where the range allows both."""
+        """The resource that takes longest: "arithmetic", "DRAM", "launches"; "DRAM or launches" if either can."""
         name, seconds = max((self.arithmetic_seconds, "arithmetic"), (self.dram_seconds, "DRAM"))[::-1]
         least, most = self.launch_seconds
         if least > seconds:
