@@ -87,7 +87,7 @@ class Steady(nn.Module):
         super().__init__()
         self.decoder, self.names = decoder, list(state)
         for i, value in enumerate(state.values()):
-            self.register_buffer(f"past{i}", value)
+            self.register_buffer(f"past{i}", value.clone())  # equal frames are one result of the program
 
     def forward(self, z):
         return self.decoder(z, {name: getattr(self, f"past{i}") for i, name in enumerate(self.names)})

@@ -1,5 +1,7 @@
 """Ops that compute nothing: elements move, or are laid out otherwise."""
 
+import math
+
 import torch
 
 from lib.basics.errors import Refused
@@ -65,14 +67,28 @@ def embedding(op, index, weight):
 
 @op("rows_gather", heeds="column fill_out_of_bounds sizes windows")
 def rows_gather(op, x, index):
-    """libtt's op for `index_select` along one axis, by index [1, 1, n].
+    """libtt's op for single positions along one or more axes, by index [1, axes, n]; `sizes` are those of the axes.
 
-    Rows of x [1, rows, width] -> [1, n, width]; with `column`, columns of x [rows, 1, width] -> [rows, n].
+    Rows of x [1, rows, width] -> [1, n, width]; with `column`, columns of x -> [rows, n], the axes being x's last.
     """
-    if op.attributes["windows"] != [1] or len(op.attributes["sizes"]) != 1:
-        raise Refused("evaluate", f"rows_gather {op.attributes}", "one axis, one row or column at a time")
-    index = index.long().flatten()
-    return x.flatten(0, -2)[:, index] if op.attributes["column"] else x[:, index]
+    sizes = op.attributes["sizes"]
+    if set(op.attributes["windows"]) != {1} or op.attributes["fill_out_of_bounds"]:
+        raise Refused("evaluate", f"rows_gather {op.attributes}", "one row or column at a time, all within bounds")
+    flat = torch.zeros_like(index.flatten(0, -2)[0], dtype=torch.long)
+    for size, along in zip(sizes, index.long().reshape(len(sizes), -1), strict=True):
+        flat = flat * size + along.clamp(0, size - 1)
+    if op.attributes["column"]:
+        return x.reshape(-1, math.prod(sizes))[:, flat]
+    return x.reshape(1, math.prod(sizes), -1)[:, flat]
+
+
+@op("rows_scatter", heeds="column reduce sizes windows")
+def rows_scatter(op, x, index, rows):
+    """libtt's op for a write of whole rows, [1, n, width], into x [1, rows, width], at index [1, 1, n]."""
+    a = op.attributes
+    if a["windows"] != [1] or a["column"] or a["reduce"] != "invalid":
+        raise Refused("evaluate", f"rows_scatter {a}", "single rows, set")
+    return x.index_copy(1, index.long().flatten(), rows)
 
 
 @op("gather", heeds="dim")
