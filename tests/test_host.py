@@ -113,9 +113,10 @@ def test_the_state_counted_is_the_state_there_is(mochi):
 
 def test_by_default_a_small_clip_is_decoded_whole_and_full_resolution_for_a_frame(mochi, full):
     small = plan(mochi, (1, 12, 4, 8, 8), available=10**10)
-    assert small.everything and small.dtype == torch.float64
+    assert small.everything and small.dtype == torch.float64 and "left out" not in str(small)
     large = plan(full, FULL_RESOLUTION, available=10**11)
     assert (large.host_frames, large.evaluated_frames, large.dtype) == (1, 1, torch.float32)
+    assert "1 of 28 latent frames at 480×848 in float32, 38 TFLOP" in str(large) and "left out" in str(large)
     assert large.crop == (2, 2, 2)
 
 
