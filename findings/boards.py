@@ -27,6 +27,7 @@ def measure(name: str, shape: str, board: str, mochi: torch.nn.Module) -> dict:
     module, inputs = case(name, mochi, z[:, :, :1] if name == ONE_STEP else z)
     verdict = probe(module, inputs, f"{board}-ttnn", name=name)
     row = {"case": name, "shape": shape, "board": board, "seconds": verdict.seconds} | verdict.record()
+    row |= {"op": verdict.op, "location": verdict.location}
     if verdict.ttnn:
         row |= {"computed_bytes": first_run_on_ttnn(verdict.program), "dram_bytes_moved": verdict.cost.dram_bytes_moved}
     if verdict.ran:

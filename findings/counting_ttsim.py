@@ -51,7 +51,10 @@ CHANGES = (
     ("tile.cpp", "", WRITE, f"count_dram(dst_tile_type == 'D', 1, noc_at_len_be); {WRITE}", 2),
     ("tensix.cpp", "TENSIX_EXECUTE_SFPGT() {", "lreg_dest < 8", "lreg_dest < (instr_mod1 == 1 ? 16 : 8)", 1),
 )
-NO_PRODUCTS = ("tensix.cpp", "uint32_t src_b[N_ROWS][16], src_a[ROW_SIZE][16];", "if (is_int8) {", "if (true) {} else if (is_int8) {", 1)
+NO_PRODUCTS = (
+    "tensix.cpp", "uint32_t src_b[N_ROWS][16], src_a[ROW_SIZE][16];", "if (is_int8) {",
+    "if (true) {} else if (is_int8) {", 1,
+)  # fmt: skip
 LIBRARIES = {"libttsim_bh.so": "src/_out/release_bh/libttsim.so", "libttsim_wh.so": "src/_out/release_wh/libttsim.so"}
 
 

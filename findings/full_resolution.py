@@ -19,10 +19,10 @@ from lib.media.models import load_vae
 from lib.notebook.stored import store
 
 
-def main() -> None:
+def main(name: str = "full_resolution", target: str = "p150-mock") -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latent-frames", type=int, default=28)
-    parser.add_argument("--target", default="p150-mock")
+    parser.add_argument("--target", default=target)
     parser.add_argument("--size", default="60x106", help="latent height x width")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
             row |= {"allocator_peak_l1_bytes": verdict.ran.peak_l1_bytes, "host_memory_bytes": verdict.ran.memory_bytes}
         steps.append(row | {"compiled_programs": verdict.compiled_programs})
         print(f"{verdict}, {row}", file=sys.stderr, flush=True)
-        store("full_resolution", {"target": options.target, "shape": shape, "steps": steps}, options.out)
+        store(name, {"target": options.target, "shape": shape, "steps": steps}, options.out)
 
 
 if __name__ == "__main__":
