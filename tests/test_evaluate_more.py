@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.basics.compare import compare
+from lib.decoders.row_major import keep_row_major
 from lib.probing.probe import probe_each
 
 
@@ -44,6 +45,7 @@ CASES = {
         Does(lambda x: F.interpolate(x, scale_factor=2.0, mode="trilinear")),
         (1, 8, 3, 4, 5),
     ),
+    "only_row": ("ttnn.rows_gather", Does(keep_row_major), (1, 1, 64, 32)),
     "mask": ("ttnn.rows_scatter", Does(causal_mask), (1, 4, 4, 32)),
 }
 

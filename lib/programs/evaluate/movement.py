@@ -69,7 +69,7 @@ def embedding(op, index, weight):
 def rows_gather(op, x, index):
     """libtt's op for single positions along one or more axes, by index [1, axes, n]; `sizes` are those of the axes.
 
-    Rows of x [1, rows, width] -> [1, n, width]; with `column`, columns of x -> [rows, n], the axes being x's last.
+    Rows of x [1, rows, ...] -> [1, n, ...]; with `column`, columns of x -> [rows, n], the axes being x's last.
     """
     sizes = op.attributes["sizes"]
     if set(op.attributes["windows"]) != {1} or op.attributes["fill_out_of_bounds"]:
@@ -79,7 +79,9 @@ def rows_gather(op, x, index):
         flat = flat * size + along.clamp(0, size - 1)
     if op.attributes["column"]:
         return x.reshape(-1, math.prod(sizes))[:, flat]
-    return x.reshape(1, math.prod(sizes), -1)[:, flat]
+    if x.shape[1] != math.prod(sizes):
+        raise Refused("evaluate", f"rows_gather of {tuple(x.shape)} along {sizes}", "the axes as one, behind the first")
+    return x[:, flat]
 
 
 @op("rows_scatter", heeds="column reduce sizes windows")
