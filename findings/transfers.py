@@ -149,7 +149,7 @@ def measure(name: str, chip: Chip, cases: dict) -> dict:
         return row | {"error": str(broke)[:200]}
     if not transfers:
         raise Refused("ttsim", "one that doesn't count", "findings/counting_ttsim.py's")
-    (read, written), = transfers
+    ((read, written),) = transfers
     host = sum(v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system")  # no kernel's
     estimate = cost.read + cost.written - host
     return row | {

@@ -29,7 +29,11 @@ KINDS = (
     ),
     ("DRAM out of memory", RUN, r"Out of Memory: Not enough space to allocate \d+ B DRAM buffer[^\n]*"),
     ("L1 out of memory", KERNELS, r"Out of Memory: Not enough space to allocate \d+ B L1(?:_SMALL)? buffer[^\n]*"),
-    ("L1 out of memory", KERNELS, r"Statically allocated (?:circular|dataflow) buffers[^\n]*(?:clash with|grow to)[^\n]*"),
+    (
+        "L1 out of memory",
+        KERNELS,
+        r"Statically allocated (?:circular|dataflow) buffers[^\n]*(?:clash with|grow to)[^\n]*",
+    ),
     ("kernel build", KERNELS, r"[^\n]*(?:Failed to generate binaries|build failed)[^\n]*"),
     ("disk full", None, r"[^\n]*No space left on device[^\n]*"),
     ("compiler error", None, r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: (?:'(?P<op>[\w.]+)' op )?[^\n]*"""),

@@ -92,9 +92,7 @@ class Conv2d:
         if self.fits(-(-self.height * self.width // TILE), self.in_height * self.in_width):
             return [self.in_width]
         across = _tiles(self.width)
-        fitting = (
-            n for n in range(across, 1, -1) if self.fits(self.height * n, self.in_height * max(self.columns(n)))
-        )
+        fitting = (n for n in range(across, 1, -1) if self.fits(self.height * n, self.in_height * max(self.columns(n))))
         return self.columns(next(fitting, 1))
 
     @property

@@ -19,7 +19,9 @@ CONV3D_PLACEMENT = {
     "weights_dtype", "t_out_block", "w_out_block", "h_out_block", "c_out_block", "c_in_block",
     "compute_with_storage_grid_size",
 }  # fmt: skip
-UNIT = "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
+UNIT = (
+    "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
+)
 PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 
