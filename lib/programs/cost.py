@@ -113,6 +113,7 @@ class Cost:
         """The figures that go into a record; bytes, operations, and a share of 1."""
         return {
             "ops": len(self.ops),
+            "launches": self.launches,
             "dram_bytes_moved": self.dram_bytes_moved,
             "data_movement_share": self.data_movement_share,
             "largest_tensor_bytes": self.largest_tensor_bytes,
