@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, MochiResnetBlock3D
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,8 +22,6 @@ from lib.probing.probe import probe
 from lib.programs.cost import first_run_on_ttnn
 from lib.ttnn.places import ttnn_version
 from lib.ways.decompose import decompose
-
-SMALL = dict(in_channels=12, out_channels=3, block_out_channels=(32, 32, 64, 64), layers_per_block=(1,) * 5)
 
 
 class Function(nn.Module):
@@ -81,13 +79,7 @@ PROGRAMS = {
     "conv3d as a sum": lambda: (way("sum", 32, 64), (1, 32, 3, 24, 24)),
     "conv3d as one conv2d": lambda: (way("stacked", 32, 64), (1, 32, 3, 24, 24)),
     "Mochi's ResNet block": lambda: (MochiResnetBlock3D(64), (1, 64, 3, 16, 16)),
-    "a small stock decoder": lambda: (Function(small_decoder()), (1, 12, 2, 8, 8)),
 }
-
-
-def small_decoder():
-    decoder = MochiDecoder3D(**SMALL).eval().bfloat16()
-    return lambda z: decoder(z)[0]
 
 
 def measure(name: str, board: str) -> dict:
