@@ -3,7 +3,8 @@
 Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: as three Conv2d and two additions that
 is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition for two frames, 7
 passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. It is worth
-paying where DRAM binds, which by the roofline is so on a p150 and at the last size, and not on an n150.
+paying where DRAM binds, which by the roofline is so on both boards: 0.80 s a step at 480x848 on an n150, 0.91 without
+pairs; 0.45 and 0.51 on a p150 (findings/decoder_cost.py).
 Which frames share a pair is their place in the clip, so a split into steps changes nothing. (A frame that overflowed
 would spoil the other: zero times infinity.)
 """

@@ -73,12 +73,10 @@ def choose(form: Form) -> str:
     4. sum: padding that repeats frames, so that each is met once and its result repeated;
     5. stacked: all else, as one Conv2d, rounded once.
 
-    Read off p150 programs in bf16, DRAM bytes moved (estimates): Mochi's 3×3×3 with 256 channels on
-    [1, 256, 2, 240, 424]: sum 3.5 GB and a peak of 0.39 GB, stacked 5.1 and 0.78; the fewer frames, the more are
-    repeated. On 12 frames of 60×106 the sum moves 14 % more than stacked, at 0.7 of its peak and 0.92 of its
-    arithmetic. The encoder's (2,2,2)/(2,2,2) from 128 to 256 channels on [1, 128, 5, 60, 106]: unrolled 176 MB, sum
-    189, stacked 192; but on 20×34 frames, mostly tile padding as planes, 34, 31 and 32, and on 6 frames, of which
-    padding leaves one over, 209, 200 and 204. `lib/notebook/results/ways.json` has others; `lib.ways.measure` measures any.
+    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings ways`): Mochi's causal 3×3×3
+    with 768 channels: sum 129 MB and 15, stacked 138 and 38; with 128 channels on 6 frames of 60×106: sum 687 and 59,
+    stacked 633 and 85. So the sum moves up to 9 % more, at 0.4 to 0.7 of the peak. The encoder's (2,2,2)/(2,2,2) from 128
+    to 256 channels: unrolled 227 MB, sum 288, stacked 289. `lib.ways.measure` measures any.
     """
     if WAYS["linear"].why_not(form) is None:
         return "linear"
