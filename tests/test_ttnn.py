@@ -82,6 +82,7 @@ def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(mon
         "TT_METAL_SIMULATOR",
         "TT_METAL_SLOW_DISPATCH_MODE",
         "TT_METAL_DISABLE_SFPLOADMACRO",
+        "TTSIM_DRAM_COUNT",  # heeded by a simulator that counts alone
     }
 
 
