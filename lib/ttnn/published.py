@@ -63,7 +63,7 @@ PUBLISHED = (
         "tt-xla#4653", "Mochi, whole clip", "n150",
         f"{SAID} 21139292160 B DRAM buffer across 12 banks, where each bank needs to store 1761607680 B, "
         "but bank size is 1071821792 B",
-        operand=(1, 512, 3, 2, 2, 14, 60, 106), result=(1, 512, 14, 3, 60, 2, 106, 2),
+        operand=(1, 512, 3, 2, 2, 14, 60, 106), result=(1, 512, 14, 3, 60, 2, 106, 2), inferred=True,
         **permute(0, 1, 5, 2, 6, 3, 7, 4),
     ),
     Published(
