@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lib.basics.errors import Refused
 from lib.decoders.causal import CausalConv
+from lib.decoders.checks import check_step
 from lib.decoders.memory import Memory, State
 
 
@@ -29,23 +29,7 @@ class ClipDecoder(nn.Module):
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
-        channels, dtype = self.latent_channels, next(self.parameters()).dtype
-        if z_bcthw.dim() != 5 or z_bcthw.shape[1] != channels or 0 in z_bcthw.shape:
-            raise Refused("latents", f"shape {tuple(z_bcthw.shape)}", f"[B, {channels}, T, H, W], each at least 1")
-        if z_bcthw.dtype != dtype:
-            raise Refused("latents", z_bcthw.dtype, f"the decoder's {dtype}")
-        if state is None:
-            return
-        batch, _, _, height, width = z_bcthw.shape
-        shapes = self.state_shapes(batch, height, width)
-        if state.keys() != shapes.keys():
-            extra, missing = sorted(state.keys() - shapes.keys()), sorted(shapes.keys() - state.keys())
-            got = f"{len(state)} tensors, " + (f"among them {extra[0]}" if extra else f"without {missing[0]}")
-            raise Refused("state", got, f"the {len(shapes)} of this decoder for latents of {height} x {width}")
-        for name, shape in shapes.items():
-            if tuple(state[name].shape) != shape or state[name].dtype != dtype:
-                got = f"{tuple(state[name].shape)} {state[name].dtype}"
-                raise Refused(f"state {name}", got, f"{shape} {dtype}")
+        check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, self.state_shapes)
 
     def forward(self, z_bcthw: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does."""

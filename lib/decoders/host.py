@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.basics.errors import Refused
+from lib.decoders.checks import check_step
 
 State = dict[str, Tensor]
 BLOCK_BYTES = 2**25  # of a frame in float32 at a time: what is held in the wide type besides the frames
@@ -60,16 +61,7 @@ class HostDecoder(nn.Module):
 
     def check(self, z_bcthw: Tensor, state: State | None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
-        dtype = self.conv_in.weight.dtype
-        if z_bcthw.dim() != 5 or z_bcthw.shape[1] != self.latent_channels or 0 in z_bcthw.shape:
-            need = f"[B, {self.latent_channels}, T, H, W], each at least 1"
-            raise Refused("latents", f"shape {tuple(z_bcthw.shape)}", need)
-        if z_bcthw.dtype != dtype:
-            raise Refused("latents", z_bcthw.dtype, f"the decoder's {dtype}")
-        if state is not None:
-            shapes = self.state_shapes(z_bcthw.shape[0], *z_bcthw.shape[3:])
-            if {name: tuple(past.shape) for name, past in state.items()} != shapes:
-                raise Refused("state", f"{len(state)} tensors", f"the {len(shapes)} of this decoder for these latents")
+        check_step(z_bcthw, state, self.latent_channels, self.conv_in.weight.dtype, self.state_shapes)
 
     @torch.no_grad()
     def forward(self, z_bcthw: Tensor, state: State | None = None, keep: bool = True) -> tuple[Tensor, State | None]:

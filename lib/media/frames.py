@@ -4,6 +4,7 @@ import base64
 import contextlib
 import shutil
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -52,12 +53,12 @@ def side_by_side(videos: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([video.float() for video in videos.values()], dim=-1)
 
 
-def animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale: int = 3) -> HTML:
-    """Write a GIF, enlarged by whole pixels, and show it in the notebook."""
+def animation(video_bcthw: torch.Tensor, path: Path, alt: str, fps: int = 12, scale: int = 3) -> HTML:
+    """Write a GIF, enlarged by whole pixels, and show it in the notebook; `alt` says what it shows."""
     thwc = to_uint8(video_bcthw).repeat(scale, axis=1).repeat(scale, axis=2)
     imageio.imwrite(path, thwc, extension=".gif", duration=1000 / fps, loop=0)
     # As HTML, since nbconvert shows no image/gif.
-    return HTML(f'<img src="data:image/gif;base64,{base64.b64encode(path.read_bytes()).decode()}">')
+    return HTML(f'<img alt="{escape(alt)}" src="data:image/gif;base64,{base64.b64encode(path.read_bytes()).decode()}">')
 
 
 @contextlib.contextmanager
