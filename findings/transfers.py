@@ -21,11 +21,10 @@ from lib.programs.cost import op_cost
 from lib.programs.program import Op, TensorType, Value
 from lib.targets.target import resolve
 from lib.ttnn import Broke, Chip
-from lib.ttnn.handmade import conv3d, op, program, tensor
+from lib.ttnn.handmade import EXACT, conv3d, op, program, tensor
 from lib.ttnn.places import ttnn_version
 
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
-EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}
 # Bytes and nothing else depend on it: a quarter of the simulator's work.
 COARSE = {"compute_config": {"math_fidelity": "lofi", "fp32_dest_acc_en": True}}
 

@@ -140,18 +140,17 @@ def test_knows_names_what_is_missing():
     assert "ttnn.conv3d" in OPS
 
 
-def test_norm_is_rounded_between_its_kernels():
-    """E[x²] − E[x]² in bf16: at a mean of 30 deviations the variance drowns; torch's own bf16 doesn't care."""
+def test_norm_keeps_a_small_variance():
+    """At a mean of 30 deviations E[x²] − E[x]² in bf16 would drown; the variance of the distances to the mean doesn't."""
     torch.manual_seed(0)
     x = (torch.randn(1, 32, 16, 16) * 0.1 + 3).bfloat16()
     module = nn.GroupNorm(2, 32).bfloat16()
     text = probe(module, (x,), "p150-compile").ttnn
-    program = read(text)
-    got = evaluate(program, dict(module.named_parameters()) | {"input.0": x})[0]
-    want = compiled.expected(module, x)
+    got = evaluate(read(text), dict(module.named_parameters()) | {"input.0": x})[0]
     assert "batch_norm_training" in text
-    assert error(got, want) > 1
-    assert error(module.bfloat16()(x).detach(), want) < 0.01
+    spread = x.square().mean() - x.mean().square()
+    assert not 0.5 < spread / x.double().var() < 2
+    assert error(got, compiled.expected(module, x)) < 0.01
 
 
 @pytest.mark.parametrize("strategy", ["sum", "stacked"])

@@ -7,21 +7,20 @@ from hypothesis import strategies as st
 
 from lib.programs.evaluate import OPS
 from lib.programs.evaluate.values import rounded
-from lib.programs.program import Program
+from lib.programs.program import Program, TensorType, Value
 from lib.targets.target import TARGETS
 from lib.ttnn.against_evaluator import apart, op_by_op
 from lib.ttnn.chip import Chip
-from lib.ttnn.handmade import op, program, tensor
+from lib.ttnn.handmade import EXACT, conv3d, op, program, tensor
 from lib.ttnn.places import why_not
 
 REASON = why_not(TARGETS["p150-ttsim"])
 needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 SHAPE = (32, 64)
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
-EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}
 MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])
 COMPUTES = st.sampled_from(
-    ["add", "subtract", "multiply", "silu", "sigmoid", "exp", "tanh", "pow_scalar", "sum", "mean", "matmul", "where"]
+    ["add", "subtract", "multiply", "silu", "sigmoid", "exp", "tanh", "pow_scalar", "sum", "mean", "matmul", "where", "softmax"]
 )
 
 
@@ -52,6 +51,8 @@ def step(name: str, x, dtype: str, number: int):
             return op(name, [x], result((1, columns)), dim_arg=[0], keep_dim=True, **EXACT)
         case "matmul":
             return op("matmul", [x, x], result((rows, rows)), transpose_a=False, transpose_b=True, **EXACT)
+        case "softmax":
+            return op(name, [x], result(x.type.shape), dimension=1, numericStable=True, **EXACT)
         case "where":
             return op("where", [x, x, x], result(x.type.shape))
         case "add" | "subtract" | "multiply":
@@ -72,24 +73,59 @@ def programs(draw) -> Program:
     return program([first], ops)
 
 
-@pytest.fixture(scope="module")
-def chip():
-    with Chip(TARGETS["p150-ttsim"]) as chip:
+@st.composite
+def convolutions(draw) -> tuple[Program, dict[str, torch.Tensor]]:
+    """A Conv2d as the compiler writes it, or a Conv3d in blocks, of random sizes; with its arguments."""
+    channels, out = draw(st.sampled_from([32, 64])), draw(st.sampled_from([32, 64]))
+    height, width, pad = draw(st.integers(4, 12)), draw(st.integers(4, 12)), draw(st.integers(0, 1))
+    numbers = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    if draw(st.booleans()):
+        conv = torch.nn.Conv3d(channels, out, 3, padding=(0, pad, pad))
+        x = torch.randn(1, draw(st.integers(3, 4)), height, width, channels, generator=numbers)
+        return conv3d(conv, x, (1, 2, 4))
+    stride = draw(st.integers(1, 2))
+    high, across = ((size + 2 * pad - 3) // stride + 1 for size in (height, width))
+    x, y = tensor("x", (1, 1, height * width, channels), layout="row_major"), tensor("y", (1, 1, high * across, out))
+    shape = (out, channels, 3, 3)
+    weight = Value("w", TensorType(shape, "bf16", "row_major", "system", (out * channels * 3, 3)))
+    step = op(
+        "conv2d", [x, weight], y, batch_size=1, in_channels=channels, out_channels=out, input_height=height,
+        input_width=width, groups=1, kernel_size=[3, 3], stride=[stride] * 2, padding=[pad] * 4, dilation=[1, 1],
+        conv2d_config={"config_tensors_in_dram": True}, **EXACT,
+    )  # fmt: skip
+    values = {v.name: torch.randn(v.type.shape, generator=numbers) for v in (x, weight)}
+    return program([x, weight], [step]), values
+
+
+@pytest.fixture(scope="module", params=["n150", "p150"])
+def chip(request):
+    with Chip(TARGETS[f"{request.param}-ttsim"]) as chip:
         yield chip
 
 
-@needs_ttsim
-@settings(
-    max_examples=6,
+few = settings(
+    max_examples=10,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@needs_ttsim
+@few
 @given(made=programs(), seed=st.integers(0, 99))
 def test_random_programs_agree_op_by_op(chip, made, seed):
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
     for one in op_by_op(chip, made, {"x": x}):
+        assert one.scaled_steps <= OPS[one.op].within, one
+
+
+@needs_ttsim
+@few
+@given(made=convolutions())
+def test_random_convolutions_agree(chip, made):
+    for one in op_by_op(chip, *made):
         assert one.scaled_steps <= OPS[one.op].within, one
 
 
@@ -105,4 +141,5 @@ def test_a_result_that_is_off_shows():
 def test_half_a_step_goes_away_from_zero():
     x = torch.tensor([1 + 2**-8, -1 - 2**-8, 1 + 3 * 2**-8, float("inf"), 1e-40])
     assert rounded(x, torch.bfloat16).tolist() == [1 + 2**-7, -1 - 2**-7, 1 + 2**-6, float("inf"), 0]
+    assert rounded(torch.tensor([float("nan"), 3.4e38]), torch.bfloat16).isnan().tolist() == [True, False]
     assert x.bfloat16()[0] == 1  # torch rounds it to the even neighbour

@@ -19,6 +19,7 @@ from lib.media.latents import pixels_of
 # Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
 HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 1e11
 SPARE = 0.5e9  # what else it takes: buffers of the libraries, pages not yet given back
+COMPILER = 1.2e9  # Tenstorrent's libraries, with a program, in a process of their own
 TYPES = (torch.float64, torch.float32, torch.bfloat16)
 NARROWER = {dtype: TYPES[i:] for i, dtype in enumerate(TYPES)}
 
@@ -77,7 +78,8 @@ def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step:
     """Peak memory of evaluating the steps of a `TileDecoder` in bf16, from the same.
 
     Weights and state as stored, the state twice (the step before's and this one's); a stage's frames before and after
-    a block, and padded; two pairs of frames and a convolution's weights in float32, as arithmetic sees them.
+    a block, and padded; two pairs of frames and a convolution's weights in float32, as arithmetic sees them. The
+    target's process beside it has the weights too.
     """
     _, _, latent_frames, height, width = shape
     step = min(frames_per_step, latent_frames)
@@ -86,7 +88,7 @@ def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step:
     wide = max(8 * s.padded * s.channels for s in parts)
     state = sum(s.state for s in parts) * (2 if latent_frames > step else 1)
     weights = sum(w.numel() for w in decoder.parameters())
-    return int(2 * (2 * weights + working + state) + 4 * wide + SPARE)
+    return int(2 * (3 * weights + working + state) + 4 * wide + SPARE + COMPILER)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from lib.programs.program import Argument, Function, Op, Program, TensorType, Va
 
 Arguments = dict[str, torch.Tensor]
 TILE = 32
+EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}  # as the compiler asks
 
 
 def tensor(name: str, shape: tuple[int, ...], dtype: str = "bf16", layout: str = "tile") -> Value:
@@ -47,6 +48,7 @@ def conv3d(conv: nn.Conv3d, x_ndhwc: torch.Tensor, block: tuple[int, int, int], 
             "t_out_block": block[0], "h_out_block": block[1], "w_out_block": block[2],
             "c_out_block": c_out_block, "c_in_block": c,
         },
+        **EXACT,
     )  # fmt: skip
     values = {"x": x_ndhwc, "weight": weight, "bias": conv.bias.detach().reshape(1, -1)}
     return program([x, w_2d, bias], [step]), values

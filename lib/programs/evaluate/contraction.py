@@ -79,7 +79,7 @@ def conv1d(op, x, weight, *bias):
     return out.mT.reshape(1, 1, -1, a["out_channels"])
 
 
-@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", within=2, because=UNIT)
+@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", because=UNIT)
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
     a, config = op.attributes, op.attributes.get("conv3d_config", {})

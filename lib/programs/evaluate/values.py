@@ -34,10 +34,11 @@ def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     if value.dtype != torch.float32 or dtype != torch.bfloat16:
         return value.to(dtype)
-    bits = (value.contiguous().view(torch.int32) + 0x8000) & ~0xFFFF
-    normal = (bits & 0x7FFFFFFF) >= 0x800000
-    found = torch.where(normal, bits, 0).view(torch.float32)
-    return torch.where(value.isfinite(), found, value).to(dtype)
+    bits = value.contiguous().view(torch.int32) + 0x8000
+    halves = bits.bitwise_right_shift_(16).to(torch.int16)
+    halves.masked_fill_((halves & 0x7F80) == 0, 0)
+    found, nan = halves.view(torch.bfloat16), value.isnan()
+    return found.masked_fill_(nan, torch.nan) if nan.any() else found
 
 
 def cut(value: torch.Tensor, bits: int) -> torch.Tensor:

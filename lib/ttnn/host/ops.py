@@ -5,6 +5,9 @@ another one gives the same, the function says so with `step.stand_in`; where a s
 all, with `step.workaround`.
 """
 
+import math
+
+import numpy as np
 import ttnn
 
 DTYPES = {
@@ -14,6 +17,7 @@ DTYPES = {
 }  # fmt: skip
 LAYOUTS = {"tile": ttnn.TILE_LAYOUT, "row_major": ttnn.ROW_MAJOR_LAYOUT}
 MEMORIES = {"dram": ttnn.DRAM_MEMORY_CONFIG, "l1": ttnn.L1_MEMORY_CONFIG, "system": None}
+INDEX = {"dtype": "si32", "layout": "row_major", "memory": "dram"}
 FIDELITIES = {"lofi": "LoFi", "hifi2": "HiFi2", "hifi3": "HiFi3", "hifi4": "HiFi4"}
 OPS = {}
 
@@ -155,7 +159,8 @@ def embedding(step, index, weight):
 
 @op("gather")
 def gather(step, x, index):
-    return ttnn.gather(x, step.attributes["dim"], index=ttnn.typecast(index, ttnn.uint32))
+    index = ttnn.typecast(ttnn.to_layout(index, x.layout), ttnn.uint32)
+    return ttnn.gather(x, step.attributes["dim"], index=index)
 
 
 @op("upsample")
@@ -166,8 +171,11 @@ def upsample(step, x):
 @op("rows_gather")
 def rows_gather(step, x, index):
     """libtt's own op: rows, or columns, by index. An embedding looks rows up too, if one fits into L1."""
-    (rows,) = step.attributes["sizes"]
-    count = index.shape[-1]
+    axes, count = step.attributes["sizes"], index.shape[-1]
+    rows = math.prod(axes)
+    if len(axes) > 1:
+        step.stand_in("ttnn.rows_gather along several axes: its index is made one on the host")
+        index = step.run.host.place(along_one_axis(index, axes), INDEX)
     if rows == count == 1 and not step.attributes["column"]:
         step.stand_in("ttnn.rows_gather, an op of libtt's own: ttnn.clone for the only row that there is")
         return ttnn.reshape(ttnn.clone(ttnn.to_layout(x, step.layout)), step.shape)
@@ -182,6 +190,23 @@ def rows_gather(step, x, index):
         found = ttnn.reshape(ttnn.embedding(index, table), [count, rest])
         return ttnn.to_layout(ttnn.reshape(ttnn.transpose(found, 0, 1), step.shape), step.layout)
     return ttnn.reshape(ttnn.embedding(index, ttnn.reshape(x, [rows, rest]), layout=step.layout), step.shape)
+
+
+def along_one_axis(index: ttnn.Tensor, axes: list[int]) -> np.ndarray:
+    """[1, axes, n] -> [1, 1, n], each within bounds."""
+    along = np.array(index.cpu().to_list(), dtype=np.int64).reshape(len(axes), -1)
+    bound = [values.clip(0, size - 1) for values, size in zip(along, axes, strict=True)]
+    return np.ravel_multi_index(bound, axes).reshape(1, 1, -1).astype(np.int32)
+
+
+@op("rows_scatter")
+def rows_scatter(step, x, index, rows):
+    """libtt's own op: rows of x [1, rows, width] are overwritten by index. TT-NN scatters single elements."""
+    step.stand_in("ttnn.rows_scatter, an op of libtt's own: ttnn.scatter, its index repeated along the row")
+    width = x.shape[-1]
+    index = ttnn.reshape(ttnn.typecast(index, ttnn.uint32), [1, index.shape[-1], 1])
+    index = ttnn.repeat(ttnn.to_layout(index, ttnn.ROW_MAJOR_LAYOUT), [1, 1, width])
+    return ttnn.scatter(x, 1, index, rows)
 
 
 def sizes(text) -> list[int]:
@@ -287,9 +312,18 @@ def softmax(step, x):
     return ttnn.softmax(x, a["dimension"], numeric_stable=stable, compute_kernel_config=step.compute_config())
 
 
+@op("rms_norm")
+def rms_norm(step, x, *affine):
+    _, weight, bias = step.attributes["operandSegmentSizes"]
+    return ttnn.rms_norm(
+        x, epsilon=step.attributes["epsilon"], weight=affine[0] if weight else None, bias=affine[-1] if bias else None,
+        compute_kernel_config=step.compute_config(),
+    )  # fmt: skip
+
+
 @op("batch_norm_training")
 def batch_norm_training(step, x, weight, bias):
-    """With a momentum of 1 what TT-NN keeps as running mean and variance are those of this batch."""
+    """With a momentum of 1 what TT-NN keeps as running statistics are this batch's: its variance over n - 1."""
     if step.attributes["operandSegmentSizes"] != [1, 0, 0, 1, 1] or step.attributes["momentum"] != 1:
         raise NotImplementedError(f"batch_norm_training {step.attributes}")
     mean, variance = (
@@ -300,7 +334,8 @@ def batch_norm_training(step, x, weight, bias):
         x, running_mean=mean, running_var=variance, training=True, eps=step.attributes["epsilon"], momentum=1.0,
         weight=weight, bias=bias, compute_kernel_config=step.compute_config(),
     )  # fmt: skip
-    return normed, mean, variance
+    count = x.logical_volume() // x.shape[1]
+    return normed, mean, ttnn.multiply(variance, (count - 1) / count)
 
 
 # Contraction
@@ -343,6 +378,7 @@ def matmul_config(stated: dict):
 
 
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups".split()
+CONV1D = "batch_size in_channels out_channels input_length kernel_size stride padding dilation groups".split()
 
 
 def conv2d_config(step):
@@ -351,6 +387,8 @@ def conv2d_config(step):
         stated["activation"] = ttnn.UnaryWithParam(fused([activation])[0])
     if dtype := stated.pop("weights_dtype", None):
         stated["weights_dtype"] = DTYPES[dtype]
+    if layout := stated.pop("shard_layout", None):
+        stated["shard_layout"] = getattr(ttnn.TensorMemoryLayout, layout.upper())
     return ttnn.Conv2dConfig(**stated)
 
 
@@ -368,6 +406,16 @@ def conv2d(step, x, weight, *bias):
     )
 
 
+@op("conv1d")
+def conv1d(step, x, weight, *bias):
+    a = step.attributes
+    return ttnn.conv1d(
+        input_tensor=x, weight_tensor=weight, bias_tensor=bias[0] if bias else None, device=step.device,
+        dtype=step.dtype, conv_config=conv2d_config(step), compute_config=step.compute_config(),
+        **{name: a[name] for name in CONV1D},
+    )  # fmt: skip
+
+
 @op("prepare_conv2d_weights")
 def prepare_conv2d_weights(step, weight):
     a = step.attributes
@@ -376,22 +424,23 @@ def prepare_conv2d_weights(step, weight):
         weights_format=a["weights_format"],
         has_bias=a["has_bias"],
         device=step.device,
-        **prepared(step),
+        **prepared(step, weight),
     )
 
 
 @op("prepare_conv2d_bias")
 def prepare_conv2d_bias(step, bias):
-    return ttnn.prepare_conv_bias(bias_tensor=bias, device=step.device, **prepared(step))
+    return ttnn.prepare_conv_bias(bias_tensor=bias, device=step.device, **prepared(step, bias))
 
 
-def prepared(step) -> dict:
-    a = step.attributes
+def prepared(step, like: ttnn.Tensor) -> dict:
+    a, config = step.attributes, conv2d_config(step)
+    config.weights_dtype = config.weights_dtype or like.dtype  # which TT-NN takes for given
     return {
         "input_memory_config": ttnn.DRAM_MEMORY_CONFIG,
         "input_layout": LAYOUTS["tile" if "tile" in str(a.get("input_tensor_layout", "tile")) else "row_major"],
         "input_dtype": DTYPES.get(a.get("input_dtype"), ttnn.bfloat16),
-        "conv_config": conv2d_config(step),
+        "conv_config": config,
         "compute_config": step.compute_config(),
         **{name: a[name] for name in CONV},
     }

@@ -1,0 +1,263 @@
+"""Every op that TT-NN's process has a rule for, executed on both simulated chips and compared with the evaluator."""
+
+import ast
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib.programs.evaluate import OPS
+from lib.programs.program import Op, TensorType, Value
+from lib.targets.target import TARGETS
+from lib.ttnn.against_evaluator import op_by_op
+from lib.ttnn.chip import Broke, Chip
+from lib.ttnn.handmade import EXACT, op, program, tensor
+from lib.ttnn.places import HOST, why_not
+
+REASON = why_not(TARGETS["p150-ttsim"])
+needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
+CONV = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "batch_size": 1}
+ROWS, COLUMNS = 64, 96
+SHAPE = (ROWS, COLUMNS)
+
+
+def one(name, after=SHAPE, *, before=SHAPE, operands=1, dtype="bf16", layouts=("tile", "tile"), **attributes):
+    xs = [tensor(f"x{i}", before, dtype, layouts[0]) for i in range(operands)]
+    return xs, op(name, xs, tensor("y", after, attributes.pop("to", dtype), layouts[1]), **attributes)
+
+
+def filled(name, **attributes):
+    """An op without operands, added to an argument: a program has one."""
+    x, made, y = tensor("x0", SHAPE), tensor("m", SHAPE), tensor("y", SHAPE)
+    return [x], [op(name, [], made, **attributes), op("add", [x, made], y, **FUSED)]
+
+
+def indexed(name, x, indices: list[int], y, *, index_shape=None, layout="tile", **attributes):
+    shape = index_shape or (1, len(indices))
+    index = tensor("i", shape, "si32", "row_major")
+    xs = {"embedding": [index, x]}.get(name, [x, index])
+    return xs, op(name, xs, y, **attributes), {"i": torch.tensor(indices, dtype=torch.int32).reshape(shape)}
+
+
+def rows_gather(column: bool, sizes=(ROWS,), indices=(3, 3, 0, 63)):
+    count = len(indices) // len(sizes)
+    rows = ROWS if len(sizes) == 1 else sizes[0] * sizes[1]
+    x = tensor("x0", (32, rows) if column else (1, rows, COLUMNS), layout="row_major")
+    y = tensor("y", (32, count) if column else (1, count, COLUMNS), layout="row_major")
+    more = {"sizes": list(sizes), "column": column, "fill_out_of_bounds": False, "windows": [1] * len(sizes)}
+    return indexed("rows_gather", x, list(indices), y, index_shape=(1, len(sizes), count), **more)
+
+
+def product(name, a=(1, ROWS, COLUMNS), b=(COLUMNS, 32), y=(1, ROWS, 32), bias=False, **attributes):
+    xs = [tensor("x0", a), tensor("x1", b)] + ([tensor("x2", (1, 32))] if bias else [])
+    transposed = {"transpose_a": False, "transpose_b": False} | attributes
+    return xs, op(name, xs, tensor("y", y), **transposed, **EXACT)
+
+
+def conv2d(prepared: bool):
+    """8 x 10 positions, 32 channels to 64; the weight as it is, or prepared by a const-eval function's op."""
+    attributes = CONV | dict(
+        in_channels=32, out_channels=64, input_height=8, input_width=10, kernel_size=[3, 3], padding=[1, 1, 1, 1]
+    )
+    config = {"conv2d_config": {"config_tensors_in_dram": True}}
+    x, y = tensor("x0", (1, 1, 80, 32), layout="row_major"), tensor("y", (1, 1, 80, 64))
+    weight = Value("x1", TensorType((64, 32, 3, 3), "bf16", "row_major", "system", (64 * 32 * 3, 3)))
+    bias = Value("x2", TensorType((1, 1, 1, 64), "bf16", "row_major", "system", (1, 64)))
+    if not prepared:
+        return [x, weight, bias], op("conv2d", [x, weight, bias], y, **attributes, **config, **EXACT)
+    config["conv2d_config"]["shard_layout"] = "height_sharded"  # else it may differ from the preparation to the use
+    w, b = tensor("w", (1, 1, 288, 64)), tensor("b", (1, 1, 1, 64))
+    steps = [
+        op("prepare_conv2d_weights", [weight], w, weights_format="OIHW", has_bias=True, **attributes, **config, **EXACT),
+        op("prepare_conv2d_bias", [bias], b, **attributes, **config, **EXACT),
+        op("conv2d", [x, w, b], y, **attributes, **config, **EXACT),
+    ]
+    return [x, weight, bias], steps
+
+
+def conv1d():
+    x, y = tensor("x0", (1, 40, 32), layout="row_major"), tensor("y", (1, 1, 40, 64))
+    weight = Value("x1", TensorType((64, 32, 3), "bf16", "row_major", "system", (64 * 32, 3)))
+    attributes = dict(
+        batch_size=1, in_channels=32, out_channels=64, input_length=40, kernel_size=3, stride=1, padding=[1, 1],
+        dilation=1, groups=1,
+    )  # fmt: skip
+    return [x, weight], op("conv1d", [x, weight], y, **attributes, **EXACT)
+
+
+def conv3d():
+    attributes = dict(
+        batch_size=1, in_channels=32, out_channels=32, input_depth=3, input_height=6, input_width=8, groups=1,
+        kernel_size=[3, 3, 3], stride=[1, 1, 1], padding=[0, 1, 1], padding_mode="zeros", dilation=[1, 1, 1],
+        conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32, "c_in_block": 32},
+    )  # fmt: skip
+    x, y = tensor("x0", (1, 3, 6, 8, 32), layout="row_major"), tensor("y", (1, 1, 6, 8, 32), layout="row_major")
+    weight = Value("x1", TensorType((32, 32, 3, 3, 3), "bf16", "row_major", "system", (32 * 32 * 9, 3)))
+    bias, w = tensor("x2", (1, 32)), tensor("w", (864, 32))
+    steps = [
+        op("prepare_conv3d_weights", [weight], w, groups=1, c_in_block=32, alignment=32),
+        op("conv3d", [x, w, bias], y, **attributes, **EXACT),
+    ]
+    return [x, weight, bias], steps
+
+
+def batch_norm_training():
+    shape, each = (2, 32, 8, 8), (1, 32, 1, 1)
+    xs = [tensor("x0", shape), tensor("x1", each), tensor("x2", each)]
+    results = (tensor("y", shape), tensor("mean", each), tensor("variance", each))
+    attributes = {"operandSegmentSizes": [1, 0, 0, 1, 1], "epsilon": 1e-5, "momentum": 1.0}
+    return xs, Op("ttnn.batch_norm_training", tuple(xs), results, attributes | EXACT, "")
+
+
+def rms_norm():
+    xs = [tensor("x0", SHAPE), tensor("x1", (COLUMNS,))]
+    return xs, op("rms_norm", xs, tensor("y", SHAPE), epsilon=1e-6, operandSegmentSizes=[1, 1, 0], **EXACT)
+
+
+def rows_scatter():
+    x, rows, y = (tensor(n, s, layout="row_major") for n, s in [("x0", (1, 8, 32)), ("x1", (1, 2, 32)), ("y", (1, 8, 32))])
+    index = tensor("i", (1, 1, 2), "si32", "row_major")
+    a = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
+    return [x, index, rows], op("rows_scatter", [x, index, rows], y, **a), {"i": torch.tensor([[[5, 2]]])}
+
+
+UNARY = (
+    "abs", "neg", "sign", "ceil", "floor", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "sin", "cos",
+    "tanh", "erf", "sigmoid", "silu", "relu", "relu6", "gelu", "logical_not", "isfinite", "square",
+)  # fmt: skip
+BINARY = (
+    "add", "subtract", "multiply", "divide", "eq", "ne", "ge", "gt", "le", "lt", "logical_and", "logical_or",
+    "logical_xor",
+)  # fmt: skip
+TURNED = (COLUMNS, ROWS)
+CASES = {
+    **{name: (lambda name=name: one(name)) for name in UNARY},
+    **{name: (lambda name=name: one(name, operands=2, **FUSED)) for name in BINARY},
+    **{n: (lambda n=n: one(n, operands=2)) for n in ("maximum", "minimum", "pow_tensor", "remainder")},
+    "pow_scalar": lambda: one("pow_scalar", rhs=2.0),
+    "clamp_scalar": lambda: one("clamp_scalar", min=0.5, max=1.5),
+    "where": lambda: one("where", operands=3),
+    "to_layout": lambda: one("to_layout", layouts=("tile", "row_major")),
+    "typecast": lambda: one("typecast", to="f32"),
+    "assign": lambda: one("assign"),
+    "to_memory_config": lambda: one("to_memory_config"),
+    "reshape": lambda: one("reshape", (32, 192), shape=[32, 192]),
+    "permute": lambda: one("permute", TURNED, permutation=[1, 0]),
+    "transpose": lambda: one("transpose", TURNED, dim0=0, dim1=1),
+    "slice_static": lambda: one("slice_static", (20, 50), begins=[5, 10], ends=[25, 60], step=[1, 1]),
+    "concat": lambda: one("concat", (128, COLUMNS), operands=2, dim=0),
+    "pad": lambda: one("pad", (66, 100), padding=[0, 2, 0, 4], value=0.0),
+    "repeat": lambda: one("repeat", (ROWS, 192), repeat_dims="1x2"),
+    "repeat_interleave": lambda: one("repeat_interleave", (128, COLUMNS), repeats=2, dim=0),
+    "embedding": lambda: indexed("embedding", tensor("x0", SHAPE, layout="row_major"), [3, 3, 0, 63],
+                                 tensor("y", (1, 4, COLUMNS), layout="row_major")),
+    "gather": lambda: indexed("gather", tensor("x0", (32, 32)), list(range(32)) * 32, tensor("y", (32, 32)),
+                              index_shape=(32, 32), dim=1),
+    "rows_gather": lambda: rows_gather(column=False),
+    "rows_gather of columns": lambda: rows_gather(column=True),
+    "rows_gather along two axes": lambda: rows_gather(column=False, sizes=(8, 4), indices=(0, 7, 3, 1, 0, 3)),
+    "rows_gather of columns along two axes": lambda: rows_gather(True, sizes=(8, 4), indices=(0, 7, 3, 1, 0, 3)),
+    "rows_scatter": rows_scatter,
+    "upsample": lambda: one("upsample", (1, 16, 24, 32), before=(1, 8, 8, 32), layouts=("row_major",) * 2,
+                            scale_factor=[2, 3], mode="nearest"),
+    "zeros": lambda: filled("zeros", shape=list(SHAPE)),
+    "ones": lambda: filled("ones", shape=list(SHAPE)),
+    "full": lambda: filled("full", shape=list(SHAPE), fill_value=1.5),
+    "constant": lambda: filled("constant", value={"dense": 1.5}),
+    "arange": lambda: filled("arange", start=0, end=ROWS * COLUMNS, step=1),
+    **{n: (lambda n=n: one(n, (1, COLUMNS), dim_arg=[0], keep_dim=True, **EXACT)) for n in ("sum", "mean", "max", "min")},
+    "softmax": lambda: one("softmax", dimension=1, numericStable=True, **EXACT),
+    "batch_norm_training": batch_norm_training,
+    "rms_norm": rms_norm,
+    "matmul": lambda: product("matmul"),
+    "linear": lambda: product("linear", bias=True),
+    "linear, transposed": lambda: product("linear", b=(32, COLUMNS), transpose_b=True),
+    "conv1d": conv1d,
+    "conv2d": lambda: conv2d(prepared=False),
+    "conv2d, prepared": lambda: conv2d(prepared=True),
+    "conv3d": conv3d,
+}  # fmt: skip
+
+
+MOVEMENT = {"ttnn.to_device", "ttnn.from_device", "ttnn.empty"}  # exercised by each run, or of no values
+# What ttsim itself hasn't, by chip: the vector unit's instruction for a fallible exponent.
+REFUSED = {"n150": set(), "p150": {"log", "log1p", "remainder"}}
+
+
+@pytest.fixture(scope="module", params=["n150", "p150"])
+def chip(request):
+    """A chip that is opened again after a simulator that stopped."""
+    opened = Reopened(TARGETS[f"{request.param}-ttsim"])
+    yield opened
+    opened.close()
+
+
+class Reopened:
+    def __init__(self, target):
+        self.target, self.chip = target, None
+
+    def run(self, *arguments, **options):
+        self.chip = self.chip or Chip(self.target)
+        try:
+            return self.chip.run(*arguments, **options)
+        except Broke:
+            self.close()
+            raise
+
+    def close(self):
+        if self.chip:
+            self.chip.close()
+        self.chip = None
+
+
+def ops_known_to_the_host() -> set[str]:
+    """From the source, which imports TT-NN."""
+    module = ast.parse((HOST / "ops.py").read_text())
+    names = {n.targets[0].id: n.value for n in module.body if isinstance(n, ast.Assign)}
+    found = set()
+    for function in module.body:
+        for decorator in getattr(function, "decorator_list", []):
+            for argument in decorator.args:
+                value = names[argument.value.id] if isinstance(argument, ast.Starred) else argument
+                literal = ast.literal_eval(value)
+                found |= {literal} if isinstance(literal, str) else set(literal)
+    return {f"ttnn.{name}" for name in found}
+
+
+def built(name: str):
+    values, ops, *given = CASES[name]()
+    ops = ops if isinstance(ops, list) else [ops]
+    numbers = torch.Generator().manual_seed(0)
+    arguments = {value.name: torch.rand(value.type.shape, generator=numbers) * 2 + 0.25 for value in values}
+    return program(values, ops), arguments | (given[0] if given else {})
+
+
+def test_every_rule_has_a_case():
+    made = {op.name for name in CASES for op in built(name)[0].main.ops}
+    assert ops_known_to_the_host() - MOVEMENT == made
+    assert made <= set(OPS)
+
+
+@needs_ttsim
+@pytest.mark.parametrize("name", CASES)
+def test_the_evaluator_agrees(chip, name):
+    made, arguments = built(name)
+    if name in REFUSED[chip.target.board.name]:
+        with pytest.raises(Broke) as broke:
+            op_by_op(chip, made, arguments)
+        assert "UnsupportedFunctionality" in broke.value.log
+        return
+    for one in op_by_op(chip, made, arguments):
+        assert one.scaled_steps <= OPS[one.op].within, one
+
+
+@needs_ttsim
+def test_partial_sums_in_float32_are_nearer(chip):
+    """Which shows where the difference of a conv2d comes from (see its rule's `because`)."""
+    made, arguments = built("conv2d")
+    (step,) = made.main.ops
+    exact = {"compute_config": EXACT["compute_config"] | {"packer_l1_acc": True}}
+    better = program([a.value for a in made.arguments], [replace(step, attributes=step.attributes | exact)])
+    (as_is,), (kept_wide,) = op_by_op(chip, made, arguments), op_by_op(chip, better, arguments)
+    assert kept_wide.differing < 0.6 * as_is.differing
