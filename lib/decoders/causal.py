@@ -1,7 +1,8 @@
 """Causal convolutions on frames [N, C], N = H * W, whatever they do about the start of a clip.
 
 A frame is read by each of the kt outputs that it belongs to, and kept for those of the next step. Before a clip stand
-zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX). Space is padded with zeros, by Conv2d itself.
+zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, LTX). Space is padded with zeros, by Conv2d
+itself, or reflected (LTX-2), by a gather of rows.
 Hazards: see `lib.decoders.causal_conv`, Mochi's, which pads by replication and keeps frames in pairs.
 """
 
@@ -11,19 +12,25 @@ from torch.nn import functional as F
 
 from lib.basics.errors import Refused
 from lib.decoders.memory import Memory, keys
+from lib.decoders.row_major import keep_row_major, reflect_rows
 
 ZEROS, FIRST = "zeros", "first frame"
 
 
 class FrameConv(nn.Module):
-    """A Conv2d with zero padding on one frame: [H * W, C] -> [H * W, O]. Without spatial extent it is a Linear."""
+    """A Conv2d on one frame, padded with "zeros" or by "reflect": [H * W, C] -> [H * W, O].
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    Without spatial extent it is a Linear.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, padding: str = "zeros"):
         super().__init__()
         *_, kh, kw = weight.shape
+        if padding not in ("zeros", "reflect"):
+            raise Refused("padding", padding, "zeros or reflect")
         if kh % 2 == 0 or kw % 2 == 0:
             raise Refused("kernel", f"{kh} x {kw}", "odd sizes")
-        self.pointwise, self.padding = (kh, kw) == (1, 1), (kh // 2, kw // 2)
+        self.pointwise, self.padding, self.reflects = (kh, kw) == (1, 1), (kh // 2, kw // 2), padding == "reflect"
         weight = weight.detach().flatten(1) if self.pointwise else weight.detach()
         self.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
@@ -32,26 +39,43 @@ class FrameConv(nn.Module):
         """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be reshaped."""
         if self.pointwise:
             return F.linear(x_nc.flatten(0, -2), self.weight, self.bias)
+        if self.reflects:
+            return self.reflected(x_nc.flatten(0, -2), size)
         x_nchw = x_nc.reshape(1, *size, -1).permute(0, 3, 1, 2)
         return F.conv2d(x_nchw, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1).flatten(0, 2)
+
+    def reflected(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
+        above, beside = self.padding
+        rows_11nc = keep_row_major(reflect_rows(x_nc, size, above, beside)[None, None])
+        x_nchw = rows_11nc.reshape(1, size[0] + 2 * above, size[1] + 2 * beside, -1).permute(0, 3, 1, 2)
+        return F.conv2d(x_nchw, self.weight, self.bias).permute(0, 2, 3, 1).flatten(0, 2)
 
 
 class CausalConv(nn.Module):
     """A 3D convolution of stride 1 that looks back: a list of frames [N, C] -> as many [N, O].
 
     `weight` is [O, C, kt, kh, kw]; `before` says what stands before a clip, ZEROS or FIRST; `scale` is how many times
-    the latents' height and width its frames have. What it keeps are the last kt - 1 frames, [1, 1, N, C] each.
+    the latents' height and width its frames have; `padding` is space's. What it keeps are the last kt - 1 frames,
+    [1, 1, N, C] each.
 
     Hazard: ttnn.conv2d takes [1, 1, N, C] in rows, as which a state comes from the host. Were it kept as [N, C], the
     program would make tiles of it for the reshape, and rows again: 4 passes over each.
     """
 
-    def __init__(self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS):
+    def __init__(
+        self,
+        name: str,
+        scale: int,
+        weight: Tensor,
+        bias: Tensor | None,
+        before: str = ZEROS,
+        padding: str = "zeros",
+    ):
         super().__init__()
         self.name, self.scale, self.before = name, scale, before
         self.kept, self.channels = weight.shape[2] - 1, weight.shape[1]
         pieces = weight.unbind(2)
-        self.taps = nn.ModuleList(FrameConv(p, bias if p is pieces[-1] else None) for p in pieces)
+        self.taps = nn.ModuleList(FrameConv(p, bias if p is pieces[-1] else None, padding) for p in pieces)
 
     def state_shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
         """Name and shape, without the batch, of each entry for latents of this size."""
@@ -68,6 +92,10 @@ class CausalConv(nn.Module):
         last = seen[len(seen) - self.kept :]
         memory.new |= zip(names, [as_kept(torch.zeros_like(frames[0]) if f is None else f) for f in last])
         return [self.output(seen[t : t + self.kept + 1], memory.at(self.scale)) for t in range(len(frames))]
+
+    def begins(self, memory: Memory) -> bool:
+        """Whether no step before has given an output: then not all is there that it keeps."""
+        return not memory.old or keys(self.name, memory.at(self.scale), self.kept)[0] not in memory.old
 
     def nothing_seen(self, like: Tensor, memory: Memory) -> dict[str, Tensor]:
         """The state of a clip whose frames so far were none of this convolution's."""

@@ -13,13 +13,14 @@ class ClipDecoder(nn.Module):
 
     Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]. The state is a flat dict of tensors
     [B, 1, H * W, C]: the frames that each causal convolution saw last. A subclass sets `latent_channels` and implements
-    `clip`; its convolutions are `CausalConv`.
+    `clip`; its convolutions are `CausalConv`. One with a delay, whose steps may give no frame, sets `zoom` too.
     """
 
     latent_channels: int
+    zoom: int  # how many times the latents' height and width the video has
 
-    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        """Latent frames [H * W, C] -> video frames [3, H', W']."""
+    def clip(self, frames: list[Tensor], memory: Memory, *each: Tensor | None) -> list[Tensor]:
+        """Latent frames [H * W, C] -> video frames [3, H', W']. `each` is what else belongs to the clip."""
         raise NotImplementedError
 
     def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
@@ -31,13 +32,22 @@ class ClipDecoder(nn.Module):
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
         check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, self.state_shapes)
 
-    def forward(self, z_bcthw: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does."""
+    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
+        """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does.
+
+        `ends` says whether the clip does, with this step. Only a decoder with a delay needs to know.
+        """
         self.check(z_bcthw, state)
+        return self.clips(z_bcthw, state, ends)
+
+    def clips(self, z_bcthw: Tensor, state: State | None, ends: bool, *each) -> tuple[Tensor, State]:
+        """The clips of a batch, one by one, each with its part of `each`."""
         clips, states = [], []
         for b, z_cthw in enumerate(z_bcthw):
-            memory = Memory(tuple(z_cthw.shape[2:]), state and {name: past[b : b + 1] for name, past in state.items()})
-            frames = self.clip([z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)], memory)
-            clips.append(torch.stack(frames, 1))
+            old = state and {name: past[b : b + 1] for name, past in state.items()}
+            memory = Memory(tuple(z_cthw.shape[2:]), old, ends=ends)
+            frames = [z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)]
+            frames = self.clip(frames, memory, *(one[b] for one in each))
+            clips.append(torch.stack(frames, 1) if frames else z_cthw.new_empty(3, 0, *memory.at(self.zoom)))
             states.append(memory.new)
         return torch.stack(clips), {name: torch.cat([new[name] for new in states]) for name in states[0]}

@@ -2,8 +2,17 @@
 
 from collections.abc import Callable
 
-from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLLTX2Video,
+    AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+)
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -11,6 +20,7 @@ from torch import nn
 
 from lib.basics.errors import Refused
 from lib.decoders.cogvideox import CogVideoXTileDecoder
+from lib.decoders.ltx import LTXTileDecoder
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.wan import WanTileDecoder
 
@@ -23,6 +33,10 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoXTileDecoder,
     AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+    LTXVideoDecoder3d: LTXTileDecoder,
+    AutoencoderKLLTXVideo: lambda vae: LTXTileDecoder(vae.decoder),
+    LTX2VideoDecoder3d: LTXTileDecoder,
+    AutoencoderKLLTX2Video: lambda vae: LTXTileDecoder(vae.decoder),
 }
 
 
@@ -32,7 +46,8 @@ def for_tiles(model: nn.Module) -> nn.Module:
     `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
     included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
     type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
-    frames of the whole clip as the autoencoder decodes it.
+    frames of the whole clip as the autoencoder decodes it. A decoder with a delay is to be told which step isn't the last,
+    `ends=False`, and one with a timestep takes `temb`, as the autoencoder does.
 
     Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
     """

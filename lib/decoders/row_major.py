@@ -24,6 +24,15 @@ def pad_rows(x_nc: Tensor, size: tuple[int, int], above: int, beside: int) -> Te
     return x_nc.index_select(0, (row.view(-1, 1) * width + column.view(1, -1)).reshape(-1))
 
 
+def reflect_rows(x_nc: Tensor, size: tuple[int, int], above: int, beside: int) -> Tensor:
+    """The same with reflection: the edge isn't read again, what lies behind it is. Sizes above the padding's only."""
+    row, column = (
+        (n - 1) - ((n - 1) - torch.arange(-pad, n + pad, dtype=torch.int32, device=x_nc.device).abs()).abs()
+        for n, pad in zip(size, (above, beside))
+    )
+    return x_nc.index_select(0, (row.view(-1, 1) * size[1] + column.view(1, -1)).reshape(-1))
+
+
 def keep_row_major(x_11nc: Tensor) -> Tensor:
     """The same values. On the chip: row-major, where they would go to tiles and back again.
 
