@@ -1,5 +1,7 @@
 """The decoders for tiles against diffusers' own: equal in float64, in any steps, and as compiled."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderTiny
@@ -21,6 +23,28 @@ MODELS["Wan 2.2, deep"] = Autoencoder(
     (1, 3, 9, 32, 32),
     0,
 )  # fmt: skip
+
+
+def varied(name, **config):
+    return replace(SMALL[name], config=SMALL[name].config | dict(latent_channels=4) | config)
+
+
+# Other numbers of channels block by block, which shortcuts are for.
+SHORTCUTS = dict(decoder_block_out_channels=(8, 16))
+MODELS["LTX, causal"] = varied("LTX", decoder_causal=True, **SHORTCUTS)
+MODELS["LTX-2"] = varied("LTX-2")
+DELAYED = {
+    "LTX": varied("LTX", **SHORTCUTS),
+    "LTX, of a timestep": varied("LTX", timestep_conditioning=True),
+    "LTX-2, not causal": varied("LTX-2", decoder_causal=False),
+    "LTX-2, each way up": varied("LTX-2", decoder_causal=False, upsample_type=("temporal", "spatial")),
+}
+CONDITIONED = {
+    "LTX": DELAYED["LTX, of a timestep"],
+    "LTX, causal": varied("LTX", timestep_conditioning=True, decoder_causal=True),
+    "LTX-2": varied("LTX-2", timestep_conditioning=True),
+    "LTX-2, not causal": varied("LTX-2", timestep_conditioning=True, decoder_causal=False),
+}
 
 
 def latents(*shape, dtype=torch.float64):
@@ -80,17 +104,86 @@ def test_a_lost_state_shows():
         assert decoder(z[:, :, first:])[0].shape != rest.shape or name == "CogVideoX"
 
 
+TIMESTEPS = torch.tensor([0.05, 0.3], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("name", CONDITIONED)
+@torch.no_grad()
+def test_takes_a_timestep(name, frames):
+    """One a clip; another one gives other frames."""
+    vae = CONDITIONED[name].make()
+    decoder, z = for_tiles(vae), latents(2, 4, frames, 3, 5)
+    with InFloat64():
+        want = vae.decode(z, TIMESTEPS).sample
+        got, _ = decoder(z, temb=TIMESTEPS)
+        other, _ = decoder(z, temb=TIMESTEPS.flip(0))
+    assert got.shape == want.shape and compare(got, want).max_abs <= ROUNDING
+    assert compare(other, want).max_abs > 1e-3
+
+
+def in_steps(decoder, z, splits, *timestep):
+    """The frames of each step of a clip, and the states between."""
+    parts, states, pieces = [], [None], z.split(splits, 2)
+    for i, piece in enumerate(pieces, start=1):
+        frames, state = decoder(piece, states[-1], *timestep, ends=i == len(pieces))
+        parts.append(frames)
+        states.append(state)
+    return parts, states[1:]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 14])
+@pytest.mark.parametrize("name", DELAYED)
+@torch.no_grad()
+def test_with_a_delay_too(name, frames):
+    """What looks ahead equals the autoencoder, whole and in steps; frames come `delay` latent frames late."""
+    vae = DELAYED[name].make()
+    decoder, z = for_tiles(vae), latents(1, 4, frames, 3, 5)
+    timestep = (TIMESTEPS[:1],) if decoder.embedder is not None else ()
+    with InFloat64():
+        want = vae.decode(z, *timestep).sample
+        assert compare(decoder(z, None, *timestep)[0], want).max_abs <= ROUNDING
+        for splits in (1, 3, [frames // 3, frames - frames // 3] if frames > 2 else frames):
+            parts, states = in_steps(decoder, z, splits, *timestep)
+            assert torch.equal(torch.cat(parts, 2), decoder(z, None, *timestep)[0])
+            assert states[-1] == {}
+            if splits == 1:
+                assert all(part.shape[2] == 0 for part in parts[: decoder.delay][:-1])
+                for count, state in enumerate(states[:-1], start=1):
+                    shapes = {key: tuple(value.shape) for key, value in state.items()}
+                    assert shapes == decoder.state_shapes(1, 3, 5, count)
+    if frames > decoder.delay + 1:
+        assert parts[0].shape[2] == 0 and decoder.state_shapes(1, 3, 5) == decoder.state_shapes(1, 3, 5, frames)
+
+
+@torch.no_grad()
+def test_a_wrong_end_shows():
+    """Planted faults: a clip that was ended in the middle, one whose pending frames are others, one lost."""
+    decoder, z = for_tiles(DELAYED["LTX"].make()), latents(1, 4, 14, 3, 5)
+    want = decoder(z)[0]
+    ended, state = decoder(z[:, :, :7])
+    assert compare(ended, want[:, :, : ended.shape[2]]).max_abs > 1e-3
+    with pytest.raises(Refused, match="its clip has ended"):
+        decoder(z[:, :, 7:], state)
+    _, state = decoder(z[:, :, :7], ends=False)
+    assert compare(decoder(z[:, :, 7:], {k: v.flip(2) for k, v in state.items()})[0], want).max_abs > 1e-3
+    for lost in state:
+        with pytest.raises(Refused, match="state"):
+            decoder(z[:, :, 7:], {key: value for key, value in state.items() if key != lost})
+
+
 class Steady(nn.Module):
     """A decoder between two steps: its state stays with it."""
 
-    def __init__(self, decoder, state):
+    def __init__(self, decoder, state, ends=True):
         super().__init__()
-        self.decoder, self.names = decoder, list(state)
-        for i, value in enumerate(state.values()):
+        self.decoder, self.names, self.ends = decoder, state and list(state), ends
+        for i, value in enumerate((state or {}).values()):
             self.register_buffer(f"past{i}", value.clone())  # equal frames are one result of the program
 
-    def forward(self, z):
-        return self.decoder(z, {name: getattr(self, f"past{i}") for i, name in enumerate(self.names)})
+    def forward(self, z, *timestep):
+        state = self.names and {name: getattr(self, f"past{i}") for i, name in enumerate(self.names)}
+        return self.decoder(z, state, *timestep, ends=self.ends)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,6 +200,27 @@ def test_compiled_and_evaluated(name):
     steady = probe(Steady(decoder, state), (z[:, :, 3:],), "p150-compile", evaluate=True)
     assert steady.passed, steady
     result = compare(torch.cat([frames, steady.outputs[0]], 2), want)
+    print(f"{name}: PCC {result.pcc:.6f}, PSNR {result.psnr_db:.1f} dB")
+    assert result.pcc >= 0.999
+
+
+@pytest.mark.parametrize("name", ["LTX", "LTX, of a timestep"])
+@torch.no_grad()
+def test_compiled_and_evaluated_with_a_delay(name):
+    """A step while nothing comes, one while a clip begins, the steady one and the last, as compiled for a p150."""
+    vae = DELAYED[name].make().bfloat16()
+    decoder = for_tiles(vae)
+    timestep = (TIMESTEPS[:1].bfloat16(),) if decoder.embedder is not None else ()
+    z = latents(1, 4, decoder.delay + 3, 4, 4, dtype=torch.bfloat16)
+    want = vae.double().decode(z.double(), *(t.double() for t in timestep)).sample
+    parts, state = [], None
+    for piece, ends in zip(z.split([2, decoder.delay - 1, 1, 1], 2), (False, False, False, True)):
+        step = probe(Steady(decoder, state, ends), (piece, *timestep), "p150-compile", evaluate=True)
+        assert step.passed, step
+        frames, state = step.outputs
+        parts.append(frames)
+    assert parts[0].shape[2] == 0 and all(part.shape[2] for part in parts[1:]) and not state
+    result = compare(torch.cat(parts, 2), want)
     print(f"{name}: PCC {result.pcc:.6f}, PSNR {result.psnr_db:.1f} dB")
     assert result.pcc >= 0.999
 
@@ -155,3 +269,69 @@ def test_refuses_latents_and_states():
     ):
         with pytest.raises(Refused, match=need):
             decoder(wrong, past)
+
+
+def another(change, name="LTX, causal", **config):
+    """An autoencoder, and the change to its decoder that isn't known."""
+    vae = replace(MODELS[name], config=MODELS[name].config | config).make()
+    change(vae.decoder)
+    return vae
+
+
+@pytest.mark.parametrize(
+    "make, need",
+    [
+        pytest.param(
+            lambda: another(lambda decoder: None, decoder_inject_noise=(True, False, False)),
+            "drawn anew",
+            id="noise_is_random",
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder.conv_out, "is_causal", False)),
+            "conv_in's",
+            id="causal_in_part",
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder, "patch_size_t", 2)), "1 frame", id="patches_in_time"
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder.conv_in.conv, "stride", (1, 2, 2))), "groups 1", id="stride"
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder.conv_in.conv, "padding_mode", "circular")),
+            "zeros or reflect",
+            id="padding",
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder.up_blocks[0].upsamplers[0], "stride", (2, 2, 1)), "LTX-2"),
+            "alike",
+            id="upsampled_by_more_one_way",
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: None, timestep_conditioning=True),
+            "diffusers itself",
+            id="timestep_unembedded",
+        ),
+        pytest.param(
+            lambda: another(lambda decoder: setattr(decoder, "conv_act", nn.GELU())), "SiLU", id="another_activation"
+        ),
+    ],
+)
+def test_refuses_what_ltx_does_not_know(make, need):
+    with pytest.raises(Refused, match=need):
+        for_tiles(make())
+
+
+@torch.no_grad()
+def test_refuses_timesteps_and_latents_of_ltx():
+    decoder = for_tiles(CONDITIONED["LTX"].make())
+    z = latents(2, 4, 2, 3, 5)
+    for wrong, timestep, need in (
+        (z, None, r"\[2\], a timestep"),
+        (z, TIMESTEPS[:1], r"\[2\], a timestep"),
+        (z[:, :3], TIMESTEPS, r"\[B, 4, T, H, W\]"),
+    ):
+        with pytest.raises(Refused, match=need):
+            decoder(wrong, None, timestep)
+    with pytest.raises(Refused, match="2 x 2, for reflection"):
+        for_tiles(MODELS["LTX-2"].make())(z[:, :, :, :1])

@@ -46,8 +46,8 @@ def for_tiles(model: nn.Module) -> nn.Module:
     `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
     included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
     type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
-    frames of the whole clip as the autoencoder decodes it. A decoder with a delay is to be told which step isn't the last,
-    `ends=False`, and one with a timestep takes `temb`, as the autoencoder does.
+    frames of the whole clip as the autoencoder decodes it. Where that looks ahead, all steps but the last are to
+    be told that the clip goes on, `ends=False`; where it has a timestep, each takes it, `temb`.
 
     Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
     """

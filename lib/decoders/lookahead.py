@@ -1,9 +1,9 @@
-"""Convolutions that look ahead as far as they look back, on frames [N, C], and what waits for them. Exact, with a delay.
+"""Convolutions that look ahead as far as they look back, on frames [N, C], and what waits for them: exact, but later.
 
 Such a convolution can't give its last output before the next frame is there, or the clip's end. So from step to step
-each keeps the frames that it has yet to use, and what goes around it waits. Before and after a clip stand its first and
-its last frame again. While a clip begins, deeper layers have seen fewer frames, and their entries in the state are fewer:
-the entries' names say where a clip stands, so a program knows it without looking at a value.
+each keeps the frames that it has yet to use, and what goes around it waits. Before and after a clip stand its first
+and its last frame again. While a clip begins, deeper layers have seen fewer frames, with fewer entries in the state:
+their names say where a clip stands, so a program knows it without looking at a value.
 """
 
 from dataclasses import dataclass, replace

@@ -15,6 +15,7 @@ from lib.decoders.checks import check_step
 from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.lookahead import Around, CentredConv, Place
 from lib.decoders.memory import Memory, State
+from lib.decoders.rms_norm import CentredNorm
 from lib.decoders.upsample import shuffled
 
 
@@ -22,14 +23,15 @@ class LTXTileDecoder(ClipDecoder):
     """An `LTXVideoDecoder3d` or `LTX2VideoDecoder3d` (diffusers), exactly.
 
     [B, 128, T, H, W] -> [B, 3, 8 T - 7, 32 H, 32 W], in steps of any number of latent frames. Its convolutions repeat a
-    clip's first frame and, unless it is causal, look ahead and repeat the last one. Causal (LTX-2's default), it streams
-    with a constant state, and nothing waits. Else (LTX-Video's default) it streams with a delay: the first frame comes
-    with latent frame `delay` + 1, one for each convolution on the way, and what is pending comes with the step that
-    `ends` the clip, after which there is no state. The state grows over the first `delay` latent frames and is constant
-    from there on.
+    clip's first frame. Where they are causal, streaming is with a constant state. Where they look ahead, as in all that
+    Lightricks published, they repeat the last frame too, and streaming is with a delay: after `delay` latent frames
+    there is no frame yet, the next one brings the first, and what is pending comes with the step that `ends` the clip,
+    after which there is no state. The state grows with each of those latent frames and is constant from there on.
+    The delay is 24 latent frames in LTX-Video 0.9 and 22 in LTX-2: of shorter clips all comes with the last step.
 
-    The timestep `temb`, one number a clip, is what `vae.decode` takes, in each step the same; without
-    `timestep_conditioning` it is left unused, as there. LTX-2's `decode(causal=True)`: set `decoder.is_causal` first.
+    The timestep `temb`, one number a clip and the same in each step, is what `vae.decode` takes; without
+    `timestep_conditioning` it is left unused, as there. Instead of LTX-2's `decode(causal=True)`, set the decoder's
+    `is_causal` first.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture, and for noise that
     is injected: it is drawn anew whenever a clip is decoded.
@@ -43,6 +45,7 @@ class LTXTileDecoder(ClipDecoder):
         place = Place(ahead=0 if causal else 1)
         self.latent_channels, self.patch = decoder.conv_in.in_channels, decoder.patch_size
         self.conv_in = conv("conv_in", place, decoder.conv_in)
+        self.reflects = self.conv_in.taps[0].reflects
         place = place.after(1)
         blocks = []
         for name, block in (("mid_block", decoder.mid_block), *decoder.up_blocks.named_children()):
@@ -73,19 +76,19 @@ class LTXTileDecoder(ClipDecoder):
         return {name: (batch, *shape) for each in shapes for name, shape in each.items()}
 
     def check(self, z_bcthw: Tensor, state: State | None = None, temb: Tensor | None = None) -> None:
-        if state is not None and not state:
-            raise Refused("state", "an empty one: its clip has ended", "None, where a clip begins")
         shapes = self.state_shapes
-        if state and self.place.ahead:
+        if self.place.ahead and state is not None:
+            if not state:
+                raise Refused("state", "an empty one: its clip has ended", "None, where a clip begins")
             # Each latent frame adds something, so that their number tells how many there were.
             entries = min(len(state), len(shapes(1, 1, 1)))
             shapes = partial(shapes, latents=next(n for n in count(1) if len(shapes(1, 1, 1, n)) >= entries))
         check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, shapes)
-        least = 1 + max(max(tap.padding) for tap in self.conv_in.taps) if self.conv_in.taps[0].reflects else 1
-        if min(z_bcthw.shape[3:]) < least:
-            raise Refused("latents", f"{z_bcthw.shape[3]} x {z_bcthw.shape[4]}", f"{least} x {least}, for reflection")
+        if self.reflects and min(z_bcthw.shape[3:]) < 2:
+            raise Refused("latents", f"{z_bcthw.shape[3]} x {z_bcthw.shape[4]}", "at least 2 x 2, for reflection")
         if self.embedder is not None and (temb is None or temb.numel() != len(z_bcthw)):
-            raise Refused("temb", None if temb is None else f"shape {tuple(temb.shape)}", f"[{len(z_bcthw)}], timesteps")
+            got = None if temb is None else f"shape {tuple(temb.shape)}"
+            raise Refused("temb", got, f"[{len(z_bcthw)}], a timestep for each clip")
 
     def forward(
         self, z_bcthw: Tensor, state: State | None = None, temb: Tensor | None = None, ends: bool = True
@@ -156,7 +159,7 @@ class Residual(nn.Module):
         self.around = Around(name, place, stock.conv1.in_channels, convs=2)
         self.norm = self.shortcut = None
         if stock.conv_shortcut is not None:
-            self.norm = copy.deepcopy(stock.norm3).requires_grad_(False)
+            self.norm = CentredNorm(stock.norm3)
             self.shortcut = as_linear(getattr(stock.conv_shortcut, "conv", stock.conv_shortcut))
         self.place = place.after(2)
 
@@ -172,10 +175,10 @@ class Residual(nn.Module):
 
 
 class Upsample(nn.Module):
-    """An `LTXVideoUpsampler3d`, or LTX-2's: a convolution and depth to space, in time too, but for a clip's first frame.
+    """An `LTXVideoUpsampler3d`, or LTX-2's: a convolution and depth to space, in time too, without a clip's very first.
 
-    Its residual is the input, repeated and moved from depth to space itself: picked by a matrix of ones and zeros, it is
-    added ahead of what both share.
+    Its residual is the input, repeated and moved from depth to space itself: picked by a matrix of ones and zeros, it
+    is added ahead of what both share.
     """
 
     def __init__(self, name: str, place: Place, stock: nn.Module):
@@ -256,11 +259,12 @@ def channels_last(parameter: Tensor, by: tuple[int, int, int], transposed: bool 
 
 def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: parameter) -> CausalConv:
     """An `LTXVideoCausalConv3d`, or LTX-2's, its outputs put in order. Raises `Refused` for another one."""
-    conv3d, (kt, kh, kw) = stock.conv, stock.kernel_size
+    conv3d, (_, kh, kw) = stock.conv, stock.kernel_size
     got = conv3d.stride, conv3d.dilation, conv3d.groups, conv3d.padding
     if got != ((1, 1, 1), (1, 1, 1), 1, (0, kh // 2, kw // 2)) or conv3d.padding_mode not in ("zeros", "reflect"):
         got = f"stride {got[0]}, dilation {got[1]}, groups {got[2]}, padding {conv3d.padding_mode} {got[3]}"
-        raise Refused(f"convolution {name}", got, "stride, dilation and groups 1, half the kernel's padding, zeros or reflect")
+        need = "stride, dilation and groups 1, half the kernel's padding, zeros or reflect"
+        raise Refused(f"convolution {name}", got, need)
     if getattr(stock, "is_causal", place.ahead == 0) != (place.ahead == 0):
         raise Refused(f"convolution {name}", f"is_causal {stock.is_causal}", "the same as conv_in's")
     weight, bias = order(conv3d.weight), order(conv3d.bias)
