@@ -1,8 +1,9 @@
 """Causal convolutions on frames [N, C], N = H * W, whatever they do about the start of a clip.
 
 A frame is read by each of the kt outputs that it belongs to, and kept for those of the next step. Before a clip stand
-zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX). Space is padded with zeros, by Conv2d itself.
-Hazards: see `lib.decoders.causal_conv`, Mochi's, which pads by replication and keeps frames in pairs.
+zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, HunyuanVideo). Space is padded with zeros, by
+Conv2d itself, or with the frame's edges again (HunyuanVideo), once for all outputs that read the frame, and kept so.
+Hazards: see `lib.decoders.causal_conv`, Mochi's, which keeps frames in pairs.
 """
 
 import torch
@@ -11,19 +12,25 @@ from torch.nn import functional as F
 
 from lib.basics.errors import Refused
 from lib.decoders.memory import Memory, keys
+from lib.decoders.row_major import keep_row_major
+from lib.decoders.upsample import nearest
 
 ZEROS, FIRST = "zeros", "first frame"
 
 
 class FrameConv(nn.Module):
-    """A Conv2d with zero padding on one frame: [H * W, C] -> [H * W, O]. Without spatial extent it is a Linear."""
+    """A Conv2d with zero padding on one frame: [H * W, C] -> [H * W, O]. Without spatial extent it is a Linear.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
+    `padded` says that frames come with their padding: [(H + kh - 1) * (W + kw - 1), C].
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, padded: bool = False):
         super().__init__()
         *_, kh, kw = weight.shape
         if kh % 2 == 0 or kw % 2 == 0:
             raise Refused("kernel", f"{kh} x {kw}", "odd sizes")
-        self.pointwise, self.padding = (kh, kw) == (1, 1), (kh // 2, kw // 2)
+        self.pointwise, self.padding = (kh, kw) == (1, 1), (0, 0) if padded else (kh // 2, kw // 2)
+        self.wider = (kh - 1, kw - 1) if padded else (0, 0)
         weight = weight.detach().flatten(1) if self.pointwise else weight.detach()
         self.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
@@ -32,6 +39,7 @@ class FrameConv(nn.Module):
         """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be reshaped."""
         if self.pointwise:
             return F.linear(x_nc.flatten(0, -2), self.weight, self.bias)
+        size = size[0] + self.wider[0], size[1] + self.wider[1]
         x_nchw = x_nc.reshape(1, *size, -1).permute(0, 3, 1, 2)
         return F.conv2d(x_nchw, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1).flatten(0, 2)
 
@@ -40,25 +48,42 @@ class CausalConv(nn.Module):
     """A 3D convolution of stride 1 that looks back: a list of frames [N, C] -> as many [N, O].
 
     `weight` is [O, C, kt, kh, kw]; `before` says what stands before a clip, ZEROS or FIRST; `scale` is how many times
-    the latents' height and width its frames have. What it keeps are the last kt - 1 frames, [1, 1, N, C] each.
+    the latents' height and width its frames have. What it keeps are the last kt - 1 frames, [1, 1, N, C] each. With
+    `edges` a frame is padded with its edges, and N counts them.
 
     Hazard: ttnn.conv2d takes [1, 1, N, C] in rows, as which a state comes from the host. Were it kept as [N, C], the
     program would make tiles of it for the reshape, and rows again: 4 passes over each.
     """
 
-    def __init__(self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS):
+    def __init__(
+        self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS, edges: bool = False
+    ):
         super().__init__()
         self.name, self.scale, self.before = name, scale, before
         self.kept, self.channels = weight.shape[2] - 1, weight.shape[1]
+        self.edges = (weight.shape[3] // 2, weight.shape[4] // 2) if edges else (0, 0)
         pieces = weight.unbind(2)
-        self.taps = nn.ModuleList(FrameConv(p, bias if p is pieces[-1] else None) for p in pieces)
+        self.taps = nn.ModuleList(FrameConv(p, bias if p is pieces[-1] else None, edges) for p in pieces)
 
     def state_shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
         """Name and shape, without the batch, of each entry for latents of this size."""
         at = size[0] * self.scale, size[1] * self.scale
-        return dict.fromkeys(keys(self.name, at, self.kept), (1, at[0] * at[1], self.channels))
+        pixels = (at[0] + 2 * self.edges[0]) * (at[1] + 2 * self.edges[1])
+        return dict.fromkeys(keys(self.name, at, self.kept), (1, pixels, self.channels))
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        windows = self.windows([self.surrounded(frame, memory) for frame in frames], memory)
+        return [self.output(window, memory.at(self.scale)) for window in windows]
+
+    def surrounded(self, x_nc: Tensor, memory: Memory, by: int = 1) -> Tensor:
+        """The frame with its edges, [1, 1, N, C], or as it is; `by` times as high and wide, in the same gather."""
+        if self.edges == (0, 0) and by == 1:
+            return x_nc
+        height, width = memory.at(self.scale)
+        return keep_row_major(nearest(x_nc, (height // by, width // by), by, self.edges)[None, None])
+
+    def windows(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor | None]]:
+        """What each output reads, oldest first, of frames as `surrounded` gives them; the last ones are kept."""
         names = keys(self.name, memory.at(self.scale), self.kept)
         if memory.starts:
             past = [frames[0] if self.before == FIRST else None] * self.kept
@@ -67,7 +92,7 @@ class CausalConv(nn.Module):
         seen = [*past, *frames]
         last = seen[len(seen) - self.kept :]
         memory.new |= zip(names, [as_kept(torch.zeros_like(frames[0]) if f is None else f) for f in last])
-        return [self.output(seen[t : t + self.kept + 1], memory.at(self.scale)) for t in range(len(frames))]
+        return [seen[t : t + self.kept + 1] for t in range(len(frames))]
 
     def nothing_seen(self, like: Tensor, memory: Memory) -> dict[str, Tensor]:
         """The state of a clip whose frames so far were none of this convolution's."""

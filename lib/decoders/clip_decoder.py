@@ -14,6 +14,8 @@ class ClipDecoder(nn.Module):
     Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]. The state is a flat dict of tensors
     [B, 1, H * W, C]: the frames that each causal convolution saw last. A subclass sets `latent_channels` and implements
     `clip`; its convolutions are `CausalConv`.
+
+    Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs no telling.
     """
 
     latent_channels: int
@@ -27,16 +29,17 @@ class ClipDecoder(nn.Module):
         convs = [module for module in self.modules() if isinstance(module, CausalConv)]
         return {k: (batch, *shape) for conv in convs for k, shape in conv.state_shapes((height, width)).items()}
 
-    def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
+    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
         check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, self.state_shapes)
 
-    def forward(self, z_bcthw: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
         """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does."""
-        self.check(z_bcthw, state)
+        self.check(z_bcthw, state, ends)
         clips, states = [], []
         for b, z_cthw in enumerate(z_bcthw):
-            memory = Memory(tuple(z_cthw.shape[2:]), state and {name: past[b : b + 1] for name, past in state.items()})
+            past = state and {name: kept[b : b + 1] for name, kept in state.items()}
+            memory = Memory(tuple(z_cthw.shape[2:]), past, ends=ends)
             frames = self.clip([z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)], memory)
             clips.append(torch.stack(frames, 1))
             states.append(memory.new)

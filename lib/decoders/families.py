@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 
-from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+)
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -11,6 +18,7 @@ from torch import nn
 
 from lib.basics.errors import Refused
 from lib.decoders.cogvideox import CogVideoXTileDecoder
+from lib.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.wan import WanTileDecoder
 
@@ -23,6 +31,8 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoXTileDecoder,
     AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+    HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
+    AutoencoderKLHunyuanVideo: hunyuan_video,
 }
 
 

@@ -11,12 +11,14 @@ State = dict[str, Tensor]
 class Memory:
     """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one leaves.
 
-    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide.
+    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that no step
+    follows: what waited for the next latents comes now.
     """
 
     size: tuple[int, int]
     old: State | None
     new: State = field(default_factory=dict)
+    ends: bool = True
 
     @property
     def starts(self) -> bool:
@@ -24,7 +26,7 @@ class Memory:
 
     def next(self) -> "Memory":
         """For what follows in the same step: it finds what this one leaves, and leaves what stays in `new`."""
-        return Memory(self.size, dict(self.new), self.new)
+        return Memory(self.size, dict(self.new), self.new, self.ends)
 
     def at(self, scale: int) -> tuple[int, int]:
         return self.size[0] * scale, self.size[1] * scale
