@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKLCogVideoX, AutoencoderKLHunyuanVideo, AutoencoderKLWan, AutoencoderTiny
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderTiny
 from torch import nn
 
 from lib import Refused, compare, for_tiles
@@ -10,7 +10,8 @@ from lib.probing.probe import probe
 from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64
 
 ROUNDING = 1e-11
-MODELS = {name: SMALL[name] for name in ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo")}
+SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5")
+MODELS = {name: SMALL[name] for name in SHALLOW}
 # Channels halve while frames are upsampled, which only the full depth has.
 MODELS["Wan 2.2, deep"] = Autoencoder(
     "AutoencoderKLWan",
@@ -23,6 +24,16 @@ MODELS["Wan 2.2, deep"] = Autoencoder(
 )  # fmt: skip
 
 
+# Upsampled in space alone, too, to fewer channels.
+MODELS["HunyuanVideo-1.5, deep"] = Autoencoder(
+    "AutoencoderKLHunyuanVideo15",
+    dict(
+        block_out_channels=(8, 16, 16), latent_channels=4, layers_per_block=1,
+        spatial_compression_ratio=4, temporal_compression_ratio=2,
+    ),
+    (1, 3, 5, 16, 16),
+    0,
+)  # fmt: skip
 # Latent frames of steps: any; a multiple of two, but for the first; five, then multiples of three, but for the last.
 SPLITS = {name: [(3, 2, 2), (5, 2), (3, 4)] for name in MODELS} | {"HunyuanVideo": [(5, 2), (5, 3, 3), (8, 3, 1)]}
 
@@ -48,6 +59,7 @@ def test_equals_the_autoencoder(name, frames):
     vae = MODELS[name].make()
     before = {key: value.clone() for key, value in vae.state_dict().items()}
     z = latents(2, 4, frames, 3, 5)
+    vae.enable_slicing()  # HunyuanVideo-1.5's mask stops a batch of two
     with InFloat64():
         want = vae.decode(z).sample
     got, _ = for_tiles(vae)(z)
@@ -64,13 +76,15 @@ def test_splits_change_nothing(name, splits):
     assert torch.equal(frames, want)
     assert states[-1].keys() == last.keys() and all(torch.equal(states[-1][key], last[key]) for key in last)
     shapes = {key: tuple(value.shape) for key, value in states[0].items()}
-    assert shapes == decoder.state_shapes(1, 3, 5)
+    grows = {"seen": splits[0]} if "HunyuanVideo-1.5" in name else {}
+    assert shapes == decoder.state_shapes(1, 3, 5, **grows)
 
 
+@pytest.mark.parametrize("name", ["Wan 2.1", "HunyuanVideo-1.5"])
 @torch.no_grad()
-def test_a_clip_in_single_frames():
-    """Where nothing sees two latent frames at a time, one a step will do."""
-    decoder, z = for_tiles(MODELS["Wan 2.1"].make()), latents(1, 4, 4, 3, 5)
+def test_a_clip_in_single_frames(name):
+    """Where nothing needs two latent frames at a time, one a step will do."""
+    decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, 4, 3, 5)
     assert torch.equal(in_steps(decoder, z, 1)[0], decoder(z)[0])
 
 
@@ -91,13 +105,27 @@ def test_hunyuan_in_other_stretches():
 @torch.no_grad()
 def test_a_lost_state_shows():
     """Planted fault: a step that begins anew, and one whose past is that of other frames."""
-    for name, first in (("Wan 2.1", 1), ("CogVideoX", 3), ("HunyuanVideo", 5)):
+    for name, first in (("Wan 2.1", 1), ("CogVideoX", 3), ("HunyuanVideo", 5), ("HunyuanVideo-1.5", 2)):
         decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, first + 2, 3, 5)
         want = decoder(z)[0]
         state = {key: value.flip(2) for key, value in decoder(z[:, :, :first], ends=False)[1].items()}
         rest = decoder(z[:, :, first:], state)[0]
         assert compare(rest, want[:, :, -rest.shape[2] :]).max_abs > 1e-3
         assert decoder(z[:, :, first:])[0].shape != rest.shape or name == "CogVideoX"
+
+
+@torch.no_grad()
+def test_the_oldest_frame_is_attended_to():
+    """Planted fault: HunyuanVideo-1.5's state with a frame less of keys and values, as if attention had a window."""
+    decoder, z = for_tiles(MODELS["HunyuanVideo-1.5"].make()), latents(1, 4, 4, 3, 5)
+    _, state = decoder(z[:, :, :3])
+    want = decoder(z[:, :, 3:], state)[0]
+    grown = {key: value for key, value in state.items() if key.endswith(("keys", "values"))}
+    assert {value.shape[2] for value in grown.values()} == {3 * 3 * 5}
+    less = state | {key: value[:, :, 3 * 5 :] for key, value in grown.items()}
+    assert compare(decoder(z[:, :, 3:], less)[0], want).max_abs > 1e-4
+    with pytest.raises(Refused, match="values"):
+        decoder(z[:, :, 3:], less | {key: value for key, value in grown.items() if key.endswith("values")})
 
 
 class First(nn.Module):
@@ -200,20 +228,28 @@ def of_two_heads(vae):
     vae.decoder.mid_block.attentions[0].heads = 2
 
 
+def repeated_otherwise(vae):
+    vae.decoder.up_blocks[0].upsamplers[0].repeats = 3
+
+
+BOTH = ("HunyuanVideo", "HunyuanVideo-1.5")
+
+
 @pytest.mark.parametrize(
-    "change, need",
-    [
-        (spatially_tiled, "disable_tiling"),
-        (faded_twice, "half the first"),
-        (padded_with_zeros, "replicate"),
-        (strided, "stride and dilation 1"),
-        (not_silu, "SiLU"),
-        (enlarged_otherwise, "1 or 2 in time"),
-        (of_two_heads, "1 head"),
+    "name, change, need",
+    [(name, spatially_tiled, "disable_tiling") for name in BOTH]
+    + [(name, padded_with_zeros, "got constant") for name in BOTH]
+    + [(name, strided, "stride and dilation 1") for name in BOTH]
+    + [(name, not_silu, "SiLU") for name in BOTH]
+    + [
+        ("HunyuanVideo", faded_twice, "half the first"),
+        ("HunyuanVideo", enlarged_otherwise, "1 or 2 in time"),
+        ("HunyuanVideo", of_two_heads, "1 head"),
+        ("HunyuanVideo-1.5", repeated_otherwise, "as many outputs"),
     ],
 )
-def test_refuses_another_hunyuan(change, need):
-    vae = AutoencoderKLHunyuanVideo(**SMALL["HunyuanVideo"].config)
+def test_refuses_another_hunyuan(name, change, need):
+    vae = MODELS[name].make()
     change(vae)
     with pytest.raises(Refused, match=need):
         for_tiles(vae)

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -19,6 +21,7 @@ from torch import nn
 from lib.basics.errors import Refused
 from lib.decoders.cogvideox import CogVideoXTileDecoder
 from lib.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
+from lib.decoders.hunyuan15 import HunyuanVideo15TileDecoder, hunyuan_video_15
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.wan import WanTileDecoder
 
@@ -33,6 +36,8 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
     HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
     AutoencoderKLHunyuanVideo: hunyuan_video,
+    HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
+    AutoencoderKLHunyuanVideo15: hunyuan_video_15,
 }
 
 
