@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +13,7 @@ from lib.decoders.causal import FIRST, CausalConv, as_kept
 from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.group_norm import clip_norm
 from lib.decoders.memory import Memory, State, keys
+from lib.decoders.upsample import nearest
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         scale = 1
         for i, block in enumerate(decoder.up_blocks):
             name = f"up_blocks.{i}"
-            blocks += [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            residuals = [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            if isinstance(blocks[-1], Upsample) and residuals[0].shortcut is not None:
+                residuals[0] = UpsampledResidual(blocks.pop(), residuals[0])
+            blocks += residuals
             if block.upsamplers is not None:
                 blocks.append(Upsample(f"{name}.upsamplers.0", scale, block.upsamplers[0]))
                 scale = blocks[-1].conv.scale
@@ -148,11 +153,13 @@ class Residual(nn.Module):
         self.shortcut = None if shortcut is None else causal(f"{name}.conv_shortcut", scale, shortcut)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv([F.silu(frame) for frame in clip_norm(x, norm)], memory)
         rest = frames if self.shortcut is None else self.shortcut(frames, memory)
-        return [a + b for a, b in zip(x, rest)]
+        return [a + b for a, b in zip(self.added(frames, memory), rest)]
+
+    def added(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        for norm, conv in zip(self.norms, self.convs):
+            frames = conv([F.silu(frame) for frame in clip_norm(frames, norm)], memory)
+        return frames
 
 
 class Attention(nn.Module):
@@ -184,9 +191,44 @@ class Upsample(nn.Module):
         self.conv = causal(name, scale * self.by, stock.conv)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        frames = [self.conv.surrounded(frame, memory, self.by) for frame in frames]
-        frames = [*frames[:1], *(frame for frame in frames[1:] for _ in range(self.frames))]
-        return [self.conv.output(window, memory.at(self.conv.scale)) for window in self.conv.windows(frames, memory)]
+        return [self.conv.output(window, memory.at(self.conv.scale)) for window in self.windows(frames, memory)]
+
+    def windows(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
+        return self.doubled([self.conv.surrounded(frame, memory, self.by) for frame in frames], memory)
+
+    def windows_again(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
+        """The same in two gathers a frame, which the compiler doesn't take for those of `windows` and hold."""
+        height, width = memory.at(self.conv.scale)
+        frames = [nearest(frame, (height // self.by, width // self.by), self.by) for frame in frames]
+        return self.doubled([self.conv.surrounded(frame, memory) for frame in frames], memory)
+
+    def doubled(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
+        return self.conv.windows([*frames[:1], *(frame for frame in frames[1:] for _ in range(self.frames))], memory)
+
+
+class UpsampledResidual(nn.Module):
+    """An `Upsample` and the residual block after it, whose shortcut is taken of what the upsampling reads.
+
+    Hazard: torch_xla orders a program from its outputs, so a shortcut comes when the end of its block needs it, and what
+    it reads is held till then: 17 frames of 256 channels at 720 x 1280, 8 GB, beside the 4 GB of the first convolution.
+    The shortcut of an upsampling is one convolution, of frames that are 1 GB before they are enlarged.
+    """
+
+    def __init__(self, upsample: Upsample, residual: Residual):
+        super().__init__()
+        self.upsample, self.residual = upsample, residual
+        conv, (linear,) = upsample.conv, residual.shortcut.taps
+        weight = torch.stack([tap.weight for tap in conv.taps], 2).double()
+        weight, bias = linear.weight.double() @ weight.flatten(1), linear.weight.double() @ conv.taps[-1].bias.double()
+        weight = weight.unflatten(1, (conv.channels, len(conv.taps), *conv.taps[0].weight.shape[2:]))
+        weight, bias = (t.to(linear.weight.dtype) for t in (weight, bias + linear.bias.double()))
+        self.shortcut = CausalConv(conv.name, conv.scale, weight, bias, before=FIRST, edges=True)
+        residual.shortcut = None
+
+    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        added, size = self.residual.added(self.upsample(frames, memory), memory), memory.at(self.shortcut.scale)
+        windows = self.upsample.windows_again(frames, memory)
+        return [a + self.shortcut.output(window, size) for a, window in zip(added, windows)]
 
 
 def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
