@@ -6,11 +6,12 @@ from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderTiny
 from torch import nn
 
 from lib import Refused, compare, for_tiles
+from lib.decoders.hunyuan import Upsample, UpsampledResidual
 from lib.probing.probe import probe
-from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64
+from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
 
 ROUNDING = 1e-11
-SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5")
+SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")
 MODELS = {name: SMALL[name] for name in SHALLOW}
 # Channels halve while frames are upsampled, which only the full depth has.
 MODELS["Wan 2.2, deep"] = Autoencoder(
@@ -24,6 +25,16 @@ MODELS["Wan 2.2, deep"] = Autoencoder(
 )  # fmt: skip
 
 
+# Channels halve after an upsampling, and the first one is in space alone.
+MODELS["HunyuanVideo"] = Autoencoder(
+    "AutoencoderKLHunyuanVideo",
+    blocks(
+        "HunyuanVideoDownBlock3D HunyuanVideoUpBlock3D", 4,
+        block_out_channels=(8, 16, 16, 16), latent_channels=4, layers_per_block=0, norm_num_groups=4,
+    ),
+    (1, 3, 9, 16, 16),
+    0,
+)  # fmt: skip
 # Upsampled in space alone, too, to fewer channels.
 MODELS["HunyuanVideo-1.5, deep"] = Autoencoder(
     "AutoencoderKLHunyuanVideo15",
@@ -86,6 +97,11 @@ def test_a_clip_in_single_frames(name):
     """Where nothing needs two latent frames at a time, one a step will do."""
     decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, 4, 3, 5)
     assert torch.equal(in_steps(decoder, z, 1)[0], decoder(z)[0])
+
+
+def test_hunyuan_has_what_is_rewritten():
+    kinds = [type(block) for block in for_tiles(MODELS["HunyuanVideo"].make()).blocks]
+    assert kinds.count(UpsampledResidual) == 1 and kinds.count(Upsample) == 2
 
 
 @torch.no_grad()

@@ -47,7 +47,8 @@ def for_tiles(model: nn.Module) -> nn.Module:
     `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
     included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
     type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
-    frames of the whole clip as the autoencoder decodes it.
+    frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    says, every step but the last is called with `ends=False`.
 
     Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
     """
