@@ -11,8 +11,8 @@ State = dict[str, Tensor]
 class Memory:
     """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one leaves.
 
-    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that no step
-    follows: what waited for the next latents comes now.
+    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that the clip
+    does, with this step.
     """
 
     size: tuple[int, int]
