@@ -8,11 +8,13 @@ from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderTiny
 from torch import nn
 
 from lib import Refused, compare, for_tiles
+from lib.decoders.hunyuan import Upsample, UpsampledResidual
 from lib.probing.probe import probe
-from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64
+from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
 
 ROUNDING = 1e-11
-MODELS = {name: SMALL[name] for name in ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX")}
+SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")
+MODELS = {name: SMALL[name] for name in SHALLOW}
 # Channels halve while frames are upsampled, which only the full depth has.
 MODELS["Wan 2.2, deep"] = Autoencoder(
     "AutoencoderKLWan",
@@ -45,19 +47,52 @@ CONDITIONED = {
     "LTX-2": varied("LTX-2", timestep_conditioning=True),
     "LTX-2, not causal": varied("LTX-2", timestep_conditioning=True, decoder_causal=False),
 }
+# Channels halve after an upsampling, and the first one is in space alone.
+MODELS["HunyuanVideo"] = Autoencoder(
+    "AutoencoderKLHunyuanVideo",
+    blocks(
+        "HunyuanVideoDownBlock3D HunyuanVideoUpBlock3D", 4,
+        block_out_channels=(8, 16, 16, 16), latent_channels=4, layers_per_block=0, norm_num_groups=4,
+    ),
+    (1, 3, 9, 16, 16),
+    0,
+)  # fmt: skip
+# Upsampled in space alone, too, to fewer channels.
+MODELS["HunyuanVideo-1.5, deep"] = Autoencoder(
+    "AutoencoderKLHunyuanVideo15",
+    dict(
+        block_out_channels=(8, 16, 16), latent_channels=4, layers_per_block=1,
+        spatial_compression_ratio=4, temporal_compression_ratio=2,
+    ),
+    (1, 3, 5, 16, 16),
+    0,
+)  # fmt: skip
+# Latent frames of steps: any; a multiple of two, but for the first; five, then multiples of three, but for the last.
+SPLITS = {name: [(3, 2, 2), (5, 2), (3, 4)] for name in MODELS} | {"HunyuanVideo": [(5, 2), (5, 3, 3), (8, 3, 1)]}
 
 
 def latents(*shape, dtype=torch.float64):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
-@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def in_steps(decoder, z, splits, *timestep):
+    """The frames of each step of a clip, and the states after each."""
+    parts, states, pieces = [], [None], z.split(splits, 2)
+    for number, piece in enumerate(pieces, start=1):
+        frames, state = decoder(piece, states[-1], *timestep, ends=number == len(pieces))
+        parts.append(frames)
+        states.append(state)
+    return parts, states[1:]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_equals_the_autoencoder(name, frames):
     vae = MODELS[name].make()
     before = {key: value.clone() for key, value in vae.state_dict().items()}
     z = latents(2, 4, frames, 3, 5)
+    vae.enable_slicing()  # HunyuanVideo-1.5's mask stops a batch of two
     with InFloat64():
         want = vae.decode(z).sample
     got, _ = for_tiles(vae)(z)
@@ -65,40 +100,54 @@ def test_equals_the_autoencoder(name, frames):
     assert all(torch.equal(value, before[key]) for key, value in vae.state_dict().items())
 
 
-@pytest.mark.parametrize("splits", [(3, 2, 2), (5, 2), (3, 4)], ids=str)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name, splits", [(name, splits) for name in MODELS for splits in SPLITS[name]])
 @torch.no_grad()
 def test_splits_change_nothing(name, splits):
-    decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, 7, 3, 5)
+    decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, sum(splits), 3, 5)
     want, last = decoder(z)
-    parts, state = [], None
-    for piece in z.split(splits, 2):
-        frames, state = decoder(piece, state)
-        parts.append(frames)
-    assert torch.equal(torch.cat(parts, 2), want)
-    assert state.keys() == last.keys() and all(torch.equal(state[key], last[key]) for key in last)
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    assert shapes == decoder.state_shapes(1, 3, 5)
+    parts, states = in_steps(decoder, z, splits)
+    frames = torch.cat(parts, 2)
+    assert torch.equal(frames, want)
+    assert states[-1].keys() == last.keys() and all(torch.equal(states[-1][key], last[key]) for key in last)
+    shapes = {key: tuple(value.shape) for key, value in states[0].items()}
+    grows = {"seen": splits[0]} if "HunyuanVideo-1.5" in name else {}
+    assert shapes == decoder.state_shapes(1, 3, 5, **grows)
+
+
+@pytest.mark.parametrize("name", ["Wan 2.1", "HunyuanVideo-1.5"])
+@torch.no_grad()
+def test_a_clip_in_single_frames(name):
+    """Where nothing needs two latent frames at a time, one a step will do."""
+    decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, 4, 3, 5)
+    assert torch.equal(torch.cat(in_steps(decoder, z, 1)[0], 2), decoder(z)[0])
+
+
+def test_hunyuan_has_what_is_rewritten():
+    kinds = [type(block) for block in for_tiles(MODELS["HunyuanVideo"].make()).blocks]
+    assert kinds.count(UpsampledResidual) == 1 and kinds.count(Upsample) == 2
 
 
 @torch.no_grad()
-def test_a_clip_in_single_frames():
-    """Where nothing sees two latent frames at a time, one a step will do."""
-    decoder, z = for_tiles(MODELS["Wan 2.1"].make()), latents(1, 4, 4, 3, 5)
-    parts, state = [], None
-    for piece in z.split(1, 2):
-        frames, state = decoder(piece, state)
-        parts.append(frames)
-    assert torch.equal(torch.cat(parts, 2), decoder(z)[0])
+def test_hunyuan_in_other_stretches():
+    """Longer ones, which fade over two latent frames; and none, as of the decoder alone."""
+    vae = MODELS["HunyuanVideo"].make()
+    vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames = 24, 16
+    for frames in (6, 7, 9, 10, 13):
+        z = latents(1, 4, frames, 3, 5)
+        assert compare(for_tiles(vae)(z)[0], vae.decode(z).sample).max_abs <= ROUNDING
+    assert torch.equal(torch.cat(in_steps(for_tiles(vae), z, (7, 4, 2))[0], 2), for_tiles(vae)(z)[0])
+    alone, z = vae.decoder(z), latents(1, 4, 13, 3, 5)
+    assert compare(for_tiles(vae.decoder)(z)[0], alone).max_abs <= ROUNDING
+    assert compare(for_tiles(vae)(z)[0], alone).max_abs > 1e-3  # the check would see one instead of the other
 
 
 @torch.no_grad()
 def test_a_lost_state_shows():
     """Planted fault: a step that begins anew, and one whose past is that of other frames."""
-    for name, first in (("Wan 2.1", 1), ("CogVideoX", 3)):
+    for name, first in (("Wan 2.1", 1), ("CogVideoX", 3), ("HunyuanVideo", 5), ("HunyuanVideo-1.5", 2)):
         decoder, z = for_tiles(MODELS[name].make()), latents(1, 4, first + 2, 3, 5)
         want = decoder(z)[0]
-        state = {key: value.flip(2) for key, value in decoder(z[:, :, :first])[1].items()}
+        state = {key: value.flip(2) for key, value in decoder(z[:, :, :first], ends=False)[1].items()}
         rest = decoder(z[:, :, first:], state)[0]
         assert compare(rest, want[:, :, -rest.shape[2] :]).max_abs > 1e-3
         assert decoder(z[:, :, first:])[0].shape != rest.shape or name == "CogVideoX"
@@ -120,16 +169,6 @@ def test_takes_a_timestep(name, frames):
         other, _ = decoder(z, temb=TIMESTEPS.flip(0))
     assert got.shape == want.shape and compare(got, want).max_abs <= ROUNDING
     assert compare(other, want).max_abs > 1e-3
-
-
-def in_steps(decoder, z, splits, *timestep):
-    """The frames of each step of a clip, and the states between."""
-    parts, states, pieces = [], [None], z.split(splits, 2)
-    for i, piece in enumerate(pieces, start=1):
-        frames, state = decoder(piece, states[-1], *timestep, ends=i == len(pieces))
-        parts.append(frames)
-        states.append(state)
-    return parts, states[1:]
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 14])
@@ -172,6 +211,31 @@ def test_a_wrong_end_shows():
             decoder(z[:, :, 7:], {key: value for key, value in state.items() if key != lost})
 
 
+@torch.no_grad()
+def test_the_oldest_frame_is_attended_to():
+    """Planted fault: HunyuanVideo-1.5's state with a frame less of keys and values, as if attention had a window."""
+    decoder, z = for_tiles(MODELS["HunyuanVideo-1.5"].make()), latents(1, 4, 4, 3, 5)
+    _, state = decoder(z[:, :, :3])
+    want = decoder(z[:, :, 3:], state)[0]
+    grown = {key: value for key, value in state.items() if key.endswith(("keys", "values"))}
+    assert {value.shape[2] for value in grown.values()} == {3 * 3 * 5}
+    less = state | {key: value[:, :, 3 * 5 :] for key, value in grown.items()}
+    assert compare(decoder(z[:, :, 3:], less)[0], want).max_abs > 1e-4
+    with pytest.raises(Refused, match="values"):
+        decoder(z[:, :, 3:], less | {key: value for key, value in grown.items() if key.endswith("values")})
+
+
+class First(nn.Module):
+    """A decoder before a clip of several steps."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z):
+        return self.decoder(z, ends=False)
+
+
 class Steady(nn.Module):
     """A decoder between two steps: its state stays with it."""
 
@@ -189,15 +253,16 @@ class Steady(nn.Module):
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_compiled_and_evaluated(name):
-    """The first step and the steady one, in bf16, as compiled for a p150, against float64."""
+    """The first step and the next, in bf16, as compiled for a p150, against float64."""
     vae = MODELS[name].make().bfloat16()
-    z = latents(1, 4, 5, 8, 8, dtype=torch.bfloat16)
+    size = 4 if name == "HunyuanVideo" else 8  # seventeen frames at a time
+    z = latents(1, 4, 7 if name == "HunyuanVideo" else 5, size, size, dtype=torch.bfloat16)
     want = vae.double().decode(z.double()).sample
     decoder = for_tiles(vae.bfloat16())
-    first = probe(decoder, (z[:, :, :3],), "p150-compile", evaluate=True)
+    first = probe(First(decoder), (z[:, :, :-2],), "p150-compile", evaluate=True)
     assert first.passed, first
     frames, state = first.outputs
-    steady = probe(Steady(decoder, state), (z[:, :, 3:],), "p150-compile", evaluate=True)
+    steady = probe(Steady(decoder, state), (z[:, :, -2:],), "p150-compile", evaluate=True)
     assert steady.passed, steady
     result = compare(torch.cat([frames, steady.outputs[0]], 2), want)
     print(f"{name}: PCC {result.pcc:.6f}, PSNR {result.psnr_db:.1f} dB")
@@ -252,6 +317,76 @@ def test_refuses_what_a_family_does_not_know():
     vae.decoder.conv_in.stride = (1, 2, 2)
     with pytest.raises(Refused, match="stride 1"):
         for_tiles(vae)
+
+
+def spatially_tiled(vae):
+    vae.enable_tiling()
+
+
+def faded_twice(vae):
+    vae.tile_sample_min_num_frames = 32
+
+
+def padded_with_zeros(vae):
+    vae.decoder.up_blocks[0].resnets[0].conv1.pad_mode = "constant"
+
+
+def strided(vae):
+    vae.decoder.conv_out.conv.stride = (1, 2, 2)
+
+
+def not_silu(vae):
+    vae.decoder.mid_block.resnets[0].nonlinearity = nn.ReLU()
+
+
+def enlarged_otherwise(vae):
+    vae.decoder.up_blocks[0].upsamplers[0].upsample_factor = (3, 2, 2)
+
+
+def of_two_heads(vae):
+    vae.decoder.mid_block.attentions[0].heads = 2
+
+
+def repeated_otherwise(vae):
+    vae.decoder.up_blocks[0].upsamplers[0].repeats = 3
+
+
+BOTH = ("HunyuanVideo", "HunyuanVideo-1.5")
+
+
+@pytest.mark.parametrize(
+    "name, change, need",
+    [(name, spatially_tiled, "disable_tiling") for name in BOTH]
+    + [(name, padded_with_zeros, "got constant") for name in BOTH]
+    + [(name, strided, "stride and dilation 1") for name in BOTH]
+    + [(name, not_silu, "SiLU") for name in BOTH]
+    + [
+        ("HunyuanVideo", faded_twice, "half the first"),
+        ("HunyuanVideo", enlarged_otherwise, "1 or 2 in time"),
+        ("HunyuanVideo", of_two_heads, "1 head"),
+        ("HunyuanVideo-1.5", repeated_otherwise, "as many outputs"),
+    ],
+)
+def test_refuses_another_hunyuan(name, change, need):
+    vae = MODELS[name].make()
+    change(vae)
+    with pytest.raises(Refused, match=need):
+        for_tiles(vae)
+
+
+@torch.no_grad()
+def test_refuses_hunyuan_in_steps_of_another_length():
+    decoder, z = for_tiles(MODELS["HunyuanVideo"].make()), latents(1, 4, 5, 3, 5)
+    _, state = decoder(z, ends=False)
+    for count, past, need in ((4, None, "5, or more"), (6, None, "multiple of 3"), (2, state, "3, or more")):
+        with pytest.raises(Refused, match=need):
+            decoder(latents(1, 4, count, 3, 5), past, ends=False)
+    with pytest.raises(Refused, match="the 6 of this decoder"):
+        decoder(z, decoder(z)[1])  # a clip that has ended
+    decoder = for_tiles(MODELS["HunyuanVideo"].make().decoder)
+    for past, ends in ((state, True), (None, False)):
+        with pytest.raises(Refused, match="statistics of all its frames"):
+            decoder(z, past, ends)
 
 
 @torch.no_grad()

@@ -13,7 +13,9 @@ class ClipDecoder(nn.Module):
 
     Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]. The state is a flat dict of tensors
     [B, 1, H * W, C]: the frames that each causal convolution saw last. A subclass sets `latent_channels` and implements
-    `clip`; its convolutions are `CausalConv`. One with a delay, whose steps may give no frame, sets `zoom` too.
+    `clip`; its convolutions are `CausalConv`. One whose steps may give no frame sets `zoom` too.
+
+    Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs no telling.
     """
 
     latent_channels: int
@@ -28,16 +30,13 @@ class ClipDecoder(nn.Module):
         convs = [module for module in self.modules() if isinstance(module, CausalConv)]
         return {k: (batch, *shape) for conv in convs for k, shape in conv.state_shapes((height, width)).items()}
 
-    def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
+    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
         check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, self.state_shapes)
 
     def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
-        """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does.
-
-        `ends` says whether the clip does, with this step. Only a decoder with a delay needs to know.
-        """
-        self.check(z_bcthw, state)
+        """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does."""
+        self.check(z_bcthw, state, ends)
         return self.clips(z_bcthw, state, ends)
 
     def clips(self, z_bcthw: Tensor, state: State | None, ends: bool, *each) -> tuple[Tensor, State]:

@@ -42,8 +42,8 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    def check(self, z_bcthw: Tensor, state=None) -> None:
-        super().check(z_bcthw, state)
+    def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
+        super().check(z_bcthw, state, ends)
         if state is not None and z_bcthw.shape[2] % CHUNK:
             need = f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
             raise Refused("latent frames of a step", z_bcthw.shape[2], need)

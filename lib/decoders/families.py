@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from diffusers import (
     AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
@@ -11,6 +13,8 @@ from diffusers import (
     AutoencoderKLWan,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
@@ -20,6 +24,8 @@ from torch import nn
 
 from lib.basics.errors import Refused
 from lib.decoders.cogvideox import CogVideoXTileDecoder
+from lib.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
+from lib.decoders.hunyuan15 import HunyuanVideo15TileDecoder, hunyuan_video_15
 from lib.decoders.ltx import LTXTileDecoder
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.wan import WanTileDecoder
@@ -33,6 +39,10 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoXTileDecoder,
     AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+    HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
+    AutoencoderKLHunyuanVideo: hunyuan_video,
+    HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
+    AutoencoderKLHunyuanVideo15: hunyuan_video_15,
     LTXVideoDecoder3d: LTXTileDecoder,
     AutoencoderKLLTXVideo: lambda vae: LTXTileDecoder(vae.decoder),
     LTX2VideoDecoder3d: LTXTileDecoder,
@@ -46,8 +56,8 @@ def for_tiles(model: nn.Module) -> nn.Module:
     `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
     included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
     type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
-    frames of the whole clip as the autoencoder decodes it. Where that looks ahead, all steps but the last are to
-    be told that the clip goes on, `ends=False`; where it has a timestep, each takes it, `temb`.
+    frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
     Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
     """

@@ -1,4 +1,4 @@
-"""GroupNorm and SiLU of a frame in one matrix product.
+"""GroupNorm and SiLU of a frame, or of all frames of a clip as one, in one matrix product for each frame.
 
 Hazard: with channels last, GroupNorm wants the channels as [groups, C / groups], and a last dimension of C / 32 = 4
 is stored as 32: 8 times the bytes. As torch_xla lowers it, it is also a batch norm of whole activations in float32.
@@ -73,6 +73,26 @@ def group_norm_silu(x_nc: Tensor, norm: nn.GroupNorm) -> Tensor:
     """
     scale, shift = scale_and_shift(x_nc, norm)
     return F.silu(F.linear(x_nc, on_diagonal(scale.to(x_nc.dtype)), shift.to(x_nc.dtype)))
+
+
+def group_moments(frames: list[Tensor], groups: int) -> tuple[Tensor, Tensor]:
+    """Mean of x and of x * x in each group over all frames, [N, C] each -> [groups, 1] each, in `wide`."""
+    mean, square = (
+        torch.stack([moment(x) for x in frames]).mean(0).view(groups, -1).mean(1, keepdim=True)
+        for moment in (channel_mean, channel_square)
+    )
+    return mean, square
+
+
+def clip_norm(frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
+    """GroupNorm with all frames' statistics: [N, C] each -> the same, as a linear layer, like `group_norm_silu`."""
+    mean, square = group_moments(frames, norm.num_groups)
+    deviation = torch.rsqrt((square - mean * mean).clamp_min(0) + norm.eps)
+    each = norm.num_channels // norm.num_groups
+    scale = deviation.expand(-1, each).flatten() * norm.weight.to(mean.dtype)
+    shift = norm.bias.to(mean.dtype) - mean.expand(-1, each).flatten() * scale
+    weight, bias = on_diagonal(scale.to(frames[0].dtype)), shift.to(frames[0].dtype)
+    return [F.linear(x, weight, bias) for x in frames]
 
 
 def group_norm_silu_stock(x_nc: Tensor, norm: nn.GroupNorm) -> Tensor:

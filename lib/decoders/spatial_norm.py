@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.decoders.attention import as_linear
-from lib.decoders.group_norm import channel_mean, channel_square
+from lib.decoders.group_norm import group_moments
 from lib.decoders.upsample import nearest
 
 
@@ -61,8 +61,7 @@ class SpatialNormSilu(nn.Module):
 
     def affine(self, frames: list[Tensor]) -> tuple[Tensor, Tensor]:
         """a and b, [C] each, in float32 or better, from the channels' sums over all frames."""
-        mean = torch.stack([channel_mean(x) for x in frames]).mean(0).view(self.groups, -1).mean(1, keepdim=True)
-        square = torch.stack([channel_square(x) for x in frames]).mean(0).view(self.groups, -1).mean(1, keepdim=True)
+        mean, square = group_moments(frames, self.groups)
         deviation = torch.rsqrt(square - mean * mean + self.eps)
         a = (self.gain.to(mean.dtype).view(self.groups, -1) * deviation).flatten()
         return a, self.bias.to(mean.dtype) - mean.expand(-1, a.numel() // self.groups).flatten() * a

@@ -6,10 +6,10 @@ from torch import Tensor
 from lib.decoders.row_major import clamped
 
 
-def nearest(x_nc: Tensor, size: tuple[int, int], by: int = 2) -> Tensor:
-    """[H * W, C] -> [by H * by W, C], each pixel repeated."""
-    height, width = size
-    row, column = (clamped(0, n * by, n * by - 1, x_nc.device) // by for n in (height, width))
+def nearest(x_nc: Tensor, size: tuple[int, int], by: int = 2, edges: tuple[int, int] = (0, 0)) -> Tensor:
+    """[H * W, C] -> [by H * by W, C], each pixel repeated; with `edges`, those again so many times around it."""
+    _, width = size
+    row, column = (clamped(-e, n * by + e, n * by - 1, x_nc.device) // by for n, e in zip(size, edges))
     return x_nc.index_select(0, (row.view(-1, 1) * width + column.view(1, -1)).reshape(-1))
 
 
