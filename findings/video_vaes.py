@@ -33,7 +33,7 @@ class Step(nn.Module):
         self.decoder, self.names = decoder, list(names)
 
     def forward(self, z_bcthw, *state):
-        return self.decoder(z_bcthw, dict(zip(self.names, state, strict=True)) or None)
+        return self.decoder(z_bcthw, dict(zip(self.names, state, strict=True)) or None, ends=False)
 
 
 class Whole(nn.Module):
@@ -54,7 +54,8 @@ def case(name: str, vae: nn.Module, model: VideoModel) -> tuple[nn.Module, tuple
     decoder = for_tiles(vae)
     if name == "first":
         return Step(decoder), (z[:, :, : model.first_step],)
-    shapes = decoder.state_shapes(1, *model.latents[3:])
+    grows = {"seen": model.latents[2] - model.step} if model.state_grows else {}  # the last step's is the largest
+    shapes = decoder.state_shapes(1, *model.latents[3:], **grows)
     state = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes.values())
     return Step(decoder, shapes), (z[:, :, : model.step], *state)
 

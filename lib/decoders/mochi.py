@@ -94,10 +94,10 @@ class TileDecoder(nn.Module):
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
         check_step(z_bcthw, state, self.latent_channels, self.conv_in.weight.dtype, self.state_shapes)
 
-    def forward(self, z_bcthw: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
         """Decode a step: [B, 12, T, H, W] -> [B, 3, 6 T, 8 H, 8 W], and the state for the next step.
 
-        `state` is None at the start of a clip. Raises `Refused` as `check` does.
+        `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
         """
         self.check(z_bcthw, state)
         clips, states = [], []

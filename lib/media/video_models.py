@@ -8,7 +8,8 @@ class VideoModel:
     """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
 
     `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. A stream's first step
-    takes `first_step` latent frames, every other `step`. `upstream` is the thread where Tenstorrent's compiler meets it.
+    takes `first_step` latent frames, every other `step`; `state_grows` with each. `upstream` is the thread where
+    Tenstorrent's compiler meets it.
     """
 
     name: str
@@ -18,6 +19,7 @@ class VideoModel:
     upstream: str
     first_step: int = 1
     step: int = 1
+    state_grows: bool = False
     config: dict = field(default_factory=dict)
 
 
@@ -25,10 +27,10 @@ MODELS = {
     model.name: model
     for model in (
         VideoModel("Mochi", "AutoencoderKLMochi", "480×848, 163 frames", (1, 12, 28, 60, 106), "tt-xla#6051"),
-        VideoModel("Wan 2.1", "AutoencoderKLWan", "480×832, 81 frames", (1, 16, 21, 60, 104), "tt-xla#4856", 2, 1),
+        VideoModel("Wan 2.1", "AutoencoderKLWan", "480×832, 81 frames", (1, 16, 21, 60, 104), "tt-xla#4856"),
         VideoModel(
-            "Wan 2.2", "AutoencoderKLWan", "704×1280, 121 frames", (1, 48, 31, 44, 80), "tt-xla#6049", 2, 1,
-            dict(
+            "Wan 2.2", "AutoencoderKLWan", "704×1280, 121 frames", (1, 48, 31, 44, 80), "tt-xla#6049",
+            config=dict(
                 base_dim=160, decoder_base_dim=256, z_dim=48, is_residual=True, in_channels=12, out_channels=12,
                 patch_size=2, scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
             ),
@@ -37,12 +39,16 @@ MODELS = {
             "CogVideoX", "AutoencoderKLCogVideoX", "480×720, 49 frames", (1, 16, 13, 60, 90), "tt-xla#5841", 3, 2
         ),
         VideoModel(
-            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969"
+            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969", 5, 3
         ),
         VideoModel(
-            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "720×1280, 121 frames", (1, 32, 31, 45, 80), "tt-xla#6048"
+            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "720×1280, 121 frames", (1, 32, 31, 45, 80), "tt-xla#6048",
+            state_grows=True,
         ),
         VideoModel("LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"),
-        VideoModel("LTX-2", "AutoencoderKLLTX2Video", "512×768, 121 frames", (1, 128, 16, 16, 24), "tt-xla#3338"),
+        VideoModel(
+            "LTX-2", "AutoencoderKLLTX2Video", "512×768, 121 frames", (1, 128, 16, 16, 24), "tt-xla#3338",
+            config=dict(decoder_causal=False),
+        ),
     )
 }  # fmt: skip

@@ -58,6 +58,11 @@ class Target:
         return self.lane in (HOST, XLA, CARD, TTSIM, TTNN_CARD)
 
     @property
+    def simulated(self) -> bool:
+        """Real results, slowly: minutes for what a card does in a moment."""
+        return self.lane == TTSIM
+
+    @property
     def needs_plugin(self) -> bool:
         return self.lane in (COMPILE, MOCK, CARD, *ON_TTNN)
 
