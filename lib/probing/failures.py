@@ -72,13 +72,14 @@ def died(returncode: int, log: str) -> Failure:
     return Failure("crash", f"the worker ended with {how}" + "".join(f": {line[:300]}" for line in last))
 
 
-def graph_cut(places: list[str], programs: int) -> Failure:
+def graph_cut(places: list[str]) -> Failure:
     """The failure of a trace that went on with a value that was never computed."""
-    message = f"{cut_into(places, programs)}; what was read there was never computed"
+    message = f"{cut_into(places)}; what was read there was never computed"
     return Failure("graph cut", message, location=places[0], stage=TRACE)
 
 
-def cut_into(places: list[str], programs: int) -> str:
+def cut_into(places: list[str]) -> str:
+    programs = len(places) + 1
     return (
         f"the trace reads a value back to the host, which cuts the graph into {programs} programs: {', '.join(places)}"
     )

@@ -105,7 +105,7 @@ class Session(contextlib.AbstractContextManager):
             self.programs[ended.graph] = compiled.texts, ended.arguments
         failure = ended.failure
         if failure is None and ended.cuts and not self.target.outputs_are_real:
-            failure = graph_cut(ended.cuts, ended.programs)
+            failure = graph_cut(ended.cuts)
         if failure is None and ended.error:
             failure = classify(log, ended.error["message"])
             if failure.kind == "error":
@@ -131,7 +131,7 @@ class Session(contextlib.AbstractContextManager):
             outputs_from=LANE_OUTPUTS[self.target.lane] if outputs is not None else None,
             seconds={**ended.seconds(), **compiled.seconds},
             compiled_programs=ended.compiled,
-            cut=cut_into(ended.cuts, ended.programs) if ended.cuts else None,
+            cut=cut_into(ended.cuts) if ended.cuts else None,
         )
 
     def close(self) -> None:
@@ -156,7 +156,6 @@ class Ended:
         self.graph: str | None = None
         self.arguments: list[str | None] = []
         self.cuts: list[str] = []
-        self.programs = 1
 
     def take(self, event: dict) -> None:
         match event:
@@ -166,9 +165,8 @@ class Ended:
                 self.finished[stage] = when
             case {"event": "graph", "hash": graph, "arguments": names}:
                 self.graph, self.arguments = graph, names
-            case {"event": "cut", "place": place, "programs": programs}:
+            case {"event": "cut", "place": place}:
                 self.cuts.append(place)
-                self.programs = programs
             case {"event": "error"}:
                 self.error = event
             case {"event": "done"}:

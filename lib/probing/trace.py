@@ -48,7 +48,7 @@ class Located(TorchDispatchMode):
         super().__init__()
         self.module, self.on_cut = module, on_cut
         self.running: list[str] = []
-        self.executed = executions()
+        self.read_back = values_read_back()
 
     @contextlib.contextmanager
     def hooks(self):
@@ -70,9 +70,9 @@ class Located(TorchDispatchMode):
         out = IN_OTHER_WORDS.get(function, function)(*args, **(kwargs or {}))
         if isinstance(out, torch.Tensor) and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(args)):
             out = heeding_writes(out)
-        if (executed := executions()) != self.executed:
+        if (read_back := values_read_back()) != self.read_back:
             self.on_cut(place)
-            self.executed = executed
+            self.read_back = read_back
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "xla":
                 torch_xla._XLAC._set_xla_custom_op_name_prefix(tensor, f"{place}/", 1)
@@ -87,11 +87,15 @@ def heeding_writes(made: torch.Tensor) -> torch.Tensor:
     return torch._to_functional_tensor(made) if made.device.type == "xla" else made
 
 
-def executions() -> tuple[int, int]:
-    """How many programs the client has run so far, and how many values were read back, by torch_xla's own counts."""
+def values_read_back() -> int:
+    """How many values came from the device so far, by torch_xla's own count.
+
+    Its count of programs that ran (`ExecuteTime`) would tell too, but late: it is added when the plugin's own thread
+    says so, which may be after the next trace began.
+    """
     from torch_xla.debug import metrics
 
-    return tuple((metrics.metric_data(name) or (0,))[0] for name in ("ExecuteTime", "TransferFromDeviceTime"))
+    return (metrics.metric_data("TransferFromDeviceTime") or (0,))[0]
 
 
 def _calling_line() -> str:

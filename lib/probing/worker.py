@@ -18,7 +18,7 @@ from pathlib import Path
 import cloudpickle
 import torch
 
-from lib.probing.trace import arguments_by_name, executions, traced_call, weights_by_name
+from lib.probing.trace import arguments_by_name, traced_call, weights_by_name
 from lib.targets import runtime_files
 from lib.targets.target import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
@@ -74,10 +74,10 @@ class Worker:
         import torch_xla
         import torch_xla.core.xla_model as xm
 
-        marked, (before, _) = self.target.needs_plugin, executions()
+        marked = self.target.needs_plugin
 
         def on_cut(place: str) -> None:
-            self.tell(event="cut", place=place, programs=executions()[0] - before + 1)
+            self.tell(event="cut", place=place)
 
         outputs = self.timed(TRACE, lambda: traced_call(module, inputs, marked, on_cut, **self.arguments()))
         self.save_result_order(outputs)
