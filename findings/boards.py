@@ -3,10 +3,11 @@
     python -m findings boards [--boards n150,p150] [--shapes 1,12,3,32,32] [--cases stock] [--out FILE]
 
 Compiled for the board and executed op by op by TT-NN on the mocked board: its op checks, its allocators, its kernel
-builds. The weights are random, full size, in bf16.
+builds. The weights are random, full size, in bf16. Rows of other cases that are in --out already stay there.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from findings.decoder_cost import case
 from lib.media.models import load_vae
-from lib.notebook.stored import store
+from lib.notebook.stored import RESULTS, store
 from lib.probing.probe import probe
 from lib.programs.cost import first_run_on_ttnn
 from lib.ttnn.places import ttnn_version
@@ -40,13 +41,15 @@ def main() -> None:
     parser.add_argument("--boards", default="n150,p150")
     parser.add_argument("--shapes", default="1,12,14,60,106;1,12,3,32,32")
     parser.add_argument("--cases", default=f"stock;{ONE_STEP}")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS / "boards.json")
     options = parser.parse_args()
     mochi = load_vae("random").decoder.to(torch.bfloat16).requires_grad_(False)
-    rows = []
+    rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for name in options.cases.split(";"):
         for shape in options.shapes.split(";"):
             for board in options.boards.split(","):
+                key = {"case": name, "shape": shape, "board": board}
+                rows = [row for row in rows if {k: row[k] for k in key} != key]
                 rows.append(measure(name, shape, board, mochi))
                 print(rows[-1], file=sys.stderr, flush=True)
                 store("boards", {"rows": rows}, options.out, ttnn=ttnn_version())
