@@ -11,6 +11,7 @@ from lib.decoders.checks import check_step
 from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.hunyuan import causal, check_silu, check_whole_frames
 from lib.decoders.memory import Memory, State
+from lib.decoders.residual import ChannelResidual
 from lib.decoders.rms_norm import ChannelNorm
 from lib.decoders.upsample import shuffled
 
@@ -96,22 +97,16 @@ def repeated(name: str, conv: nn.Conv3d, repeats: int, part: int = 1) -> Tensor:
     return F.one_hot(torch.arange(outputs) // repeats)
 
 
-class Residual(nn.Module):
+class Residual(ChannelResidual):
     """A `HunyuanVideo15ResnetBlock` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
         check_silu(name, stock.nonlinearity)
-        self.norms = nn.ModuleList(ChannelNorm(norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
-        self.shortcut = None if stock.conv_shortcut is None else as_linear(stock.conv_shortcut)
-
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv([F.silu(norm(frame)) for frame in x], memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+        super().__init__(
+            [ChannelNorm(norm) for norm in (stock.norm1, stock.norm2)],
+            [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            None if stock.conv_shortcut is None else as_linear(stock.conv_shortcut),
+        )
 
 
 class Attention(nn.Module):

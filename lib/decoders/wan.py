@@ -9,6 +9,7 @@ from lib.decoders.attention import FrameAttention, as_linear
 from lib.decoders.causal import CausalConv, FrameConv
 from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.memory import Memory
+from lib.decoders.residual import ChannelResidual
 from lib.decoders.rms_norm import ChannelNorm
 from lib.decoders.row_major import keep_row_major
 from lib.decoders.upsample import nearest, shuffled
@@ -108,21 +109,15 @@ class Around(nn.Module):
         return move(F.linear(x_nc, picks), memory.at(self.scale), self.by)
 
 
-class Residual(nn.Module):
+class Residual(ChannelResidual):
     """A `WanResidualBlock` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
-        self.norms = nn.ModuleList(ChannelNorm(norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
-        self.shortcut = None if isinstance(stock.conv_shortcut, nn.Identity) else as_linear(stock.conv_shortcut)
-
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv([F.silu(norm(frame)) for frame in x], memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+        super().__init__(
+            [ChannelNorm(norm) for norm in (stock.norm1, stock.norm2)],
+            [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            None if isinstance(stock.conv_shortcut, nn.Identity) else as_linear(stock.conv_shortcut),
+        )
 
 
 class Upsample(nn.Module):
