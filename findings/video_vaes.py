@@ -1,9 +1,11 @@
 """What each family's decoder costs at its pipeline's default size, on both boards, stock and for tiles.
 
-    python -m findings video_vaes [--models Wan 2.1;…] [--boards n150,p150] [--cases stock;first;steady] [--out FILE]
+    python -m findings video_vaes [--models Wan 2.1;…] [--boards n150,p150] [--cases stock;first;steady;last] [--lane ttnn]
 
-Random weights in bf16, the published architecture. "stock" is diffusers' decoder on the whole clip, as the pipeline gives it
-to the decoder, without tiling; "first" and "steady" are the two programs of a stream. Rows already in --out are kept.
+Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as the pipeline
+gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that ends a clip whose frames come
+late. Compiled for the board and executed op by op on TT-NN's mocked one; --lane compile leaves that out. Rows that are
+in --out already are kept, unless they are of another lane.
 """
 
 import argparse
@@ -11,29 +13,29 @@ import json
 import sys
 from pathlib import Path
 
-import diffusers
 import torch
 from torch import nn
 
 from lib.basics.errors import Refused
 from lib.decoders.families import for_tiles
-from lib.media.video_models import MODELS, VideoModel
+from lib.media.video_models import MODELS, VideoModel, random_autoencoder
 from lib.notebook.stored import RESULTS, store
 from lib.probing.probe import probe
 
-CASES = ("stock", "first", "steady")
+CASES = ("stock", "first", "steady", "last")
+SHOWN = ("model", "board", "case", "lane", "status", "message", "dram_bytes_moved", "peak_dram_bytes", "allocator_bytes")
 TIMEOUT_SECONDS = 3600
 
 
 class Step(nn.Module):
     """A step of a streaming decoder as a function of tensors alone: latents, then the state's values in their order."""
 
-    def __init__(self, decoder: nn.Module, names=()):
+    def __init__(self, decoder: nn.Module, names=(), ends: bool = False):
         super().__init__()
-        self.decoder, self.names = decoder, list(names)
+        self.decoder, self.names, self.ends = decoder, list(names), ends
 
     def forward(self, z_bcthw, *state):
-        return self.decoder(z_bcthw, dict(zip(self.names, state, strict=True)) or None, ends=False)
+        return self.decoder(z_bcthw, dict(zip(self.names, state, strict=True)) or None, ends=self.ends)
 
 
 class Whole(nn.Module):
@@ -47,29 +49,34 @@ class Whole(nn.Module):
         return self.vae.decode(z_bcthw, return_dict=False)[0]
 
 
-def case(name: str, vae: nn.Module, model: VideoModel) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    z = torch.zeros(model.latents, dtype=torch.bfloat16)
+def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """A module and its inputs. Raises `Refused` for a last step where none differs from the steady one."""
+    z = torch.zeros(latents, dtype=torch.bfloat16)
     if name == "stock":
         return Whole(vae), (z,)
-    decoder = for_tiles(vae)
+    steps = decoder.steps(latents[2])
     if name == "first":
-        return Step(decoder), (z[:, :, : model.first_step],)
-    grows = {"seen": model.latents[2] - model.step} if model.state_grows else {}  # the last step's is the largest
-    shapes = decoder.state_shapes(1, *model.latents[3:], **grows)
+        return Step(decoder), (z[:, :, : steps[0]],)
+    late = "late" in decoder.streaming
+    if name == "last" and not late:
+        raise Refused("case", "last", "a decoder whose frames come late")
+    size = steps[-1] if name == "last" else steps[1]
+    # A state that grows is largest before the last step; one of a decoder that is late is whole in a long clip.
+    seen = latents[2] - size if name == "last" or not late else None
+    shapes = decoder.state_shapes(1, *latents[3:], latents=seen)
     state = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes.values())
-    return Step(decoder, shapes), (z[:, :, : model.step], *state)
+    return Step(decoder, shapes, name == "last"), (z[:, :, :size], *state)
 
 
-def measure(name: str, model: VideoModel, board: str, vae: nn.Module) -> dict:
-    row = {"model": model.name, "board": board, "case": name, "latents": list(model.latents)}
-    try:
-        module, inputs = case(name, vae, model)
-    except Refused as refused:
-        return row | {"status": "refused", "message": str(refused)}
-    verdict = probe(module, inputs, f"{board}-compile", name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS)
-    row |= verdict.record() | {"latent_frames": inputs[0].shape[2]}
+def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: nn.Module) -> dict:
+    row = {"latents": list(model.latents), "streaming": decoder.streaming}
+    module, inputs = case(name, vae, decoder, model.latents)
+    verdict = probe(module, inputs, target, name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS)
+    row |= verdict.record() | {"latent_frames": inputs[0].shape[2], "op": verdict.op}
     if verdict.ttnn:
         row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind()}
+    if verdict.ran:
+        row |= {"allocator_bytes": verdict.ran.peak_dram_bytes}
     return row
 
 
@@ -78,26 +85,29 @@ def main() -> None:
     parser.add_argument("--models", default=";".join(MODELS), help="names, with ; between them")
     parser.add_argument("--boards", default="n150,p150")
     parser.add_argument("--cases", default=";".join(CASES))
+    parser.add_argument("--lane", default="ttnn", choices=("ttnn", "compile"))
     parser.add_argument("--out", type=Path, default=RESULTS / "video_vaes.json")
     options = parser.parse_args()
-    rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     for model in (MODELS[name] for name in options.models.split(";")):
-        vae = getattr(diffusers, model.autoencoder)(**model.config)
-        vae = vae.to(torch.bfloat16).eval().requires_grad_(False)
+        vae = random_autoencoder(model).bfloat16().requires_grad_(False)
         vae.encoder = None
-        for board in options.boards.split(","):
-            for name in options.cases.split(";"):
+        decoder = for_tiles(vae)
+        for name in options.cases.split(";"):
+            if name == "last" and "late" not in decoder.streaming:
+                continue
+            for board in options.boards.split(","):
                 key = {"model": model.name, "board": board, "case": name}
-                if any({k: row[k] for k in key} == key and row["status"] == "pass" for row in rows):
+                rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+                old = [row for row in rows if {k: row[k] for k in key} == key]
+                if any(row.get("lane", "compile") == options.lane for row in old):
                     continue
-                rows = [row for row in rows if {k: row[k] for k in key} != key]
-                rows.append(measure(name, model, board, vae))
-                print(
-                    {k: rows[-1].get(k) for k in (*key, "status", "message", "dram_bytes_moved", "peak_dram_bytes")},
-                    file=sys.stderr,
-                    flush=True,
-                )
-                store("video_vaes", {"rows": rows}, options.out)
+                key["lane"] = options.lane
+                row = key | measure(name, model, f"{board}-{options.lane}", vae, decoder)
+                print({k: row.get(k) for k in SHOWN}, file=sys.stderr, flush=True)
+                rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []  # another's, since
+                old = [{k: row[k] for k in ("model", "board", "case")} for row in old]
+                rows = [r for r in rows if {k: r[k] for k in ("model", "board", "case")} not in old]
+                store("video_vaes", {"rows": [*rows, row]}, options.out)
 
 
 if __name__ == "__main__":

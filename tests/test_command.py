@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib import compare
+from lib.decoders.mochi import TileDecoder
 from lib.decoders.stream import DROPPED_FRAMES
 from lib.media.frames import FrameFolder, to_uint8, video_file
 from lib.media.latents import load_latents
@@ -42,12 +43,8 @@ def test_a_step_that_fails_is_exit_code_1(tmp_path, monkeypatch, capsys):
     assert "no such thing" in capsys.readouterr().out
 
 
-class Fails(torch.nn.Module):
-    def __init__(self, decoder):
-        super().__init__()
-        self.conv_in = decoder.conv_in
-
-    def forward(self, z, state=None):
+class Fails(TileDecoder):
+    def forward(self, z, state=None, ends=True):
         raise RuntimeError("no such thing")
 
 

@@ -19,11 +19,11 @@ from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
 from torch import nn
 
 from lib.basics.errors import Refused
+from lib.media.small_autoencoders import SMALL, InFloat64
 from lib.ways import decompose as decompose_module
 from lib.ways.decompose import decompose
 from lib.ways.haar import WAVELETS
 from lib.ways.known import KNOWN
-from tests.autoencoders import SMALL, InFloat64
 
 TOLERANCE = 1e-12  # float64 through some forty layers
 FLOAT32 = 1e-6  # float32 inside of them
@@ -62,7 +62,7 @@ def test_is_equal(name):
 # Where the model itself goes through float32: Mochi's Fourier features; the norms of Kandinsky, LTX and MiniMax-H3, whose
 # positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's interpolation.
 IN_FLOAT32 = {
-    "Mochi", "Kandinsky 6 SR", "LTX", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
+    "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
 }  # fmt: skip
 
 

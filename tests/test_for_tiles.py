@@ -10,7 +10,7 @@ from torch import nn
 from lib import Refused, compare, for_tiles
 from lib.decoders.hunyuan import Upsample, UpsampledResidual
 from lib.probing.probe import probe
-from tests.autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
+from lib.media.small_autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
 
 ROUNDING = 1e-11
 SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")
@@ -33,17 +33,17 @@ def varied(name, **config):
 
 # Other numbers of channels block by block, which shortcuts are for.
 SHORTCUTS = dict(decoder_block_out_channels=(8, 16))
-MODELS["LTX, causal"] = varied("LTX", decoder_causal=True, **SHORTCUTS)
+MODELS["LTX, causal"] = varied("LTX-Video", decoder_causal=True, **SHORTCUTS)
 MODELS["LTX-2"] = varied("LTX-2")
 DELAYED = {
-    "LTX": varied("LTX", **SHORTCUTS),
-    "LTX, of a timestep": varied("LTX", timestep_conditioning=True),
+    "LTX": varied("LTX-Video", **SHORTCUTS),
+    "LTX, of a timestep": varied("LTX-Video", timestep_conditioning=True),
     "LTX-2, not causal": varied("LTX-2", decoder_causal=False),
     "LTX-2, each way up": varied("LTX-2", decoder_causal=False, upsample_type=("temporal", "spatial")),
 }
 CONDITIONED = {
     "LTX": DELAYED["LTX, of a timestep"],
-    "LTX, causal": varied("LTX", timestep_conditioning=True, decoder_causal=True),
+    "LTX, causal": varied("LTX-Video", timestep_conditioning=True, decoder_causal=True),
     "LTX-2": varied("LTX-2", timestep_conditioning=True),
     "LTX-2, not causal": varied("LTX-2", timestep_conditioning=True, decoder_causal=False),
 }
@@ -110,7 +110,7 @@ def test_splits_change_nothing(name, splits):
     assert torch.equal(frames, want)
     assert states[-1].keys() == last.keys() and all(torch.equal(states[-1][key], last[key]) for key in last)
     shapes = {key: tuple(value.shape) for key, value in states[0].items()}
-    grows = {"seen": splits[0]} if "HunyuanVideo-1.5" in name else {}
+    grows = {"latents": splits[0]} if "HunyuanVideo-1.5" in name else {}
     assert shapes == decoder.state_shapes(1, 3, 5, **grows)
 
 

@@ -52,7 +52,7 @@ def test_it_rounds_no_more_than_the_stock_decoder(mochi, z, whole, dtype, least_
 
 
 def test_the_last_step_keeps_no_state(mochi, z):
-    assert HostDecoder(mochi)(z, keep=False)[1] is None
+    assert HostDecoder(mochi)(z, ends=True)[1] == {}
 
 
 def test_decoded_on_the_host_as_the_pipeline_drops_and_resumed(mochi, z, whole, tmp_path):

@@ -62,15 +62,26 @@ def test_resumes_from_a_file(decoder, z, tmp_path, seen):
     assert position == seen and torch.equal(torch.cat(frames, dim=2), decoder(z)[0])
 
 
+class Watched:
+    """A decoder, and what it was called with: the latents' shape, whether a clip begins, whether it ends."""
+
+    steps = staticmethod(split)
+
+    def __init__(self, decoder=None):
+        self.decoder, self.seen = decoder, []
+
+    def __call__(self, z, state, ends):
+        self.seen.append((tuple(z.shape), state is None, ends))
+        return self.decoder(z, state, ends)
+
+
 def test_calls_at_most_two_shapes(decoder, z):
-    seen = []
-
-    def step(z, state):
-        seen.append((tuple(z.shape), state is None))
-        return decoder(z, state)
-
-    list(decode_steps(step, z, frames_per_step=2))
-    assert seen == [((1, 12, 1, 3, 4), True), ((1, 12, 2, 3, 4), False), ((1, 12, 2, 3, 4), False)]
+    watched = Watched(decoder)
+    list(decode_steps(watched, z, frames_per_step=2))
+    two = 1, 12, 2, 3, 4
+    assert watched.seen == [((1, 12, 1, 3, 4), True, False), (two, False, False), (two, False, True)]
+    list(decode_steps(watched, z, frames_per_step=5, ends=False))
+    assert watched.seen[-1] == (tuple(z.shape), True, False)
 
 
 @pytest.mark.parametrize("total, n", [(0, 1), (5, 0), (5, 1.5), (5, True)])
@@ -80,11 +91,8 @@ def test_refuses_a_split_of_nothing(total, n):
 
 
 def test_refuses_before_it_computes(z):
-    def step(z, state):
-        raise AssertionError("computed")
-
     with pytest.raises(Refused, match="at least 1"):
-        next(decode_steps(step, z[:, :, :0]))
+        next(decode_steps(Watched(), z[:, :, :0]))
 
 
 def test_refuses_a_state_that_is_not_finite(tmp_path):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from lib.decoders.causal import CausalConv
 from lib.decoders.checks import check_step
 from lib.decoders.memory import Memory, State
+from lib.decoders.steps import split
 
 
 class ClipDecoder(nn.Module):
@@ -16,17 +17,23 @@ class ClipDecoder(nn.Module):
     `clip`; its convolutions are `CausalConv`. One whose steps may give no frame sets `zoom` too.
 
     Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs no telling.
+    `steps(latent_frames, frames_per_step=None)` cuts a clip as it can be streamed, `streaming` says at what price.
     """
 
     latent_channels: int
     zoom: int  # how many times the latents' height and width the video has
+    streaming = "constant state"
+    dropped_frames = 0  # at a clip's begin, by its pipeline
+    steps = staticmethod(split)
 
     def clip(self, frames: list[Tensor], memory: Memory, *each: Tensor | None) -> list[Tensor]:
         """Latent frames [H * W, C] -> video frames [3, H', W']. `each` is what else belongs to the clip."""
         raise NotImplementedError
 
-    def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
-        """The state's names and shapes, for latents of this height and width."""
+    def state_shapes(
+        self, batch: int, height: int, width: int, latents: int | None = None
+    ) -> dict[str, tuple[int, int, int, int]]:
+        """The state's names and shapes, for latents of this height and width; after so many, where it depends on it."""
         convs = [module for module in self.modules() if isinstance(module, CausalConv)]
         return {k: (batch, *shape) for conv in convs for k, shape in conv.state_shapes((height, width)).items()}
 

@@ -9,6 +9,7 @@ from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.memory import Memory
 from lib.decoders.row_major import keep_row_major
 from lib.decoders.spatial_norm import Condition, SpatialNormSilu
+from lib.decoders.steps import split
 from lib.decoders.upsample import nearest
 
 CHUNK = 2  # latent frames that are normalised together
@@ -41,6 +42,20 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.blocks, self.scale = nn.ModuleList(blocks), scale
         self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
+
+    @staticmethod
+    def steps(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """Cut a clip: [first, n, n, …], by default of two latent frames, what is odd in the first.
+
+        Raises `Refused` for a step of an odd number.
+        """
+        size = CHUNK if frames_per_step is None else frames_per_step
+        split(latent_frames, size)
+        if size % CHUNK:
+            raise Refused("frames_per_step", size, f"a multiple of {CHUNK}, what is normalised together")
+        odd = latent_frames % CHUNK if latent_frames > 1 else 0
+        first, *others = split(latent_frames - odd, size)
+        return [first + odd, *others]
 
     def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
         super().check(z_bcthw, state, ends)

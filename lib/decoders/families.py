@@ -25,8 +25,8 @@ from torch import nn
 from lib.basics.errors import Refused
 from lib.decoders.cogvideox import CogVideoXTileDecoder
 from lib.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
-from lib.decoders.hunyuan15 import HunyuanVideo15TileDecoder, hunyuan_video_15
-from lib.decoders.ltx import LTXTileDecoder
+from lib.decoders.hunyuan15 import HunyuanVideo15TileDecoder
+from lib.decoders.ltx import LTXTileDecoder, ltx_video
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.wan import WanTileDecoder
 
@@ -42,11 +42,11 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
     AutoencoderKLHunyuanVideo: hunyuan_video,
     HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
-    AutoencoderKLHunyuanVideo15: hunyuan_video_15,
+    AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15TileDecoder(vae.decoder),
     LTXVideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTXVideo: lambda vae: LTXTileDecoder(vae.decoder),
+    AutoencoderKLLTXVideo: ltx_video,
     LTX2VideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTX2Video: lambda vae: LTXTileDecoder(vae.decoder),
+    AutoencoderKLLTX2Video: ltx_video,
 }
 
 
@@ -59,9 +59,12 @@ def for_tiles(model: nn.Module) -> nn.Module:
     frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
     says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
-    Raises `Refused` for a class that isn't known, and for a config that the family's file doesn't know.
+    Raises `Refused` for a class that isn't known, for a config that the family's file doesn't know, and for an autoencoder
+    that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
     """
     if type(model) not in FAMILIES:
         raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in FAMILIES)}")
+    if getattr(model, "use_tiling", False):
+        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
     new = FAMILIES[type(model)](model)
     return new.to(next(model.parameters()).dtype).eval()

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from lib.basics.errors import Refused
 from lib.decoders.checks import check_step
+from lib.decoders.steps import split
+from lib.media.latents import DROPPED_FRAMES
 
 State = dict[str, Tensor]
 BLOCK_BYTES = 2**25  # of a frame in float32 at a time: what is held in the wide type besides the frames
@@ -24,6 +26,9 @@ class HostDecoder(nn.Module):
     A frame is [H, W, C]. The state is the last two frames of each convolution's input, padded, by the convolution's
     name: [B, 2, H + 2, W + 2, C]. Copies the weights. Raises `Refused` for a module that isn't a Mochi decoder.
     """
+
+    dropped_frames = DROPPED_FRAMES
+    steps = staticmethod(split)
 
     def __init__(self, decoder: nn.Module):
         super().__init__()
@@ -64,18 +69,18 @@ class HostDecoder(nn.Module):
         check_step(z_bcthw, state, self.latent_channels, self.conv_in.weight.dtype, self.state_shapes)
 
     @torch.no_grad()
-    def forward(self, z_bcthw: Tensor, state: State | None = None, keep: bool = True) -> tuple[Tensor, State | None]:
+    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
         """Decode a step: [B, 12, T, H, W] -> [B, 3, 6 T, 8 H, 8 W], and the state for the next step.
 
-        `state` is None at the start of a clip; the one given is used up: the new one is written over it. Without `keep`
-        no state is returned, nor held: the last step needs none. Raises `Refused` as `check` does.
+        `state` is None at the start of a clip; the one given is used up: the new one is written over it. Where the
+        clip `ends` no state is returned, nor held. Raises `Refused` as `check` does.
         """
         self.check(z_bcthw, state)
         pasts = [{name: past[b] for name, past in (state or {}).items()} for b in range(len(z_bcthw))]
-        clips = [self.clip(z_cthw, past, keep) for z_cthw, past in zip(z_bcthw, pasts)]
-        if keep and state is None:
+        clips = [self.clip(z_cthw, past, not ends) for z_cthw, past in zip(z_bcthw, pasts)]
+        if state is None:
             state = {name: torch.stack([past.pop(name) for past in pasts]) for name in list(pasts[0])}
-        return torch.stack(clips), state if keep else None
+        return torch.stack(clips), {} if ends else state
 
     def clip(self, z_cthw: Tensor, pasts: State, keep: bool) -> Tensor:
         conv_in, proj_out = self.decoder.conv_in, self.decoder.proj_out

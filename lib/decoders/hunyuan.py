@@ -13,6 +13,7 @@ from lib.decoders.causal import EDGES, FIRST, CausalConv, as_kept
 from lib.decoders.clip_decoder import ClipDecoder
 from lib.decoders.group_norm import clip_norm
 from lib.decoders.memory import Memory, State, keys
+from lib.decoders.steps import split
 from lib.decoders.upsample import nearest
 
 
@@ -80,7 +81,30 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         self.norm_out = deepcopy(decoder.conv_norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
+    @property
+    def streaming(self) -> str:
+        if self.stretches is None:
+            return "none"
+        return f"constant state, {self.stretches.overlap - 1} latent frame late"
+
+    def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """Cut a clip: a stretch, then by default a stride at a time, and what is left; without stretches it stays whole.
+
+        Raises `Refused` for a step of another number than so many strides.
+        """
+        cut = self.stretches
+        size = frames_per_step or (latent_frames if cut is None else cut.stride)
+        split(latent_frames, size if frames_per_step is None else frames_per_step)
+        if cut is None and size < latent_frames or cut is not None and size % cut.stride:
+            need = "all of the clip's" if cut is None else f"a multiple of {cut.stride}, as stretches are apart"
+            raise Refused("frames_per_step", size, need)
+        first = latent_frames if cut is None else min(cut.latents + 1, latent_frames)
+        times, rest = divmod(latent_frames - first, size)
+        return [first] + [size] * times + [rest] * (rest > 0)
+
+    def state_shapes(
+        self, batch: int, height: int, width: int, latents: int | None = None
+    ) -> dict[str, tuple[int, int, int, int]]:
         if self.stretches is None:
             return {}
         size, video_size = (height, width), (height * self.scale, width * self.scale)
@@ -233,7 +257,6 @@ class UpsampledResidual(nn.Module):
 
 def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
     """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes otherwise."""
-    check_whole_frames(vae)
     if not vae.use_framewise_decoding:
         return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv)
     lengths, ratio = (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames), vae.temporal_compression_ratio
@@ -242,12 +265,6 @@ def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
         need = f"multiples of {ratio}, the second from half the first to all of it"
         raise Refused("tile_sample_min_num_frames and tile_sample_stride_num_frames", lengths, need)
     return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv, Stretches(latents, stride, ratio))
-
-
-def check_whole_frames(vae: nn.Module) -> None:
-    """Raise `Refused` for an autoencoder that cuts its frames into spatial tiles, which a pipeline's doesn't by default."""
-    if vae.use_tiling:
-        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
 
 
 def check_silu(name: str, activation: nn.Module) -> None:

@@ -9,7 +9,7 @@ from lib.decoders.attention import CausalAttention, as_linear
 from lib.decoders.causal import EDGES, FIRST, CausalConv, FrameConv
 from lib.decoders.checks import check_step
 from lib.decoders.clip_decoder import ClipDecoder
-from lib.decoders.hunyuan import causal, check_silu, check_whole_frames
+from lib.decoders.hunyuan import causal, check_silu
 from lib.decoders.memory import Memory, State
 from lib.decoders.residual import ChannelResidual
 from lib.decoders.rms_norm import ChannelNorm
@@ -26,6 +26,8 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
+
+    streaming = "state grows"
 
     def __init__(self, decoder: nn.Module):
         super().__init__()
@@ -49,12 +51,14 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         self.norm_out = ChannelNorm(decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    def state_shapes(self, batch: int, height: int, width: int, seen: int = 1) -> dict[str, tuple[int, int, int, int]]:
-        """The state's names and shapes after `seen` latent frames of this height and width."""
+    def state_shapes(
+        self, batch: int, height: int, width: int, latents: int | None = None
+    ) -> dict[str, tuple[int, int, int, int]]:
+        """The state's names and shapes after so many latent frames of this height and width, by default one."""
         shapes = super().state_shapes(batch, height, width)
         for module in self.modules():
             if isinstance(module, CausalAttention):
-                shapes |= {k: (batch, *shape) for k, shape in module.state_shapes((height, width), seen).items()}
+                shapes |= {k: (batch, *shape) for k, shape in module.state_shapes((height, width), latents or 1).items()}
         return shapes
 
     def seen(self, state: State | None, height: int, width: int) -> int:
@@ -154,9 +158,3 @@ class Upsample(nn.Module):
             else:
                 outs += [conv.output(window, size) + around(frame) for conv, around in zip(self.convs, self.around)]
         return [shuffled(out, size) for out in outs]
-
-
-def hunyuan_video_15(vae: nn.Module) -> HunyuanVideo15TileDecoder:
-    """An `AutoencoderKLHunyuanVideo15` as it decodes by default. Raises `Refused` for one that decodes otherwise."""
-    check_whole_frames(vae)
-    return HunyuanVideo15TileDecoder(vae.decoder)

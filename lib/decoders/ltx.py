@@ -30,7 +30,8 @@ class LTXTileDecoder(ClipDecoder):
     The delay is 24 latent frames in LTX-Video 0.9 and 22 in LTX-2: of shorter clips all comes with the last step.
 
     The timestep `temb`, one number a clip and the same in each step, is what `vae.decode` takes; without
-    `timestep_conditioning` it is left unused, as there. Instead of LTX-2's `decode(causal=True)`, set the decoder's
+    `timestep_conditioning` it is left unused, as there. Set as the decoder's `temb` [1], it is that of every call
+    without one, so of a stream. Instead of LTX-2's `decode(causal=True)`, set the decoder's
     `is_causal` first.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture, and for noise that
@@ -54,11 +55,16 @@ class LTXTileDecoder(ClipDecoder):
         self.blocks, self.scale = nn.ModuleList(blocks), place.scale
         self.norm_out = NormSilu("norm_out", decoder.norm_out, decoder.conv_act)
         self.embedder = None if decoder.time_embedder is None else Embedder(decoder.time_embedder)
+        self.register_buffer("temb", None, persistent=False)
         self.table, self.times = fixed(decoder.scale_shift_table), fixed(decoder.timestep_scale_multiplier)
         order = partial(channels_last, by=(1, self.patch, self.patch), transposed=True)
         self.conv_out = conv("conv_out", place, decoder.conv_out, order)
         self.place = place.after(1)
         self.zoom = self.scale * self.patch
+
+    @property
+    def streaming(self) -> str:
+        return f"{self.delay} latent frames late" if self.place.ahead else "constant state"
 
     @property
     def delay(self) -> int:
@@ -94,6 +100,8 @@ class LTXTileDecoder(ClipDecoder):
         self, z_bcthw: Tensor, state: State | None = None, temb: Tensor | None = None, ends: bool = True
     ) -> tuple[Tensor, State]:
         """Decode a step. `state` is None where a clip begins; `ends` says whether it ends with this step."""
+        if temb is None and self.temb is not None:
+            temb = self.temb.expand(len(z_bcthw))
         self.check(z_bcthw, state, temb)
         if self.embedder is None:
             return self.clips(z_bcthw, state, ends)
@@ -271,3 +279,10 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
     if place.ahead:
         return CentredConv(name, place, weight, bias, conv3d.padding_mode)
     return CausalConv(name, place.scale, weight, bias, FIRST, conv3d.padding_mode)
+
+
+def ltx_video(vae: nn.Module) -> LTXTileDecoder:
+    """An `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades stretches into another."""
+    if vae.use_framewise_decoding:
+        raise Refused("autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False")
+    return LTXTileDecoder(vae.decoder)

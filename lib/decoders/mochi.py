@@ -14,6 +14,8 @@ from lib.decoders.causal_conv import CausalConv
 from lib.decoders.checks import check_step
 from lib.decoders.group_norm import group_norm_silu, group_norm_silu_stock
 from lib.decoders.pixel_shuffle import PixelShuffle
+from lib.decoders.steps import split
+from lib.media.latents import DROPPED_FRAMES
 
 State = dict[str, Tensor]
 
@@ -44,6 +46,10 @@ class TileDecoder(nn.Module):
 
     Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
+
+    streaming = "constant state"
+    dropped_frames = DROPPED_FRAMES
+    steps = staticmethod(split)
 
     def __init__(self, decoder: nn.Module, rewrites: Rewrites = Rewrites()):
         super().__init__()
@@ -77,8 +83,10 @@ class TileDecoder(nn.Module):
     def latent_channels(self) -> int:
         return self.conv_in.in_channels
 
-    def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-        """The state's names and shapes, for latents of this height and width."""
+    def state_shapes(
+        self, batch: int, height: int, width: int, latents: int | None = None
+    ) -> dict[str, tuple[int, int, int]]:
+        """The state's names and shapes, for latents of this height and width, however many."""
         shapes, size = {}, (height, width)
         for entry in self.plan:
             if isinstance(entry, str):

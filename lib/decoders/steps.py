@@ -1,6 +1,6 @@
 """Decode a clip in steps, with the state between them as something to keep, save and resume from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,15 +12,15 @@ from lib.basics.errors import Refused
 from lib.basics.finite import check_finite
 
 State = dict[str, Tensor]
-Step = Callable[[Tensor, State | None], tuple[Tensor, State]]
 
 
-def split(latent_frames: int, frames_per_step: int = 1) -> list[int]:
-    """Cut a clip into steps: [first, n, n, …]. What doesn't divide goes into the first step.
+def split(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+    """Cut a clip into steps: [first, n, n, …], by default of one frame. What doesn't divide goes into the first step.
 
     So a clip of any length needs two programs: one for its first step, one for all others.
     Raises `Refused` for a clip or a step of less than one frame.
     """
+    frames_per_step = 1 if frames_per_step is None else frames_per_step
     for what, count in (("latent frames", latent_frames), ("frames_per_step", frames_per_step)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise Refused(what, count, "an integer of at least 1")
@@ -29,17 +29,18 @@ def split(latent_frames: int, frames_per_step: int = 1) -> list[int]:
 
 
 def decode_steps(
-    step: Step, z_bcthw: Tensor, frames_per_step: int = 1, state: State | None = None
+    decoder, z_bcthw: Tensor, frames_per_step: int | None = None, state: State | None = None, ends: bool = True
 ) -> Iterator[tuple[Tensor, State]]:
     """Decode latents step by step, in this process; after each, yield its video frames and the state to go on from.
 
-    `step` is a `TileDecoder`, or anything called like it. `z_bcthw` are the latent frames still to decode: with a
-    `state`, those after the ones that the state has seen. Concatenated over time, the frames [B, 3, t, H, W] are those
+    `decoder` is what `for_tiles` gives, or a `HostDecoder`; `ends` says that the clip does, with the last step. `z_bcthw`
+    are the latent frames still to decode: with a `state`, those after the ones that the state has seen. Concatenated over time, the frames [B, 3, t, H, W] are those
     of one call on the whole clip. On a target, and with what the pipeline drops left out: `lib.decoders.stream.stream_decode`.
     """
-    for piece in z_bcthw.split(split(z_bcthw.shape[2], frames_per_step), dim=2):
+    pieces = z_bcthw.split(decoder.steps(z_bcthw.shape[2], frames_per_step), dim=2)
+    for number, piece in enumerate(pieces, start=1):
         with torch.no_grad():
-            frames, state = step(piece, state)
+            frames, state = decoder(piece, state, ends=ends and number == len(pieces))
         yield frames, state
 
 

@@ -14,17 +14,14 @@ from safetensors.torch import load_file, save_file
 from lib.basics.errors import Refused
 from lib.basics.progress import progress
 from lib.decoders.host import HostDecoder
-from lib.decoders.steps import load_state, save_state, seen_frames, split
-from lib.media.latents import FRAMES_PER_LATENT, check_latents
+from lib.decoders.steps import load_state, save_state, seen_frames
+from lib.media.latents import DROPPED_FRAMES, check_latents
 from lib.probing.on_ttnn import open_session
 from lib.probing.probe import TIMEOUT_SECONDS, evaluated, probe
 from lib.probing.trace import arguments_by_name
 from lib.probing.verdict import Verdict
 from lib.probing.worker import to_device
 from lib.targets.target import resolve
-
-# MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
-DROPPED_FRAMES = FRAMES_PER_LATENT - 1
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Step:
 class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
-    `decoder(z, state=None)` returns `(frames, state)`, as `lib.decoders.mochi.TileDecoder` does. With `evaluate`, frames
-    and state are those of the compiled programs, run on the host: of all steps, or of the first few.
+    `decoder` is what `for_tiles` gives, or a `HostDecoder`. With `evaluate`, frames and state are those of the compiled
+    programs, run on the host: of all steps, or of the first few.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
@@ -52,16 +49,17 @@ class Stream(contextlib.AbstractContextManager):
         self.host_state = state
         self.session = open_session(decoder, target, stateful=True, state=state)
 
-    def step(self, z_bcthw: torch.Tensor, timeout: float = TIMEOUT_SECONDS) -> Step:
+    def step(self, z_bcthw: torch.Tensor, ends: bool = False, timeout: float = TIMEOUT_SECONDS) -> Step:
+        """Decode latent frames [B, C, T, H, W]; `ends` says that the clip does, with these."""
         number, self.number = self.number, self.number + 1
         if number >= self.evaluated_steps:
             self.host_state = None
-        verdict = self.session.call((z_bcthw,), f"step {number}", timeout)
+        verdict = self.session.call((z_bcthw,), f"step {number}", timeout, ends=ends)
         if number < self.evaluated_steps and verdict.passed:
             verdict = self.evaluated(verdict, z_bcthw)
         frames = verdict.outputs
         if frames is not None and self.fresh and number == 0:
-            frames = frames[:, :, DROPPED_FRAMES:]
+            frames = frames[:, :, self.decoder.dropped_frames :]
         return Step(number, frames, verdict)
 
     def evaluated(self, verdict: Verdict, z_bcthw: torch.Tensor) -> Verdict:
@@ -74,7 +72,7 @@ class Stream(contextlib.AbstractContextManager):
 
     def state(self):
         """The state after the last step, on the host: to be saved, and given to another stream."""
-        return self.host_state or self.session.state()
+        return self.session.state() if self.host_state is None else self.host_state
 
     def __exit__(self, *_) -> None:
         self.session.close()
@@ -83,7 +81,7 @@ class Stream(contextlib.AbstractContextManager):
 def decode_on_host(
     decoder: HostDecoder,
     latents_bcthw: torch.Tensor,
-    frames_per_step: int = 1,
+    frames_per_step: int | None = None,
     host: str = "cpu",
     keep: Path | None = None,
 ) -> Iterator[torch.Tensor]:
@@ -95,7 +93,7 @@ def decode_on_host(
     resolve(host).plugin()
     dtype, device = decoder.conv_in.weight.dtype, torch.device(host)
     check_latents(latents_bcthw, decoder.latent_channels)
-    pieces = latents_bcthw.split(split(latents_bcthw.shape[2], frames_per_step), dim=2)
+    pieces = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
     kept = Kept(keep, decoder, pieces) if keep else None
     done = kept.steps() if kept else 0
     yield from (kept.step(number).frames for number in range(done))
@@ -104,10 +102,10 @@ def decode_on_host(
     with progress(f"decoding · {host}", total=len(pieces)) as show:
         show("start", done)
         for number in range(done, len(pieces)):
-            frames, state = decoder(pieces[number].to(device, dtype), state, keep=number + 1 < len(pieces))
-            frames = frames[:, :, 0 if number else DROPPED_FRAMES :].cpu()
+            frames, state = decoder(pieces[number].to(device, dtype), state, ends=number + 1 == len(pieces))
+            frames = frames[:, :, 0 if number else decoder.dropped_frames :].cpu()
             if kept:
-                kept.add(number, frames, state or {})
+                kept.add(number, frames, state)
             show(f"step {number}", 1)
             yield frames
 
@@ -116,22 +114,23 @@ def stream_decode(
     decoder,
     latents_bcthw: torch.Tensor,
     target: str = "auto",
-    frames_per_step: int = 1,
+    frames_per_step: int | None = None,
     evaluate: bool | int = False,
     keep: Path | None = None,
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
-    The first step and the steady step are two compiled programs, and no more, whatever the length. The pipeline's
-    drop of the first frames is kept. It ends at the first step that fails: its verdict says why.
+    `decoder` is what `for_tiles` gives; its `steps` says how it cuts a clip, by default into the least that it can. Where
+    its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
+    a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
+    pipeline's drop of the first frames is kept. It ends at the first step that fails: its verdict says why.
 
     With `keep`, frames and state are written to that folder after each step that has results, and a run that was
     interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
     of another rank or channel count, a folder with the steps of another clip, model or split.
     """
-    channels = next(decoder.conv_in.parameters()).shape[1]
-    check_latents(latents_bcthw, channels)
-    chunks = latents_bcthw.split(split(latents_bcthw.shape[2], frames_per_step), dim=2)
+    check_latents(latents_bcthw, decoder.latent_channels)
+    chunks = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
     kept = Kept(keep, decoder, chunks) if keep else None
     done = kept.steps() if kept else 0
     for number in range(done):
@@ -143,7 +142,7 @@ def stream_decode(
         state, stream.number = None, done
         show("start", done)
         for chunk in chunks[done:]:
-            step = stream.step(chunk)
+            step = stream.step(chunk, ends=stream.number + 1 == len(chunks))
             show(f"step {step.number}", 1)
             if kept and step.frames is not None:
                 kept.add(step.number, step.frames, stream.state())

@@ -14,6 +14,7 @@ import numpy
 import safetensors.torch
 import torch
 from diffusers import AutoencoderKLMochi
+from torch import nn
 
 from lib.basics.errors import Refused
 from lib.basics.finite import check_finite
@@ -21,6 +22,8 @@ from lib.media.clips import demo_clip
 from lib.media.models import first_line
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
+# MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
+DROPPED_FRAMES = FRAMES_PER_LATENT - 1
 TENSOR_FILES = (".pt", ".safetensors", ".npy", ".latent")
 VIDEO_FILES = (".mp4", ".gif", ".mov", ".webm")
 NORMALISED, DENORMALISED, AUTO = "normalised", "denormalised", "auto"
@@ -31,11 +34,12 @@ CHOICES = f"'clip', 'random', or a file ({', '.join(TENSOR_FILES + VIDEO_FILES)}
 
 @torch.no_grad()
 def load_latents(
-    source: str, vae: AutoencoderKLMochi, shape: tuple[int, ...], seed: int = 0, form: str = AUTO
+    source: str, vae: nn.Module, shape: tuple[int, ...], seed: int = 0, form: str = AUTO
 ) -> torch.Tensor:
-    """Latents as `vae.decoder` takes them: z [B, 12, T, H, W] in float32, denormalised.
+    """Latents as `vae.decode` takes them: z [B, C, T, H, W] in float32, denormalised.
 
-    `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor file or a video file. `shape` is that of
+    `vae` is any of diffusers' video autoencoders. `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor
+    file or a video file; a clip and a video are encoded by Mochi's alone. `shape` is that of
     'clip' and 'random'; a tensor file has its own. `form` says whether a tensor file holds them 'normalised' or
     'denormalised'; 'auto' goes by the file's kind: a .latent file denormalised, all others normalised.
     Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf, and statistics that
@@ -47,7 +51,7 @@ def load_latents(
         z = encode(demo_clip(frames_of(shape), *pixels_of(shape)), vae)
     else:
         z = from_file(Path(source), vae, shape, form)
-    return check_latents(z, vae.config.latent_channels)
+    return check_latents(z, channels_of(vae))
 
 
 def frames_of(shape: tuple[int, ...]) -> int:
@@ -59,24 +63,42 @@ def pixels_of(shape: tuple[int, ...]) -> tuple[int, int]:
     return PIXELS_PER_LATENT * shape[3], PIXELS_PER_LATENT * shape[4]
 
 
-def encode(clip_cthw: torch.Tensor, vae: AutoencoderKLMochi) -> torch.Tensor:
+def encode(clip_cthw: torch.Tensor, vae: nn.Module) -> torch.Tensor:
     """A clip [3, 6 k + 1, H, W] in [-1, 1] -> z [1, 12, k + 1, H/8, W/8], the mean of the posterior."""
+    if not isinstance(vae, AutoencoderKLMochi):
+        raise Refused("latents", f"a clip to encode, for an {type(vae).__name__}", "'random', or a file of latents")
     if vae.encoder is None:
         raise Refused("latents", "a clip to encode, and a model without encoder", "a file of latents, or a whole VAE")
     moments, _ = vae.encoder(clip_cthw[None])
     return moments.chunk(2, dim=1)[0]
 
 
-def denormalise(z: torch.Tensor, vae: AutoencoderKLMochi) -> torch.Tensor:
-    """As `MochiPipeline` does before decoding: z * std / scaling_factor + mean, channel by channel."""
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
-    if z.dim() != 5 or z.shape[1] != mean.shape[1]:
-        raise Refused("latents", f"shape {tuple(z.shape)}", f"[B, {mean.shape[1]}, T, H, W]")
-    return z * std / vae.config.scaling_factor + mean
+def channels_of(vae: nn.Module) -> int:
+    """How many channels an autoencoder's latents have; Wan's and QwenImage's config says `z_dim`."""
+    return vae.config.z_dim if "z_dim" in vae.config else vae.config.latent_channels
 
 
-def from_file(path: Path, vae: AutoencoderKLMochi, shape: tuple[int, ...], form: str) -> torch.Tensor:
+def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise by.
+
+    Some autoencoders have them channel by channel (LTX's as buffers), some one factor for all, some both.
+    """
+    known = dict(vae.named_buffers()) | {name: value for name, value in vae.config.items() if value is not None}
+    mean, std = known.get("latents_mean"), known.get("latents_std")
+    flat = torch.zeros(channels_of(vae), dtype=torch.float64)
+    mean = flat if mean is None else torch.as_tensor(mean, dtype=torch.float64)
+    std = flat + 1 if std is None else torch.as_tensor(std, dtype=torch.float64)
+    return mean, std / (vae.config.get("scaling_factor") or 1.0)
+
+
+def denormalise(z: torch.Tensor, vae: nn.Module) -> torch.Tensor:
+    """As a pipeline does before decoding: z * std / scaling_factor + mean, channel by channel."""
+    check_rank(z, channels_of(vae))
+    mean, spread = (values.view(1, -1, 1, 1, 1).to(z.dtype) for values in usual(vae))
+    return z * spread + mean
+
+
+def from_file(path: Path, vae: nn.Module, shape: tuple[int, ...], form: str) -> torch.Tensor:
     if not path.is_file():
         raise Refused("latents", f"no file {str(path)!r}", CHOICES)
     try:
@@ -87,7 +109,7 @@ def from_file(path: Path, vae: AutoencoderKLMochi, shape: tuple[int, ...], form:
         raise
     except Exception as error:
         raise Refused("latents", f"{str(path)!r} ({first_line(error)})", CHOICES) from error
-    check_latents(z, vae.config.latent_channels)
+    check_latents(z, channels_of(vae))
     form = form_of(path, form)
     statistics(z, vae).check(form, path.name)
     return denormalise(z, vae) if form == NORMALISED else z
@@ -160,17 +182,12 @@ class Statistics:
         return ", ".join(f"{far:.2f} from those of {form} latents" for form, far in self.distance.items())
 
 
-def statistics(z_bcthw: torch.Tensor, vae: AutoencoderKLMochi) -> Statistics:
-    """The statistics of latents [B, 12, T, H, W] in either form."""
+def statistics(z_bcthw: torch.Tensor, vae: nn.Module) -> Statistics:
+    """The statistics of latents [B, C, T, H, W] in either form."""
     values = z_bcthw.double().transpose(0, 1).flatten(1)
     mean, spread = values.mean(1), values.std(1, correction=0).clamp_min(1e-9)
-    usual_mean, usual_spread = (
-        torch.tensor(of, dtype=torch.float64) for of in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    forms = {
-        NORMALISED: (usual_mean * 0, usual_mean * 0 + vae.config.scaling_factor),
-        DENORMALISED: (usual_mean, usual_spread),
-    }
+    usual_mean, usual_spread = usual(vae)
+    forms = {NORMALISED: (usual_mean * 0, usual_mean * 0 + 1), DENORMALISED: (usual_mean, usual_spread)}
     distance = {}
     for form, (centre, wide) in forms.items():
         off = torch.cat([(mean - centre) / wide, (spread / wide).log()])
@@ -191,8 +208,12 @@ def read_clip(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     return cropped.permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
-def check_latents(z: torch.Tensor, channels: int) -> torch.Tensor:
+def check_rank(z: torch.Tensor, channels: int) -> None:
     if z.dim() != 5 or z.shape[1] != channels or 0 in z.shape:
         raise Refused("latents", f"shape {tuple(z.shape)}", f"[B, {channels}, T, H, W], none of them 0")
+
+
+def check_latents(z: torch.Tensor, channels: int) -> torch.Tensor:
+    check_rank(z, channels)
     check_finite("latents", {"the latents": z})
     return z

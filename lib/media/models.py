@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import AutoencoderKLMochi
 from safetensors.torch import load_file
@@ -17,7 +18,11 @@ SMALL = {
     "decoder_block_out_channels": (32, 32, 64, 64),
     "layers_per_block": (1, 1, 1, 1, 1),
 }
-NAMES = "'demo', 'random', 'small', a local folder, a .safetensors file or a hub id of an AutoencoderKLMochi"
+SEEDED = ("random", "small")
+MOCHI = "AutoencoderKLMochi"
+NAMES = f"'demo', 'random', 'small', a local folder, a .safetensors file or a hub id of an {MOCHI}"
+# Of no use to a decoder: a folder without them has no encoder.
+ENCODER = ("encoder.", "quant_conv.")
 # Places in the original layout (genmo's decoder.safetensors), and diffusers' names for them.
 ORIGINAL = {
     r"blocks\.0\.0\.": lambda m: "conv_in.",
@@ -39,19 +44,24 @@ def load_vae(model: str = "demo", seed: int = 0, variant: str = "") -> Autoencod
     safetensors, in one file or sharded, in any type; `variant` names those of a folder, such as 'bf16'.
     Raises `Refused` for a model that can't be found, isn't Mochi's, or holds NaN or Inf.
     """
-    if model in ("random", "small"):
+    if model in SEEDED:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return AutoencoderKLMochi(**(SMALL if model == "small" else {})).eval()
     if Path(model).suffix == ".safetensors":
         vae = _single_file(Path(model))
     else:
-        vae = _pretrained(str(DEMO) if model == "demo" else model, variant)
+        return pretrained(str(DEMO) if model == "demo" else model, variant, (MOCHI,), NAMES)
     check_finite("weights", vae.state_dict())
     return vae.eval()
 
 
-def _pretrained(model: str, variant: str) -> AutoencoderKLMochi:
+def pretrained(model: str, variant: str, classes: tuple[str, ...], names: str) -> torch.nn.Module:
+    """The autoencoder of a folder or a hub id, of one of diffusers' `classes`, in float32, in eval mode.
+
+    Weights must be all there, and no others; only the encoder's may be missing, and then it has none.
+    Raises `Refused`, which lists `names`, as `load_vae` does.
+    """
     folder = Path(model)
     local = folder.is_dir()
     # A whole pipeline (genmo/mochi-1-preview) keeps its VAE in a folder of its own.
@@ -59,11 +69,11 @@ def _pretrained(model: str, variant: str) -> AutoencoderKLMochi:
     try:
         config = AutoencoderKLMochi.load_config(model, subfolder=subfolder, local_files_only=local)
     except Exception as error:
-        raise Refused("model", f"{model!r} ({first_line(error)})", NAMES) from error
-    if config.get("_class_name") != "AutoencoderKLMochi":
-        raise Refused("model", f"{model!r}, a {config.get('_class_name')}", "an AutoencoderKLMochi")
+        raise Refused("model", f"{model!r} ({first_line(error)})", names) from error
+    if config.get("_class_name") not in classes:
+        raise Refused("model", f"{model!r}, a {config.get('_class_name')}", f"an {' or '.join(classes)}")
     try:
-        return AutoencoderKLMochi.from_pretrained(
+        vae, found = getattr(diffusers, config["_class_name"]).from_pretrained(
             model,
             subfolder=subfolder,
             variant=variant or None,
@@ -71,11 +81,20 @@ def _pretrained(model: str, variant: str) -> AutoencoderKLMochi:
             local_files_only=local,
             low_cpu_mem_usage=False,
             torch_dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:
         there = variants(folder / (subfolder or "")) if local else []
         need = "weights as safetensors" + (f", variant one of {there}" if there else "")
         raise Refused("model", f"{model!r}, variant {variant!r} ({first_line(error)})", need) from error
+    missing = [name for name in found["missing_keys"] if not name.startswith(ENCODER)]
+    if wrong := [*missing, *found["unexpected_keys"]]:
+        got = f"{model!r}, {'without' if missing else 'with'} {wrong[0]} and {len(wrong) - 1} more"
+        raise Refused("model", got, f"the weights of the {config['_class_name']} that its config.json describes")
+    if found["missing_keys"]:
+        vae.encoder = None
+    check_finite("weights", vae.state_dict())
+    return vae.eval()
 
 
 def variants(folder: Path) -> list[str]:

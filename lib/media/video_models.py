@@ -1,15 +1,21 @@
 """The video models of the field: each one's autoencoder, and the latents of its pipeline's default clip."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import diffusers
+import torch
+from torch import nn
+
+from lib.media.models import SEEDED, load_vae, pretrained
 
 
 @dataclass(frozen=True)
 class VideoModel:
     """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
 
-    `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. A stream's first step
-    takes `first_step` latent frames, every other `step`; `state_grows` with each. `upstream` is the thread where
-    Tenstorrent's compiler meets it.
+    `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream` is the thread
+    where Tenstorrent's compiler meets it.
     """
 
     name: str
@@ -17,9 +23,6 @@ class VideoModel:
     clip: str
     latents: tuple[int, ...]
     upstream: str
-    first_step: int = 1
-    step: int = 1
-    state_grows: bool = False
     config: dict = field(default_factory=dict)
 
 
@@ -36,14 +39,13 @@ MODELS = {
             ),
         ),
         VideoModel(
-            "CogVideoX", "AutoencoderKLCogVideoX", "480×720, 49 frames", (1, 16, 13, 60, 90), "tt-xla#5841", 3, 2
+            "CogVideoX", "AutoencoderKLCogVideoX", "480×720, 49 frames", (1, 16, 13, 60, 90), "tt-xla#5841"
         ),
         VideoModel(
-            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969", 5, 3
+            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969"
         ),
         VideoModel(
-            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "720×1280, 121 frames", (1, 32, 31, 45, 80), "tt-xla#6048",
-            state_grows=True,
+            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "720×1280, 121 frames", (1, 32, 31, 45, 80), "tt-xla#6048"
         ),
         VideoModel("LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"),
         VideoModel(
@@ -52,3 +54,23 @@ MODELS = {
         ),
     )
 }  # fmt: skip
+
+
+def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
+    """The published architecture with seeded weights, in float32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return getattr(diffusers, model.autoencoder)(**model.config).eval()
+
+
+def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
+    """Any family's autoencoder: a name of `MODELS` for random weights, else a folder (its own, a pipeline's) or a hub id.
+
+    What `load_vae` takes besides is Mochi's. In float32, in eval mode. Raises `Refused` for what isn't found, another class, and weights that aren't the config's.
+    """
+    if model in MODELS:
+        return random_autoencoder(MODELS[model], seed)
+    if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
+        return load_vae(model, seed, variant)
+    classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
+    return pretrained(model, variant, classes, f"one of {', '.join(MODELS)}, a local folder or a hub id")

@@ -27,6 +27,11 @@ def not_negative(name: str, value) -> None:
         raise Refused(name, repr(value), "a whole number of at least 0")
 
 
+def number(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise Refused(name, repr(value), "a number of at least 0")
+
+
 def text(name: str, value) -> None:
     if not isinstance(value, str) or not value:
         raise Refused(name, repr(value), "a text that isn't empty")
@@ -78,6 +83,17 @@ NOTEBOOKS = {
         "keep": any_text,
         "fps": positive,
         "full_size": flag,
+    },
+    "04_video_vaes": {
+        **COMMON,
+        "model": text,
+        "variant": any_text,
+        "latents": text,
+        "latents_are": one_of(*FORMS),
+        "timestep": number,
+        "evaluated_steps": not_negative,
+        "keep": any_text,
+        "fps": positive,
     },
 }
 # What IPython itself puts into a notebook's namespace.

@@ -1,4 +1,4 @@
-"""`make run`: the three notebooks through papermill, each also as HTML, into `runs/latest`.
+"""`make run`: the notebooks through papermill, each also as HTML, into `runs/latest`.
 
 python -m lib.notebook.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """

@@ -36,9 +36,9 @@ class OnTTNN(contextlib.AbstractContextManager):
             self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state))
             self.open = stack.pop_all()
 
-    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "") -> Verdict:
+    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "", **options) -> Verdict:
         """Trace and compile the module, then have its program executed; a failure is in the verdict."""
-        compiled = self.compiler.call(inputs, name, timeout, part)
+        compiled = self.compiler.call(inputs, name, timeout, part, **options)
         if not compiled.passed:
             stages = dict.fromkeys(self.target.stages, UNREACHED) | compiled.stages
             return dataclasses.replace(compiled, target=self.target.name, stages=stages)

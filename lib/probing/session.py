@@ -61,15 +61,15 @@ class Session(contextlib.AbstractContextManager):
         command = [sys.executable, "-m", "lib.probing.worker", str(self.folder)]
         self.worker = Worker(command, self.folder, environment)
 
-    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "") -> Verdict:
+    def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "", **options) -> Verdict:
         """Trace, compile and, where the lane can, run the module on `inputs`; a failure is in the verdict.
 
-        `part` is the path of a submodule to run instead of the whole.
+        `part` is the path of a submodule to run instead of the whole; `options` are keywords for it that no tensor is.
         """
         begin = self.worker.log_size()
         number, self.calls = self.calls, self.calls + 1
         write(inputs, self.folder / f"inputs-{number}.pt")
-        ended = self.request({"do": "call", "number": number, "part": part}, name, timeout)
+        ended = self.request({"do": "call", "number": number, "part": part, "options": options}, name, timeout)
         return self.judge(name, number, ended, self.worker.log_text(begin))
 
     def result_order(self):

@@ -49,14 +49,14 @@ class Worker:
             register(self.target.plugin())
         return torch_xla.device()
 
-    def call(self, number: int, part: str) -> None:
+    def call(self, number: int, part: str, options: dict) -> None:
         module = self.module.get_submodule(part)
         inputs = to_device(load(self.folder / f"inputs-{number}.pt"), self.device)
         os.remove(self.folder / f"inputs-{number}.pt")
         if self.target.lane == HOST:
-            outputs = self.timed(RUN, lambda: self.eager(module, inputs))
+            outputs = self.timed(RUN, lambda: self.eager(module, inputs, options))
         else:
-            outputs = self.traced(module, inputs)
+            outputs = self.traced(module, inputs, options)
         if self.stateful:
             outputs, self.state = outputs
         if self.target.outputs_are_real:
@@ -66,11 +66,11 @@ class Worker:
     def arguments(self) -> dict:
         return {"state": self.state} if self.stateful else {}
 
-    def eager(self, module, inputs):
+    def eager(self, module, inputs, options):
         with torch.no_grad():
-            return module(*inputs, **self.arguments())
+            return module(*inputs, **self.arguments(), **options)
 
-    def traced(self, module, inputs):
+    def traced(self, module, inputs, options):
         import torch_xla
         import torch_xla.core.xla_model as xm
 
@@ -79,7 +79,7 @@ class Worker:
         def on_cut(place: str) -> None:
             self.tell(event="cut", place=place)
 
-        outputs = self.timed(TRACE, lambda: traced_call(module, inputs, marked, on_cut, **self.arguments()))
+        outputs = self.timed(TRACE, lambda: traced_call(module, inputs, marked, on_cut, **self.arguments(), **options))
         self.save_result_order(outputs)
         self.tell_graph(module, inputs, outputs)
         if self.target.lane == XLA:
@@ -196,7 +196,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             if request["do"] == "call":
-                worker.call(request["number"], request["part"])
+                worker.call(request["number"], request["part"], request["options"])
             else:
                 worker.save_state()
     except BaseException as error:

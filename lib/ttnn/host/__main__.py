@@ -87,7 +87,7 @@ class Program:
         self.main, self.functions = text["main"], text["functions"]
         self.types = {name: (kind, type) for _, name, kind, type in self.functions[self.main]["arguments"]}
         self.held: dict[str, ttnn.Tensor] = {}
-        self.given: dict[str, ttnn.Tensor] = {}
+        self.given: dict[str, ttnn.Tensor] = {}  # for one run, of which they take up memory from begin to end
         self.prepared: dict[str, list[ttnn.Tensor]] = {}
 
     def hold(self, arrays: dict[str, np.ndarray]) -> None:
@@ -104,7 +104,6 @@ class Program:
             if name not in found and name not in kept:
                 raise KeyError(f"no argument {name!r}, and none kept by that name")
             inputs.append(found[name] if name in found else ttnn.to_layout(kept[name], LAYOUTS[type["layout"]]))
-        self.given.clear()
         return inputs
 
     def constant(self, key: str) -> np.ndarray:

@@ -359,15 +359,16 @@ def linear(step, a, b, *bias):
 
 
 def matmul_config(stated: dict):
-    """The two configurations that the compiler writes: multicast in one dimension of the grid, or in both."""
+    """The configurations that the compiler writes: multicast in one dimension of the grid, in both, or in none."""
     known = {"per_core_m": "per_core_M", "per_core_n": "per_core_N"}
     values = {known.get(name, name): value for name, value in stated.items() if name not in ("hop_cores",)}
     x, y = (int(n) for n in values.pop("compute_with_storage_grid_size").split(","))
     activation = values.pop("fused_activation", None)
-    one_dimension = "mcast_in0" in values
+    if "mcast_in0" not in values and "transpose_mcast" not in values:
+        return ttnn.MatmulMultiCoreReuseProgramConfig(compute_with_storage_grid_size=ttnn.CoreCoord(x, y), **values)
     kind = (
         ttnn.MatmulMultiCoreReuseMultiCast1DProgramConfig
-        if one_dimension
+        if "mcast_in0" in values
         else ttnn.MatmulMultiCoreReuseMultiCastProgramConfig
     )
     return kind(

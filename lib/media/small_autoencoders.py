@@ -176,7 +176,7 @@ SMALL = {
         (1, 3, 33, 8, 8),  # two segments
         76,
     ),
-    "LTX": Autoencoder(
+    "LTX-Video": Autoencoder(
         "AutoencoderKLLTXVideo",
         dict(
             latent_channels=8,
