@@ -10,29 +10,32 @@ import sys
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKLMochi
 
 from lib.basics.compare import compare
 from lib.basics.errors import Refused
 from lib.decoders.budget import plan
+from lib.decoders.families import for_tiles
 from lib.decoders.host import HostDecoder
 from lib.decoders.mochi import TileDecoder
 from lib.decoders.stream import decode_on_host, stream_decode
 from lib.media.frames import video_file
-from lib.media.latents import FORMS, load_latents
-from lib.media.models import load_vae
-from lib.notebook.parameters import DTYPES, HOST_DTYPES, LATENT_CHANNELS
+from lib.media.latents import FORMS, channels_of, load_latents
+from lib.media.video_models import MODELS, load_autoencoder
+from lib.notebook.parameters import DTYPES, HOST_DTYPES
 from lib.targets.target import HOST, TARGET_NAMES, resolve
 
 INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="mochi-tt", description="Mochi's video decoder on Tenstorrent chips.")
+    top = argparse.ArgumentParser(prog="mochi-tt", description="Video decoders on Tenstorrent chips.")
     decode = top.add_subparsers(dest="command", required=True).add_parser(
         "decode",
         help="latents to video, step by step, in constant memory",
         description="Decode latents to a video. Where the target has results (cpu, cuda, xla-cpu, tt), the video is the "
-        "target's; where it has none (compile only, mocked), it is that of the frames that the host decodes.",
+        "target's; where it has none (compile only, mocked), it is that of the frames that the host decodes, which it does "
+        "for Mochi alone.",
         epilog="exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -43,14 +46,18 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--latents-are", default="auto", choices=FORMS, help="auto: denormalised in .latent files, normalised in others"
     )
-    add("--model", default="demo", help="demo, random, small, a folder, a .safetensors file or a hub id")
+    add(
+        "--model",
+        default="demo",
+        help=f"demo, random, small, a folder, a .safetensors file, a hub id; for random weights also {', '.join(MODELS)}",
+    )
     add("--variant", default="", help="of a folder's weights, such as bf16")
     add("--target", default="auto", choices=TARGET_NAMES, metavar="TARGET", help=", ".join(TARGET_NAMES))
     add("--dtype", default="bfloat16", choices=DTYPES, help="of weights and latents on the target")
     add("--out", default=Path("video.mp4"), type=Path, help="the video")
     add("--fps", default=12, type=int, help="of the video")
     add("--keep", type=Path, help="a folder: an interrupted run goes on from it")
-    add("--frames-per-step", default=1, type=int, help="latent frames a step")
+    add("--frames-per-step", type=int, help="latent frames a step; by default as few as the decoder allows")
     add("--host", default="cpu", choices=("cpu", "cuda"), help="where the host decodes")
     add("--host-dtype", default="auto", choices=("auto", *HOST_DTYPES), help="auto: float64 where that is quick")
     add("--host-frames", default=0, type=int, help="latent frames decoded on the host; 0: by size")
@@ -90,32 +97,36 @@ def decode(options: argparse.Namespace, done: list) -> int:
     if not options.out.parent.is_dir() or options.out.suffix != ".mp4":
         raise Refused("out", str(options.out), "a name that ends in .mp4, in a folder that is there")
     for name in ("fps", "frames_per_step", "latent_frames", "latent_height", "latent_width"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 1")
     for name in ("host_frames", "evaluated_frames", "seed"):
         if getattr(options, name) < 0:
             raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 0")
-    vae = load_vae(options.model, options.seed, options.variant)
-    shape = (1, LATENT_CHANNELS, options.latent_frames, options.latent_height, options.latent_width)
+    vae = load_autoencoder(options.model, options.seed, options.variant)
+    shape = (1, channels_of(vae), options.latent_frames, options.latent_height, options.latent_width)
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
+    if not isinstance(vae, AutoencoderKLMochi):
+        return on_target(options, for_tiles(vae).to(DTYPES[options.dtype]), z, done)
     decoder, vae = vae.decoder, None
     if target.outputs_are_real:
-        return on_target(options, decoder, z, done)
+        make = HostDecoder if target.lane == HOST else TileDecoder
+        return on_target(options, make(decoder.to(DTYPES[options.dtype])), z, done)
     return on_host_and_target(options, decoder, z, done)
 
 
 def on_target(options, decoder, z, done: list) -> int:
-    dtype = DTYPES[options.dtype]
-    rewritten = (HostDecoder if resolve(options.target).lane == HOST else TileDecoder)(decoder.to(dtype))
-    steps = stream_decode(rewritten, z.to(dtype), options.target, options.frames_per_step, keep=options.keep)
+    dtype, frames = DTYPES[options.dtype], 0
+    steps = stream_decode(decoder, z.to(dtype), options.target, options.frames_per_step, keep=options.keep)
     with video_file(options.out, options.fps) as write:
         for step in steps:
             print(step.verdict, flush=True)
             if not step.verdict.passed:
                 return 1
-            write(step.frames)
             done.append(step.verdict.name)
-    print(f"{options.out}: the frames of {options.target}")
+            if step.frames is not None:
+                write(step.frames)
+                frames += step.frames.shape[2]
+    print(f"{options.out}: {frames} frames of {options.target}" if frames else f"no video: {options.target} has no results")
     return 0
 
 
@@ -126,7 +137,7 @@ def on_host_and_target(options, decoder, z, done: list) -> int:
         z.shape,
         options.host_frames,
         options.evaluated_frames,
-        options.frames_per_step,
+        options.frames_per_step or 1,
         evaluates,
         HOST_DTYPES.get(options.host_dtype),
         options.host,
@@ -144,7 +155,7 @@ def on_host_and_target(options, decoder, z, done: list) -> int:
     print(f"{options.out}: {what.host_frames} of {what.latent_frames} latent frames, decoded on the host", flush=True)
     dtype, passed, seen = DTYPES[options.dtype], True, 0
     host, tiles = None, TileDecoder(decoder.to(dtype))
-    evaluate = what.evaluated_steps(options.frames_per_step)
+    evaluate = what.evaluated_steps(options.frames_per_step or 1)
     reference = torch.cat(reference, dim=2) if evaluate else None
     for step in stream_decode(tiles, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]):
         print(step.verdict, flush=True)

@@ -51,10 +51,11 @@ def latents(decoder: nn.Module, frames: int) -> torch.Tensor:
 def family_row(model: str, target: str) -> FamilyRow:
     """The small decoder of `model`, a name of `MODELS`: exactness here, then its clip on `target` in steps.
 
-    On a target without results the frames are those of the compiled programs, evaluated on the host.
+    On a target without results it is compiled for that board, and the frames are the programs', evaluated on the host.
     Raises `Refused` for a target that isn't there.
     """
     target = resolve(target)
+    target = target if target.outputs_are_real else target.compiler
     target.plugin()
     frames, per_step = CLIPS.get(model, OTHERS)
     vae = SMALL[model].make()
