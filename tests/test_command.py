@@ -10,6 +10,7 @@ from lib.decoders.stream import DROPPED_FRAMES
 from lib.media.frames import FrameFolder, to_uint8, video_file
 from lib.media.latents import load_latents
 from lib.media.models import load_vae
+from lib.media.small_autoencoders import SMALL as SMALL_AUTOENCODERS
 from lib.notebook import command
 
 pytestmark = pytest.mark.usefixtures("clean_after")
@@ -35,6 +36,17 @@ def test_on_a_lane_without_results_the_video_is_the_hosts_and_says_so(tmp_path, 
     assert "2 of 3 latent frames, decoded on the host" in said and said.count("✓ TTNN") == 3
     assert said.count("evaluated on the host: PCC 0.99") == 1
     assert len(frames_in(out)) == 7
+
+
+def test_another_family_is_decoded_where_the_target_has_results(tmp_path, capsys):
+    SMALL_AUTOENCODERS["Wan 2.1"].make().float().save_pretrained(tmp_path / "wan")
+    size = ["--latent-frames", "3", "--latent-height", "4", "--latent-width", "4", "--out", str(tmp_path / "video.mp4")]
+    wan = ["decode", "random", "--model", str(tmp_path / "wan"), *size]
+    assert command.main([*wan, "--target", "cpu"]) == 0
+    assert "5 frames of cpu" in capsys.readouterr().out and len(frames_in(tmp_path / "video.mp4")) == 5
+    assert command.main([*wan, "--target", "p150-compile"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("✓ TTNN") == 3 and "no video: p150-compile has no results" in said
 
 
 def test_a_step_that_fails_is_exit_code_1(tmp_path, monkeypatch, capsys):

@@ -176,6 +176,13 @@ def test_latents_are_denormalised_as_each_pipeline_does():
     assert torch.allclose(denormalise(z[:, :8], ltx), z[:, :8] * std / ltx.config.scaling_factor + mean, atol=1e-6)
 
 
+def test_means_for_other_channels_are_refused():
+    vae = SMALL["Wan 2.1"].make()
+    vae.register_to_config(latents_mean=[0.0] * 16)
+    with pytest.raises(Refused, match="latents_mean.*16 values.*4, one a channel"):
+        denormalise(torch.zeros(1, 4, 1, 2, 2), vae)
+
+
 def test_latents_of_another_family_are_refused(tmp_path):
     wan = random_autoencoder(MODELS["Wan 2.1"])
     torch.save(torch.randn(1, 12, 2, 4, 4), tmp_path / "mochi.pt")

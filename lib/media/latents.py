@@ -82,12 +82,16 @@ def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise by.
 
     Some autoencoders have them channel by channel (LTX's as buffers), some one factor for all, some both.
+    Raises `Refused` for a config with more or fewer of them than channels.
     """
     known = dict(vae.named_buffers()) | {name: value for name, value in vae.config.items() if value is not None}
     mean, std = known.get("latents_mean"), known.get("latents_std")
     flat = torch.zeros(channels_of(vae), dtype=torch.float64)
     mean = flat if mean is None else torch.as_tensor(mean, dtype=torch.float64)
     std = flat + 1 if std is None else torch.as_tensor(std, dtype=torch.float64)
+    for name, values in (("latents_mean", mean), ("latents_std", std)):
+        if values.shape != flat.shape:
+            raise Refused(f"the config's {name}", f"{values.numel()} values", f"{len(flat)}, one a channel")
     return mean, std / (vae.config.get("scaling_factor") or 1.0)
 
 

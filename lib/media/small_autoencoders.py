@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-WANS = dict(base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True])
+WANS = dict(
+    base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True],
+    latents_mean=[0.1] * 4, latents_std=[2.0] * 4,
+)  # fmt: skip
 
 
 class InFloat64(TorchFunctionMode):
