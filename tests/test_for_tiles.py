@@ -9,8 +9,8 @@ from torch import nn
 
 from lib import Refused, compare, for_tiles
 from lib.decoders.hunyuan import Upsample, UpsampledResidual
-from lib.probing.probe import probe
 from lib.media.small_autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
+from lib.probing.probe import probe
 
 ROUNDING = 1e-11
 SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")
