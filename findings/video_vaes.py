@@ -4,8 +4,8 @@
 
 Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as the pipeline
 gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that ends a clip whose frames come
-late. Compiled for the board and executed op by op on TT-NN's mocked one; --lane compile leaves that out. Rows that are
-in --out already are kept, unless they are of another lane.
+late. A stream's are compiled for the board and executed op by op on TT-NN's mocked one, which --lane compile leaves out; stock
+is compiled only. Rows that are in --out already are kept, unless they are of another lane.
 """
 
 import argparse
@@ -99,10 +99,10 @@ def main() -> None:
                 key = {"model": model.name, "board": board, "case": name}
                 rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
                 old = [row for row in rows if {k: row[k] for k in key} == key]
-                if any(row.get("lane", "compile") == options.lane for row in old):
+                lane = "compile" if name == "stock" else options.lane
+                if any(row["lane"] == lane for row in old):
                     continue
-                key["lane"] = options.lane
-                row = key | measure(name, model, f"{board}-{options.lane}", vae, decoder)
+                row = key | {"lane": lane} | measure(name, model, f"{board}-{lane}", vae, decoder)
                 print({k: row.get(k) for k in SHOWN}, file=sys.stderr, flush=True)
                 rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []  # another's, since
                 old = [{k: row[k] for k in ("model", "board", "case")} for row in old]

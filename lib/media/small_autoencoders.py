@@ -12,6 +12,11 @@ WANS = dict(
     base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True],
     latents_mean=[0.1] * 4, latents_std=[2.0] * 4,
 )  # fmt: skip
+HUNYUANS = dict(
+    block_out_channels=(8, 16), latent_channels=4, layers_per_block=1,
+    spatial_compression_ratio=2, temporal_compression_ratio=2,
+)  # fmt: skip
+VIDTOK = dict(ch=8, ch_mult=[1, 1, 1], num_res_blocks=1, spatial_ds=[0, 1], tempo_ds=[0, 1])
 
 
 class InFloat64(TorchFunctionMode):
@@ -140,25 +145,13 @@ SMALL = {
     ),
     "HunyuanVideo-1.5": Autoencoder(
         "AutoencoderKLHunyuanVideo15",
-        dict(
-            block_out_channels=(8, 16),
-            latent_channels=4,
-            layers_per_block=1,
-            spatial_compression_ratio=2,
-            temporal_compression_ratio=2,
-        ),
+        HUNYUANS,
         (1, 3, 5, 8, 8),
         34,
     ),
     "HunyuanImage refiner": Autoencoder(
         "AutoencoderKLHunyuanImageRefiner",
-        dict(
-            block_out_channels=(8, 16),
-            latent_channels=4,
-            layers_per_block=1,
-            spatial_compression_ratio=2,
-            temporal_compression_ratio=2,
-        ),
+        HUNYUANS,
         (1, 3, 5, 8, 8),
         34,
     ),
@@ -270,13 +263,13 @@ SMALL = {
     ),
     "VidTok": Autoencoder(
         "AutoencoderVidTok",
-        dict(ch=8, ch_mult=[1, 1, 1], num_res_blocks=1, spatial_ds=[0, 1], tempo_ds=[0, 1]),
+        VIDTOK,
         (1, 3, 17, 16, 16),
         24,
     ),
     "VidTok, not causal": Autoencoder(
         "AutoencoderVidTok",
-        dict(ch=8, ch_mult=[1, 1, 1], num_res_blocks=1, spatial_ds=[0, 1], tempo_ds=[0, 1], is_causal=False),
+        VIDTOK | dict(is_causal=False),
         (1, 3, 16, 16, 16),
         24,
     ),
