@@ -10,8 +10,8 @@ import sys
 import torch
 
 from lib.decoders.mochi import TileDecoder
-from lib.decoders.stream import DROPPED_FRAMES, stream_decode
-from lib.media.latents import load_latents
+from lib.decoders.stream import stream_decode
+from lib.media.latents import DROPPED_FRAMES, load_latents
 from lib.media.models import load_vae
 from lib.notebook.silicon import CHIPS
 from lib.notebook.silicon_frames import decoded, document

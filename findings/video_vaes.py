@@ -64,7 +64,8 @@ def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Mod
     # A state that grows is largest before the last step; one of a decoder that is late is whole in a long clip.
     seen = latents[2] - size if name == "last" or not late else None
     shapes = decoder.state_shapes(1, *latents[3:], latents=seen)
-    state = (torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes.values())
+    # Views of one zero: a state of gigabytes would lie in three processes at once.
+    state = (torch.zeros((), dtype=torch.bfloat16).expand(shape) for shape in shapes.values())
     return Step(decoder, shapes, name == "last"), (z[:, :, :size], *state)
 
 

@@ -45,7 +45,7 @@ MODELS = {
             "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969"
         ),
         VideoModel(
-            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "720×1280, 121 frames", (1, 32, 31, 45, 80), "tt-xla#6048"
+            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "480×848, 121 frames", (1, 32, 31, 30, 53), "tt-xla#6048"
         ),
         VideoModel("LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"),
         VideoModel(
