@@ -1,5 +1,5 @@
 # Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds TT-NN and simulated chips:
-# TTSIM=<file or folder> says where Tenstorrent's simulator lies; without, a release is fetched.
+# TTSIM=<file or folder> says where Tenstorrent's simulator lies; without, a release is fetched. `make sweep` runs a grid.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV := .venv
 READY := $(VENV)/ready
@@ -17,6 +17,10 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q --durations=10 tests
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env notebooks
+
+sweep: $(READY)
+	@test -n "$(GRID)" || { echo 'sweep: got no GRID, need a YAML file: make sweep GRID=docs/grid.yaml' >&2; exit 2; }
+	$(BIN)/python -m lib.notebook.sweep $(GRID) $(ARGS)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
@@ -41,4 +45,4 @@ $(SIM_READY): requirements-sim.txt | sim-python $(READY)
 clean:
 	rm -rf $(VENV) $(VENV)-sim .cache runs
 
-.PHONY: run test lab sim sim-python clean
+.PHONY: run test sweep lab sim sim-python clean

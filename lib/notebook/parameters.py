@@ -149,8 +149,18 @@ def check_parameters(notebook: str, namespace: dict) -> Parameters:
     Raises `Refused` for an unknown or missing name, an impossible value, a target that isn't there,
     an output_dir that can't be written.
     """
-    checks = NOTEBOOKS[notebook]
     given = {name: value for name, value in namespace.items() if is_parameter(name, value)}
+    check_values(notebook, given)
+    parameters = Parameters(notebook, given)
+    parameters.lane.plugin()
+    resolve(given.get("host", "cpu")).plugin()
+    check_folder(parameters)
+    return parameters
+
+
+def check_values(notebook: str, given: dict[str, object]) -> None:
+    """Raises `Refused` for an unknown or missing name, an impossible value, values that contradict each other."""
+    checks = NOTEBOOKS[notebook]
     if unknown := sorted(set(given) - set(checks)):
         raise Refused("parameter", ", ".join(unknown), f"one of {', '.join(checks)}")
     if missing := sorted(set(checks) - set(given)):
@@ -159,11 +169,6 @@ def check_parameters(notebook: str, namespace: dict) -> Parameters:
         check(name, given[name])
     if given.get("streaming") and given["strategy"] != "tiles":
         raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
-    parameters = Parameters(notebook, given)
-    parameters.lane.plugin()
-    resolve(given.get("host", "cpu")).plugin()
-    check_folder(parameters)
-    return parameters
 
 
 def is_parameter(name: str, value) -> bool:

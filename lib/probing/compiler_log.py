@@ -32,3 +32,8 @@ def read_log(log: str) -> Compiled:
         durations[stage] = round(end - before, 3)
         before = end
     return Compiled(texts, durations)
+
+
+def without_modules(log: str) -> str:
+    """The log with each module's name in place of its text, which can be millions of lines."""
+    return MODULE.sub(lambda match: f"[module {match['name']}]", log)

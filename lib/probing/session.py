@@ -13,7 +13,7 @@ from lib.basics.errors import Refused
 from lib.basics.folders import new_folder
 from lib.basics.progress import progress
 from lib.basics.worker import Died, TimedOut, Worker
-from lib.probing.compiler_log import Compiled, read_log
+from lib.probing.compiler_log import Compiled, read_log, without_modules
 from lib.probing.failures import Failure, classify, cut_into, died, graph_cut, timed_out
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import load, save
@@ -127,6 +127,7 @@ class Session(contextlib.AbstractContextManager):
             stablehlo=compiled.texts.get(STABLEHLO) or (stablehlo.read_text() if stablehlo.exists() else None),
             ttir=compiled.texts.get("TTIR"),
             ttnn=compiled.texts.get("TTNN"),
+            log=without_modules(log),
             outputs=outputs,
             outputs_from=LANE_OUTPUTS[self.target.lane] if outputs is not None else None,
             seconds={**ended.seconds(), **compiled.seconds},

@@ -5,7 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from pathlib import Path
 
+from lib.probing import keep
 from lib.programs.cost import Cost, cost
 from lib.programs.program import Program, read
 from lib.ttnn.chip import Ran
@@ -26,8 +28,8 @@ class Verdict:
 
     `stages` maps each stage of the lane to 'pass', 'fail', 'mocked' (the mocked chip executes no kernels)
     or 'not reached'; `stage` is the last one that was reached: where it failed, or the end.
-    `outputs` holds the results where they mean something, and None for lanes that return garbage;
-    `outputs_from` says where they come from. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
+    `outputs` holds the results where they mean something, and None for lanes that return garbage; `outputs_from` says
+    where they come from. `log` is what the stack printed, without the modules. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
     run, on targets where it executes the program.
     `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
     graph in one piece; the texts are then those of the last piece.
@@ -44,6 +46,7 @@ class Verdict:
     stablehlo: str | None = field(default=None, repr=False)
     ttir: str | None = field(default=None, repr=False)
     ttnn: str | None = field(default=None, repr=False)
+    log: str = field(default="", repr=False)
     outputs: object = field(default=None, repr=False)
     outputs_from: str | None = None
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
@@ -95,6 +98,14 @@ class Verdict:
             "message": self.message,
             **({"cut": self.cut} if self.cut else {}),
         }
+
+    def save(self, folder: Path) -> Path:
+        """Write the texts of all stages, the log, a README and a script that compiles it again (see `lib.probing.keep`)."""
+        return keep.save(self, folder)
+
+    def issue(self) -> str:
+        """What to paste into the compiler's tracker; Markdown. Raises `Refused` unless the plugin refused the module."""
+        return keep.issue(self)
 
     @property
     def label(self) -> str:

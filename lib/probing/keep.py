@@ -1,0 +1,98 @@
+"""A verdict for others: on disk, stage by stage, and as the text of an issue for the compiler's tracker."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from lib.basics.errors import Refused
+from lib.targets.target import COMPILE, MOCK, ON_TTNN, TARGETS
+
+REPRO = Path(__file__).with_name("repro.py")
+NOT_FOR_OTHERS = ("TTXLA_LOGGER_LEVEL", "XLA_HLO_DEBUG", "XLA_STABLEHLO_COMPILE", "PJRT_DEVICE", "TT_METAL_CACHE")
+STOOD_IN = {
+    COMPILE: " (compile only: a described board, `TT_COMPILE_ONLY_SYSTEM_DESC`)",
+    MOCK: " (a mocked board, `TT_METAL_MOCK_CLUSTER_DESC_PATH`)",
+}
+# A tracker takes 65,536 characters; what is longer goes with the issue as a file.
+INLINE_CHARACTERS = 40_000
+
+
+def save(verdict, folder: Path) -> Path:
+    """Write stablehlo.mlir, ttir.mlir and ttnn.mlir as far as it got, log.txt, README.md, and what compiles it again.
+
+    Raises `Refused` if the folder can't be written.
+    """
+    folder = Path(folder)
+    texts = {"stablehlo.mlir": verdict.stablehlo, "ttir.mlir": verdict.ttir, "ttnn.mlir": verdict.ttnn, "log.txt": verdict.log}
+    texts = {name: text for name, text in texts.items() if text}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        if verdict.stablehlo and verdict.plugin:
+            (folder / "repro.py").write_text(REPRO.read_text())
+            (folder / "environment.json").write_text(json.dumps(environment(verdict, folder), indent=1) + "\n")
+        (folder / "README.md").write_text(readme(verdict, texts))
+    except OSError as error:
+        raise Refused("folder", f"{folder}: {error.strerror}", "one that can be written") from error
+    return folder
+
+
+def environment(verdict, folder: Path) -> dict[str, str]:
+    """What describes or mocks the verdict's board, its files in `folder`."""
+    target = TARGETS[verdict.target]
+    if target.on_ttnn:
+        target = target.compiler
+    if target.lane not in (COMPILE, MOCK):
+        return {}
+    return {
+        name: value.replace(str(folder), "{HERE}")
+        for name, value in target.environment(folder).items()
+        if name not in NOT_FOR_OTHERS
+    }
+
+
+def readme(verdict, texts: dict[str, str]) -> str:
+    """Three lines."""
+    files = ", ".join(texts) or "no text: the trace failed"
+    again = "`python repro.py` compiles it again; it needs jax and the plugin." if verdict.stablehlo and verdict.plugin else ""
+    return f"# {' '.join(str(verdict).split())}\n{verdict.plugin or 'no plugin'}, Python {platform.python_version()}; {files}.\n{again}\n"
+
+
+def issue(verdict) -> str:
+    """Markdown for the tracker: title, versions, message, location, and a script that shows it without this project.
+
+    Raises `Refused` for a verdict that passed, was replayed, or failed before or after the plugin.
+    """
+    if verdict.passed or verdict.replayed or not verdict.stablehlo or TARGETS[verdict.target].lane in ON_TTNN:
+        raise Refused("issue", str(verdict), "a module that Tenstorrent's plugin refused, with its StableHLO")
+    versions = {name: metadata.version(name) for name in ("torch", "torch_xla", "jax", "jaxlib")}
+    location = verdict.location or "not told"
+    inline = len(verdict.stablehlo) <= INLINE_CHARACTERS
+    program = f"```mlir\n{verdict.stablehlo}\n```" if inline else "attached: stablehlo.mlir"
+    return f"""# {verdict.op or verdict.stage}: {verdict.message}
+
+**Versions:** {verdict.plugin}; {", ".join(f"{name} {version}" for name, version in versions.items())}; \
+Python {platform.python_version()}, {platform.system()} {platform.machine()}
+
+**What happens:** `{verdict.kind}` in stage {verdict.stage}, target {verdict.target}{STOOD_IN.get(TARGETS[verdict.target].lane, "")}
+
+```
+{verdict.message}
+```
+
+**Location:** `{location}`
+
+**To reproduce:** put both files into one folder and run `python repro.py`.
+
+<details><summary>repro.py</summary>
+
+```python
+{REPRO.read_text()}```
+</details>
+<details><summary>stablehlo.mlir</summary>
+
+{program}
+</details>
+"""
