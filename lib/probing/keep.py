@@ -8,7 +8,8 @@ from pathlib import Path
 from lib.basics.errors import Refused
 from lib.targets.target import COMPILE, MOCK, ON_TTNN, TARGETS
 
-REPRO = Path(__file__).with_name("repro.py")
+REPRO_NAME = "repro.py"
+REPRO = Path(__file__).with_name(REPRO_NAME)
 NOT_FOR_OTHERS = ("TTXLA_LOGGER_LEVEL", "XLA_HLO_DEBUG", "XLA_STABLEHLO_COMPILE", "PJRT_DEVICE", "TT_METAL_CACHE")
 STOOD_IN = {
     COMPILE: " (compile only: a described board, `TT_COMPILE_ONLY_SYSTEM_DESC`)",
@@ -31,12 +32,25 @@ def save(verdict, folder: Path) -> Path:
         for name, text in texts.items():
             (folder / name).write_text(text)
         if verdict.stablehlo and verdict.plugin:
-            (folder / "repro.py").write_text(REPRO.read_text())
+            write_repro(verdict.stablehlo, verdict.options, folder)
             (folder / "environment.json").write_text(json.dumps(environment(verdict, folder), indent=1) + "\n")
         (folder / "README.md").write_text(readme(verdict, texts))
     except OSError as error:
         raise Refused("folder", f"{folder}: {error.strerror}", "one that can be written") from error
     return folder
+
+
+def write_repro(stablehlo: str | bytes, options: dict, folder: Path) -> None:
+    """The module (text or bytecode), the script that compiles it, and the compiler's options if there are any."""
+    (folder / "stablehlo.mlir").write_bytes(stablehlo if isinstance(stablehlo, bytes) else stablehlo.encode())
+    (folder / REPRO_NAME).write_text(REPRO.read_text())
+    if options:
+        (folder / "options.json").write_text(json.dumps({name: as_text(value) for name, value in options.items()}) + "\n")
+
+
+def as_text(value: str | int | bool) -> str:
+    """An option's value as the compiler reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def environment(verdict, folder: Path) -> dict[str, str]:

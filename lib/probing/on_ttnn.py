@@ -18,22 +18,22 @@ from lib.ttnn.places import made_of
 STATE = "input.state"
 
 
-def open_session(module: nn.Module, target: Target, stateful: bool = False, state=None):
+def open_session(module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):
     """The session that serves `target`; see `Session`."""
-    return (OnTTNN if target.on_ttnn else Session)(module, target, stateful, state)
+    return (OnTTNN if target.on_ttnn else Session)(module, target, stateful, state, options)
 
 
 class OnTTNN(contextlib.AbstractContextManager):
     """What `Session` is, for targets whose programs TT-NN executes. The state stays on its chip from call to call."""
 
-    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None):
+    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):
         self.module, self.target, self.stateful = module, target, stateful
         self.given = arguments_by_name(state, STATE)
         self.kept = None  # the state's structure, each tensor replaced by its place among the program's results
         self.returns = ()
         with contextlib.ExitStack() as stack:
             self.chip = stack.enter_context(Chip(target))
-            self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state))
+            self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state, options))
             self.open = stack.pop_all()
 
     def call(self, inputs: tuple, name: str = "", timeout: float | None = None, part: str = "", **options) -> Verdict:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lib.basics.errors import Refused
+from lib.probing.compile_options import Options
 from lib.probing.on_ttnn import open_session
 from lib.probing.trace import arguments_by_name, weights_by_name
 from lib.probing.verdict import EVALUATED, Verdict
@@ -27,18 +28,20 @@ def probe(
     name: str = "",
     timeout: float = TIMEOUT_SECONDS,
     evaluate: bool = False,
+    options: Options | None = None,
 ) -> Verdict:
     """Trace `module` with its weights marked as parameters, compile it for `target` and, where that lane can, run it.
 
     It happens in a process of its own, so whatever the stack does (abort, hang, be killed) comes back as a
     `Verdict`. `inputs` are the module's positional arguments, on the host; `timeout` is in seconds.
     With `evaluate`, the verdict's outputs are those of the compiled program, run on the host op by op: lane
-    `evaluated`, whatever the target's own lane then did with the program.
+    `evaluated`, whatever the target's own lane then did with the program. `options` are the compiler's, such as
+    {"optimization_level": 1} (see `lib.probing.compile_options`).
 
     Raises `Refused` before anything starts: unknown target, no plugin or card, inputs that aren't tensors.
     """
     name = name or type(module).__name__
-    return probe_each({name: (module, inputs)}, target, timeout, evaluate)[name]
+    return probe_each({name: (module, inputs)}, target, timeout, evaluate, options)[name]
 
 
 def probe_each(
@@ -46,6 +49,7 @@ def probe_each(
     target: str = "auto",
     timeout: float = TIMEOUT_SECONDS,
     evaluate: bool = False,
+    options: Options | None = None,
 ) -> dict[str, Verdict]:
     """Probe several modules, `{name: (module, inputs)}`, on one target; see `probe`.
 
@@ -58,7 +62,7 @@ def probe_each(
     with contextlib.ExitStack() as stack:
         session = None
         for index, (name, (module, inputs)) in enumerate(cases.items()):
-            session = session or stack.enter_context(open_session(modules, target))
+            session = session or stack.enter_context(open_session(modules, target, options=options))
             verdict = session.call(inputs, name, timeout, part=str(index))
             if evaluate and verdict.ttnn and not verdict.cut:
                 verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())
@@ -95,10 +99,10 @@ def evaluated(verdict: Verdict, module: nn.Module, inputs: dict[str, torch.Tenso
     return dataclasses.replace(verdict, outputs=outputs, outputs_from=EVALUATED)
 
 
-def probe_all(module: nn.Module, inputs: tuple[torch.Tensor, ...], targets: Iterable[str], name: str = "", **options):
+def probe_all(module: nn.Module, inputs: tuple[torch.Tensor, ...], targets: Iterable[str], name: str = "", **how):
     """The same module on several targets, two at a time: a list of verdicts in the order of `targets`."""
     with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
-        waiting = [pool.submit(probe, module, inputs, target, name, **options) for target in targets]
+        waiting = [pool.submit(probe, module, inputs, target, name, **how) for target in targets]
         try:
             return [verdict.result() for verdict in waiting]
         except BaseException:

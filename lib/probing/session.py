@@ -13,6 +13,7 @@ from lib.basics.errors import Refused
 from lib.basics.folders import new_folder
 from lib.basics.progress import progress
 from lib.basics.worker import Died, TimedOut, Worker
+from lib.probing.compile_options import checked_options
 from lib.probing.compiler_log import Compiled, read_log, without_modules
 from lib.probing.failures import Failure, classify, cut_into, died, graph_cut, timed_out
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
@@ -31,16 +32,19 @@ class Session(contextlib.AbstractContextManager):
     device from call to call. Raises `Refused` at once for a target that isn't there or a disk without room.
     """
 
-    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None):
+    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):
         self.target = target
         self.plugin = target.plugin()
+        self.options = checked_options(options, target)
+        if stateful and self.options:
+            raise Refused("options", f"{self.options} with a state", "a module without one")
         self.calls = 0
         self.programs: dict[str, tuple] = {}  # texts and argument names, by the hash of their graph
         self.worker = None
         weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self.folder = new_folder(RUNTIME_FILES_BYTES + 2 * weights)
         try:
-            job = {"module": module, "target": target.name, "stateful": stateful, "state": state}
+            job = {"module": module, "target": target.name, "stateful": stateful, "state": state, "options": self.options}
             write(job, self.folder / "job.pt")
             self.start()
         except BaseException:
@@ -128,6 +132,7 @@ class Session(contextlib.AbstractContextManager):
             ttir=compiled.texts.get("TTIR"),
             ttnn=compiled.texts.get("TTNN"),
             log=without_modules(log),
+            options=self.options,
             outputs=outputs,
             outputs_from=LANE_OUTPUTS[self.target.lane] if outputs is not None else None,
             seconds={**ended.seconds(), **compiled.seconds},

@@ -47,6 +47,7 @@ class Verdict:
     ttir: str | None = field(default=None, repr=False)
     ttnn: str | None = field(default=None, repr=False)
     log: str = field(default="", repr=False)
+    options: dict = field(default_factory=dict)
     outputs: object = field(default=None, repr=False)
     outputs_from: str | None = None
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
@@ -97,6 +98,7 @@ class Verdict:
             "kind": self.kind,
             "message": self.message,
             **({"cut": self.cut} if self.cut else {}),
+            **({"options": self.options} if self.options else {}),
         }
 
     def save(self, folder: Path) -> Path:
