@@ -10,7 +10,9 @@ from torch import nn
 from lib.basics.compare import compare
 from lib.basics.errors import Refused
 from lib.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
+from lib.decoders.stream import Stream, stream_decode
 from lib.media.models import load_vae
+from lib.probing.verdict import MOCKED
 from lib.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
 from lib.programs.cost import cost
 from lib.programs.evaluate import evaluate
@@ -21,6 +23,7 @@ from lib.ttnn.handmade import deallocated, program
 from lib.ttnn.places import why_not
 
 REASON = why_not(TARGETS["p150-ttsim"])
+needs_ttnn = pytest.mark.skipif(why_not(TARGETS["p150-ttnn"]) is not None, reason=str(why_not(TARGETS["p150-ttnn"])))
 needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 CHIPS = ("n150-ttsim", "p150-ttsim")
 SIZES = (((1, 60, 106), 768), ((3, 120, 212), 512), ((6, 240, 424), 256), ((6, 480, 848), 128))  # of a 480x848 step
@@ -178,3 +181,22 @@ def test_a_full_size_step_costs_what_was_aimed_for(board):
         vae = AutoencoderKLMochi()  # of full size, without weights
     found = cost(NativeDecoder(vae).step((1, 60, 106), False, board).program)
     assert found.dram_bytes_moved < 75e9 and len(found.ops) < 400
+
+
+@needs_ttnn
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_a_mocked_board_takes_every_step(native, board):
+    z = numbers(1, 12, 3, 4, 4)
+    first, *others = stream_decode(native, z, f"{board}-ttnn", evaluate=1)
+    assert first.verdict.stages["run"] == MOCKED and first.verdict.ran.ops == len(first.verdict.cost.ops)
+    assert torch.equal(first.frames, native.evaluate(z[:, :, :1], None, board)[0][:, :, native.dropped_frames :])
+    assert all(step.verdict.passed and step.frames is None for step in others) and len(others) == 2
+    peaks = [step.verdict.ran.peak_dram_bytes for step in others]
+    assert peaks[0] == peaks[1]  # memory doesn't grow with the clip
+    assert peaks[0] <= others[0].verdict.cost.peak_dram_bytes
+
+
+@pytest.mark.parametrize("target", ["cpu", "p150-compile", "p150-mock"])
+def test_a_target_without_tt_nn_is_refused(native, target):
+    with pytest.raises(Refused, match="n150-ttsim"):
+        Stream(native, target)

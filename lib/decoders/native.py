@@ -195,8 +195,12 @@ class NativeDecoder(nn.Module):
 
         `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
         """
+        return self.evaluate(z_bcthw, state, self.board)
+
+    def evaluate(self, z_bcthw: Tensor, state: State | None, board: str) -> tuple[Tensor, State]:
+        """The same, of the program for a board: blocks differ, and with them the order in which numbers are added up."""
         self.check(z_bcthw, state)
-        written = self.step(tuple(z_bcthw.shape[2:]), state is None, self.board)
+        written = self.step(tuple(z_bcthw.shape[2:]), state is None, board)
         found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state))
         frames, *kept = found
         return self.frames(frames), dict(zip(written.results[1:], kept, strict=True))

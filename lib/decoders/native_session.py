@@ -13,6 +13,7 @@ from lib.targets.target import KERNELS, ON_TTNN, RUN, TARGETS, Target
 from lib.ttnn.chip import Broke, Chip
 from lib.ttnn.places import made_of
 
+EVALUATED = "evaluated (the native program, run on the host)"
 SHARED = "native decoder"  # first steps and others hold the same weights, once
 
 
@@ -57,6 +58,11 @@ class NativeSession(contextlib.AbstractContextManager):
         return self.chip.run(
             written.program, arguments, {0} if real else (), keep, None, timeout, name, shared=SHARED
         )  # fmt: skip
+
+    def evaluated(self, verdict: Verdict, z_bcthw: Tensor, state: dict[str, Tensor] | None):
+        """The verdict with the step's frames as the host evaluates its program; and the state after it."""
+        frames, state = self.decoder.evaluate(z_bcthw.bfloat16(), state, self.target.board.name)
+        return dataclasses.replace(verdict, outputs=frames, outputs_from=EVALUATED), state
 
     def state(self) -> dict[str, Tensor]:
         """The state, copied to the host. Raises `Refused` where kernels don't run: it would mean nothing."""
