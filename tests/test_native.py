@@ -45,9 +45,9 @@ def native(vae):
     return NativeDecoder(vae)
 
 
-def half(norm: nn.GroupNorm, conv: nn.Conv3d, x, past, board: str):
+def half(norm: nn.GroupNorm, conv: nn.Conv3d, x, past, board: str, arithmetic: Arithmetic = Arithmetic()):
     """Norm, SiLU and convolution of a clip [1, T, H, W, C], or of one that goes on: the program and its arguments."""
-    writer = Writer(board, Arithmetic())
+    writer = Writer(board, arithmetic)
     value = writer.argument("x", tuple(x.shape))
     before = None if past is None else writer.argument("past", tuple(past.shape))
     writer.place = "half"
@@ -104,6 +104,22 @@ def test_a_convolution_with_its_norm_on_a_simulated_chip(target):
             ran = chip.run(made, arguments)
             for got, want in zip(ran.outputs.values(), half_in_float64(norm, conv, x, past), strict=True):
                 assert compare(got, want).pcc > 0.9999, case
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", CHIPS)
+def test_less_fidelity_is_heard_and_less_exact(target):
+    norm, conv = layers(64)
+    x, far = numbers(1, 2, 6, 7, 64), []
+    want = half_in_float64(norm, conv, x, None)[0]
+    with Chip(TARGETS[target]) as chip:
+        for fidelity in ("hifi4", "hifi2"):
+            made, arguments = half(norm, conv, x, None, TARGETS[target].board.name, Arithmetic(fidelity))
+            far.append(1 - compare(chip.run(made, arguments, fetch=[0]).outputs[0], want).pcc)
+    print(target, far)
+    assert far[0] < 2 * far[1] / 3 and far[1] < 1e-3
+    with pytest.raises(Refused, match="HiFi4"):
+        evaluate(made, arguments)
 
 
 def test_a_norm_of_other_numbers_shows():

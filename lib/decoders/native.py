@@ -37,10 +37,9 @@ NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "in
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Of the convolutions: `fidelity` "hifi4", "hifi3", "hifi2" or "lofi"; type of weights, "bf16" or "bfp_bf8"."""
+    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none."""
 
     fidelity: str = "hifi4"
-    weights: str = "bf16"
 
     def config(self) -> dict:
         return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
@@ -73,9 +72,9 @@ class Writer:
     def argument(self, name: str, shape: tuple[int, ...]) -> Value:
         return self.given(tensor(name, shape, layout="row_major"), name, "input")
 
-    def weight(self, name: str, value: Tensor, layout: str = "tile", dtype: str = "bf16") -> Value:
+    def weight(self, name: str, value: Tensor, layout: str = "tile") -> Value:
         self.weights[name] = value
-        return self.given(tensor(name, tuple(value.shape), dtype, layout), name, "parameter")
+        return self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
 
     def given(self, value: Value, name: str, kind: str) -> Value:
         self.arguments.append(Argument(value, name, kind))
@@ -95,13 +94,10 @@ class Writer:
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
         blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
-        dtype = self.arithmetic.weights
-        w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows, dtype=dtype)
-        attributes = size.attributes(blocks)
-        if dtype != "bf16":
-            attributes["conv3d_config"]["weights_dtype"] = dtype
+        w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
         operands = [x, w_2d, self.weight(f"{self.place}.bias", bias[None])]
-        return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes, **self.arithmetic.config())[0]
+        attributes = size.attributes(blocks) | self.arithmetic.config()
+        return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes)[0]
 
     def pointwise(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
         """A linear layer, [O, C], its outputs filled up to whole tiles."""
