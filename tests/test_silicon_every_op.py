@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,10 +87,10 @@ def conv1d():
     return [x, weight], op("conv1d", [x, weight], y, **attributes, **EXACT)
 
 
-def conv3d():
+def conv3d(padding_mode: str):
     attributes = dict(
         batch_size=1, in_channels=32, out_channels=32, input_depth=3, input_height=6, input_width=8, groups=1,
-        kernel_size=[3, 3, 3], stride=[1, 1, 1], padding=[0, 1, 1], padding_mode="zeros", dilation=[1, 1, 1],
+        kernel_size=[3, 3, 3], stride=[1, 1, 1], padding=[0, 1, 1], padding_mode=padding_mode, dilation=[1, 1, 1],
         conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32, "c_in_block": 32},
     )  # fmt: skip
     x, y = tensor("x0", (1, 3, 6, 8, 32), layout="row_major"), tensor("y", (1, 1, 6, 8, 32), layout="row_major")
@@ -108,6 +109,34 @@ def batch_norm_training():
     results = (tensor("y", shape), tensor("mean", each), tensor("variance", each))
     attributes = {"operandSegmentSizes": [1, 0, 0, 1, 1], "epsilon": 1e-5, "momentum": 1.0}
     return xs, Op("ttnn.batch_norm_training", tuple(xs), results, attributes | EXACT, "")
+
+
+def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
+    return tensor(name, shape, dtype, "row_major")
+
+
+def moments(channels: int):
+    x, sums = rows("x0", 1, 2, 5, 7, channels), rows("y", 2 * 2 * 2, 1024, dtype="f32")
+    return [x], op("generic_op.frame_moments", [x], sums, parts=2)
+
+
+def group_affine():
+    """Of sums that a frame of positive numbers has: the first of x, the second of x * x, which is larger."""
+    xs = [rows("x0", 2 * 2 * 2, 1024, dtype="f32"), rows("x1", 2, 64)]
+    attributes = dict(rows=35, groups=32, parts=2, pieces=4, epsilon=1e-5)
+    return xs, op("generic_op.group_affine", xs, rows("y", 4, 64), **attributes)
+
+
+def norm_silu(frames: int, begins: bool):
+    xs = [rows("x0", 1, frames, 5, 7, 64), rows("x1", 2 * frames, 64)]
+    xs += [] if begins else [rows("x2", 1, 2, 5, 7, 64)]
+    results = rows("y", 1, 2 + frames, 5, 7, 64), rows("kept", 1, 2, 5, 7, 64)
+    return xs, Op("ttnn.generic_op.norm_silu", tuple(xs), results, {"parts": 2}, "")
+
+
+def depth_to_space():
+    x, y = rows("x0", 1, 2, 3, 5, 6 * 32), rows("y", 1, 6, 6, 5, 32)
+    return [x], op("generic_op.depth_to_space", [x], y, expansion=[3, 2, 1])
 
 
 def rms_norm():
@@ -176,7 +205,15 @@ CASES = {
     "conv1d": conv1d,
     "conv2d": lambda: conv2d(prepared=False),
     "conv2d, prepared": lambda: conv2d(prepared=True),
-    "conv3d": conv3d,
+    "conv3d": lambda: conv3d("zeros"),
+    "conv3d, edges repeated": lambda: conv3d("replicate"),
+    "frame_moments": lambda: moments(64),
+    "frame_moments, 10 rows a tile": lambda: moments(96),
+    "group_affine": group_affine,
+    "norm_silu, a clip begins": lambda: norm_silu(2, begins=True),
+    "norm_silu": lambda: norm_silu(3, begins=False),
+    "norm_silu of one frame": lambda: norm_silu(1, begins=False),
+    "depth_to_space": depth_to_space,
 }  # fmt: skip
 
 
@@ -213,8 +250,13 @@ class Reopened:
 
 def ops_known_to_the_host() -> set[str]:
     """From the source, which imports TT-NN."""
-    module = ast.parse((HOST / "ops.py").read_text())
-    names = {n.targets[0].id: n.value for n in module.body if isinstance(n, ast.Assign)}
+    return {name for file in ("ops.py", "own.py") for name in ops_known_in(HOST / file)}
+
+
+def ops_known_in(file: Path) -> set[str]:
+    module = ast.parse(file.read_text())
+    assigned = [n for n in module.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)]
+    names = {n.targets[0].id: n.value for n in assigned}
     found = set()
     for function in module.body:
         for decorator in getattr(function, "decorator_list", []):

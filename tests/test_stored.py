@@ -58,6 +58,16 @@ def test_the_stored_run_at_full_resolution_went_through():
     assert {step["stage"] for step in run["steps"]} == {"run"}
 
 
+def test_the_stored_run_of_the_native_decoder_went_through_on_both_boards():
+    found = stored("native")
+    for board in ("n150", "p150"):
+        rows = [row for row in found["mocked"] if row["board"] == board]
+        assert [row["step"] for row in rows] == list(range(28)) and {row["status"] for row in rows} == {"pass"}
+        assert max(row["peak_dram_bytes"] for row in rows) < 7e9
+        (steady,) = (row for row in found["cost"] if (row["board"], row["program"]) == (board, "steady step"))
+        assert steady["ops"] == rows[-1]["ops"] and steady["dram_bytes_moved"] < 75e9
+
+
 def test_a_result_of_other_versions_says_so_where_it_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     module.store("found", {"rows": [1]}, ttnn="0.81.1")

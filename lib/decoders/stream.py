@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from lib.basics.errors import Refused
 from lib.basics.progress import progress
 from lib.decoders.host import HostDecoder
+from lib.decoders.native import NativeDecoder
+from lib.decoders.native_session import NativeSession
 from lib.decoders.steps import load_state, save_state, seen_frames
 from lib.media.latents import DROPPED_FRAMES, check_latents
 from lib.probing.on_ttnn import open_session
@@ -36,8 +38,8 @@ class Step:
 class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
-    `decoder` is what `for_tiles` gives, or a `HostDecoder`. With `evaluate`, frames and state are those of the compiled
-    programs, run on the host: of all steps, or of the first few.
+    `decoder` is what `for_tiles` gives, a `NativeDecoder`, or a `HostDecoder`. With `evaluate`, frames and state are those
+    of the compiled programs, or of the native one's, run on the host: of all steps, or of the first few.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
@@ -47,7 +49,10 @@ class Stream(contextlib.AbstractContextManager):
         self.number = 0
         self.fresh = state is None
         self.host_state = state
-        self.session = open_session(decoder, target, stateful=True, state=state)
+        if isinstance(decoder, NativeDecoder):
+            self.session = NativeSession(decoder, target, state)
+        else:
+            self.session = open_session(decoder, target, stateful=True, state=state)
 
     def step(self, z_bcthw: torch.Tensor, ends: bool = False, timeout: float = TIMEOUT_SECONDS) -> Step:
         """Decode latent frames [B, C, T, H, W]; `ends` says that the clip does, with these."""
@@ -63,6 +68,9 @@ class Stream(contextlib.AbstractContextManager):
         return Step(number, frames, verdict)
 
     def evaluated(self, verdict: Verdict, z_bcthw: torch.Tensor) -> Verdict:
+        if isinstance(self.session, NativeSession):
+            verdict, self.host_state = self.session.evaluated(verdict, z_bcthw, self.host_state)
+            return verdict
         inputs = arguments_by_name((z_bcthw,), "input")
         if self.host_state is not None:
             inputs |= arguments_by_name(self.host_state, "input.state")
@@ -120,7 +128,8 @@ def stream_decode(
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
-    `decoder` is what `for_tiles` gives; its `steps` says how it cuts a clip, by default into the least that it can. Where
+    `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs; its
+    `steps` says how it cuts a clip, by default into the least that it can. Where
     its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
     a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
     pipeline's drop of the first frames is kept. It ends at the first step that fails: its verdict says why.

@@ -32,7 +32,7 @@ class Verdict:
     where they come from. `log` is what the stack printed, without the modules. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
     run, on targets where it executes the program.
     `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
-    graph in one piece; the texts are then those of the last piece.
+    graph in one piece; the texts are then those of the last piece. `written` is a program that no compiler made.
     """
 
     target: str
@@ -55,6 +55,7 @@ class Verdict:
     replayed: bool = False
     cut: str | None = None
     ran: Ran | None = field(default=None, repr=False)
+    written: Program | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -70,8 +71,8 @@ class Verdict:
 
     @cached_property
     def program(self) -> Program:
-        """The compiled program. Raises `Refused` if there is none."""
-        return read(self.ttnn or "")
+        """The compiled program, or the one written by hand. Raises `Refused` if there is none."""
+        return self.written or read(self.ttnn or "")
 
     @cached_property
     def cost(self) -> Cost:

@@ -26,7 +26,7 @@ DATA_MOVEMENT = {
     f"ttnn.{name}"
     for name in (
         "reshape permute transpose slice_static slice_dynamic concat pad repeat repeat_interleave embedding"
-        " gather rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights"
+        " generic_op.depth_to_space gather rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights"
         " prepare_conv2d_bias prepare_conv3d_weights"
     ).split()
 }
@@ -236,6 +236,8 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         read = _reshape_read(op)
     elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
+    elif op.name == "ttnn.generic_op.group_affine":  # every piece of the channels reads all sums
+        read += (op.attributes["pieces"] - 1) * _dram(op.operands[0])
     elif op.name in REDUCTIONS:
         kept = _kept_bytes(op)
         read, written, launches = read + kept, written + kept, launches + (kept > 0)

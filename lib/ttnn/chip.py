@@ -18,7 +18,7 @@ from lib.basics.progress import progress
 from lib.basics.worker import Died, TimedOut, Worker
 from lib.programs.evaluate import stored_argument
 from lib.programs.evaluate.values import TORCH_TYPES
-from lib.programs.program import Program
+from lib.programs.program import Argument, Program
 from lib.targets.target import Target
 from lib.ttnn.description import array, describe
 from lib.ttnn.places import HOST, environment, python, why_not, workarounds
@@ -79,6 +79,7 @@ class Chip(contextlib.AbstractContextManager):
             raise Refused(f"target {target.name!r}", reason, "`make sim` run once")
         self.target = target
         self.known: dict[object, int] = {}
+        self.held: dict[str, set[str]] = {}  # names of weights that programs share
         self.sent = 0
         self.worker = None
         self.folder = new_folder(FOLDER_BYTES)
@@ -99,13 +100,15 @@ class Chip(contextlib.AbstractContextManager):
         timeout: float | None = None,
         name: str = "",
         watch: bool = False,
+        shared: str | None = None,
     ) -> Ran:
         """Run a program on arguments by name; those kept from a run before needn't be given.
 
         `fetch` says which results to bring to the host (all, if None); `keep` which to leave on the device, and the
         name of the argument that each is to be in the next run. Weights are sent with the first run of a program,
-        and prepared once; `key` tells apart programs of one text and different weights. `watch` brings back
-        the result of every op. Raises `Broke`, and `Refused` for an argument that is missing.
+        and prepared once; `key` tells apart programs of one text and different weights. Programs that name the same
+        `shared` have weights of one name in common: each is sent, and held, once. `watch` brings back the result of
+        every op. Raises `Broke`, and `Refused` for an argument that is missing.
         """
         key = (program.text or program, key)  # one made by hand has no text
         number = self.known.setdefault(key, len(self.known))
@@ -117,7 +120,7 @@ class Chip(contextlib.AbstractContextManager):
                 np.save(self.folder / f"constant-{number}-{constant}.npy", value)
         files = {}
         for argument in program.arguments:
-            if argument.name in arguments and (first or argument.kind not in WEIGHTS):
+            if argument.name in arguments and self.to_be_sent(argument, first, shared):
                 tensor = stored_argument(argument, arguments[argument.name])
                 files[argument.name] = f"argument-{self.sent}.npy"
                 np.save(self.folder / files[argument.name], array(tensor))
@@ -125,6 +128,7 @@ class Chip(contextlib.AbstractContextManager):
         returns = program.main.returns
         message = {
             "program": number,
+            "shared": shared,
             "arguments": files,
             "fetch": list(range(len(returns)) if fetch is None else fetch),
             "keep": dict(keep or {}),
@@ -141,6 +145,14 @@ class Chip(contextlib.AbstractContextManager):
             "workarounds": workarounds(self.target) + tuple(done.pop("workarounds")),
         }
         return Ran(outputs=outputs, values=values, **notes, **done)
+
+    def to_be_sent(self, argument: Argument, first: bool, shared: str | None) -> bool:
+        if argument.kind not in WEIGHTS or shared is None:
+            return first or argument.kind not in WEIGHTS
+        known = self.held.setdefault(shared, set())
+        new = argument.name not in known
+        known.add(argument.name)
+        return new
 
     def ask(self, message: dict, name: str, timeout: float | None, ops: int) -> dict:
         step: dict = {}

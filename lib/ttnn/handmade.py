@@ -1,11 +1,14 @@
 """Programs that the compiler doesn't make, put together by hand: Conv3d in blocks, as it refuses to write it."""
 
+from __future__ import annotations
+
 import math
 
 import torch
 from torch import nn
 
 from lib.programs.program import Argument, Function, Op, Program, TensorType, Value
+from lib.targets.boards import BLACKHOLE, Chip
 
 Arguments = dict[str, torch.Tensor]
 TILE = 32
@@ -18,9 +21,25 @@ def tensor(name: str, shape: tuple[int, ...], dtype: str = "bf16", layout: str =
     return Value(name, TensorType(tuple(shape), dtype, layout, "dram", buffer))
 
 
-def program(arguments: list[Value], ops: list[Op]) -> Program:
-    main = Function("main", tuple(Argument(v, v.name, "input") for v in arguments), tuple(ops), ops[-1].results, False)
-    return Program({"main": main}, main, dram_alignment=64, dram_banks=8, text="")
+def program(
+    arguments: list[Value | Argument], ops: list[Op], returns: list[Value] | None = None, chip: Chip = BLACKHOLE
+) -> Program:
+    """The ops in order; it returns what the last one gives, or `returns`. A value alone is an input by its own name."""
+    given = tuple(a if isinstance(a, Argument) else Argument(a, a.name, "input") for a in arguments)
+    returned = ops[-1].results if returns is None else tuple(returns)
+    main = Function("main", given, tuple(ops), returned, False)
+    return Program({"main": main}, main, chip.noc_dram_align_bytes, chip.dram_channels, text="")
+
+
+def deallocated(ops: list[Op], kept: set[Value]) -> list[Op]:
+    """The same ops, each value let go after its last use; `kept` are those that outlive the program."""
+    last = {value: number for number, op in enumerate(ops) for value in (*op.results, *op.operands)}
+    after: dict[int, list[Value]] = {}
+    for value, number in last.items():
+        if value not in kept:
+            after.setdefault(number, []).append(value)
+    frees = [[Op("ttnn.deallocate", (value,), (), {}, "") for value in after.get(n, ())] for n in range(len(ops))]
+    return [one for op, free in zip(ops, frees, strict=True) for one in (op, *free)]
 
 
 def op(name: str, operands: list[Value], result: Value, **attributes) -> Op:

@@ -19,6 +19,7 @@ CONV3D_PLACEMENT = {
     "weights_dtype", "t_out_block", "w_out_block", "h_out_block", "c_out_block", "c_in_block",
     "compute_with_storage_grid_size",
 }  # fmt: skip
+PADDING = {"zeros": "constant", "replicate": "replicate"}  # as TT-NN names it, and as torch does
 UNIT = (
     "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
 )
@@ -87,12 +88,14 @@ def conv3d(op, x, weight, *bias):
     stated = (a["batch_size"], a["input_depth"], a["input_height"], a["input_width"], a["in_channels"])
     if tuple(x.shape) != stated:
         raise Refused("evaluate", f"conv3d of {tuple(x.shape)}", f"{stated}, which its attributes state")
-    if a.get("padding_mode", "zeros") != "zeros":
-        raise Refused("evaluate", f"conv3d padding mode {a['padding_mode']}", "zeros")
+    mode = PADDING.get(a.get("padding_mode", "zeros"))
+    if mode is None:
+        raise Refused("evaluate", f"conv3d padding mode {a['padding_mode']}", f"one of {sorted(PADDING)}")
     weight = _restored3d(op, wide(weight), config.get("c_in_block", 0))
     flat = wide(bias[0]).flatten()[: a["out_channels"]] if bias else None
-    x = wide(x).permute(0, 4, 1, 2, 3)
-    out = F.conv3d(x, weight, flat, a["stride"], a["padding"], a.get("dilation", 1), a["groups"])
+    around = [pad for pad in reversed(a["padding"]) for _ in range(2)]
+    x = F.pad(wide(x).permute(0, 4, 1, 2, 3), around, mode=mode)
+    out = F.conv3d(x, weight, flat, a["stride"], 0, a.get("dilation", 1), a["groups"])
     return out.permute(0, 2, 3, 4, 1)
 
 

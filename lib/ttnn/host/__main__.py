@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import ttnn
+import own  # noqa: F401  (it fills the table)
 from ops import DTYPES, LAYOUTS, OPS, Step
 from transfers import Transfers
 
@@ -31,6 +32,7 @@ class Host:
         self.folder, self.events = folder, events
         self.programs: dict[int, Program] = {}
         self.kept: dict[str, ttnn.Tensor] = {}
+        self.shared: dict[str, dict[str, ttnn.Tensor]] = {}  # weights that several programs hold
         self.saved = 0
         self.transfers = Transfers()
         self.device = ttnn.open_device(device_id=0, l1_small_size=L1_SMALL_BYTES)
@@ -45,7 +47,7 @@ class Host:
             return
         number = request["program"]
         if number not in self.programs:
-            self.programs[number] = Program(self, number)
+            self.programs[number] = Program(self, number, request["shared"])
         program = self.programs[number]
         program.hold({name: self.load(file) for name, file in request["arguments"].items()})
         run = Run(self, program, request["watch"])
@@ -81,12 +83,12 @@ class Host:
 class Program:
     """Its text, the weights that it was given, and what its const-eval functions made of them."""
 
-    def __init__(self, host: Host, number: int):
+    def __init__(self, host: Host, number: int, shared: str | None):
         self.host, self.number = host, number
         text = json.loads((host.folder / f"program-{number}.json").read_text())
         self.main, self.functions = text["main"], text["functions"]
         self.types = {name: (kind, type) for _, name, kind, type in self.functions[self.main]["arguments"]}
-        self.held: dict[str, ttnn.Tensor] = {}
+        self.held: dict[str, ttnn.Tensor] = {} if shared is None else host.shared.setdefault(shared, {})
         self.given: dict[str, ttnn.Tensor] = {}  # for one run, of which they take up memory from begin to end
         self.prepared: dict[str, list[ttnn.Tensor]] = {}
 
@@ -97,13 +99,13 @@ class Program:
             (self.held if kind in HELD else self.given)[name] = self.host.place(array, type)
 
     def inputs(self, kept: dict[str, ttnn.Tensor]) -> list[ttnn.Tensor]:
-        """The main function's arguments in order; a kept result is brought into the layout that is stated."""
+        """The main function's arguments in order; a kept result is brought into the stated layout, and given up."""
         found = self.held | self.given
         inputs = []
         for name, (_, type) in self.types.items():
             if name not in found and name not in kept:
                 raise KeyError(f"no argument {name!r}, and none kept by that name")
-            inputs.append(found[name] if name in found else ttnn.to_layout(kept[name], LAYOUTS[type["layout"]]))
+            inputs.append(found[name] if name in found else ttnn.to_layout(kept.pop(name), LAYOUTS[type["layout"]]))
         return inputs
 
     def constant(self, key: str) -> np.ndarray:

@@ -1,0 +1,95 @@
+"""What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in lib/notebook/results.
+
+    python -m findings native [--parts cost,mocked,simulated] [--boards n150,p150] [--latent-frames 28] [--out FILE]
+
+cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each board.
+mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
+simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, against float64; ten minutes.
+A part that isn't made again stays as it is stored.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLMochi
+
+from lib import for_tiles
+from lib.basics.compare import compare
+from lib.decoders.native import NativeDecoder
+from lib.decoders.stream import stream_decode
+from lib.media.models import load_vae
+from lib.notebook.stored import RESULTS, store
+from lib.programs.cost import cost, roofline
+from lib.targets.boards import BOARDS
+from lib.ttnn.places import ttnn_version
+
+FULL, WHOLE = (1, 60, 106), (3, 32, 32)  # latent frames, height and width
+STEPS = {"first step": (FULL, True), "steady step": (FULL, False), "clip of 3x32x32": (WHOLE, True)}
+
+
+def costs(board: str, _) -> list[dict]:
+    with torch.device("meta"):
+        decoder = NativeDecoder(AutoencoderKLMochi())
+    rows = []
+    for name, (size, begins) in STEPS.items():
+        program = decoder.step(size, begins, board).program
+        found = cost(program)
+        blocks = {op.location: op.attributes["conv3d_config"] for op in program.main.ops if op.name == "ttnn.conv3d"}
+        rows.append(
+            {"board": board, "program": name, **found.record(), "bytes_by_kind": found.bytes_by_kind()}
+            | {"counts": dict(found.counts()), "roofline": roofline(found, BOARDS[board]).as_dict(), "blocks": blocks}
+        )
+    return rows
+
+
+def mocked(board: str, latent_frames: int) -> list[dict]:
+    decoder, rows = NativeDecoder(load_vae("random")), []
+    for step in stream_decode(decoder, torch.zeros(1, 12, latent_frames, *FULL[1:]), f"{board}-ttnn"):
+        ran = step.verdict.ran
+        rows.append({"board": board, "step": step.number, "status": step.verdict.status, "kind": step.verdict.kind})
+        if ran:
+            peaks = {"peak_dram_bytes": ran.peak_dram_bytes, "peak_l1_bytes": ran.peak_l1_bytes}
+            rows[-1] |= {"ops": ran.ops, "seconds": round(ran.seconds, 2)} | peaks
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def simulated(board: str, _) -> list[dict]:
+    vae = load_vae("demo").bfloat16()
+    native, tiles = NativeDecoder(vae), for_tiles(vae.decoder)
+    z = torch.randn(1, 12, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.no_grad():
+        want = vae.decoder.double()(z.double())[0][:, :, native.dropped_frames :]
+        in_torch = tiles(z)[0][:, :, native.dropped_frames :]
+    evaluated = native.evaluate(z, None, board)[0][:, :, native.dropped_frames :]
+    steps = list(stream_decode(native, z, f"{board}-ttsim"))
+    frames = torch.cat([step.frames for step in steps], dim=2)
+    rows = {steps[0].verdict.outputs_from: frames, "evaluated on the host": evaluated, "for tiles, eager": in_torch}
+    return [{"board": board, "outputs": name, **compare(got, want).as_dict()} for name, got in rows.items()]
+
+
+PARTS = {"cost": costs, "mocked": mocked, "simulated": simulated}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--boards", default="n150,p150")
+    parser.add_argument("--latent-frames", type=int, default=28)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    path = options.out or RESULTS / "native.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    found.pop("made", None)
+    for part in options.parts.split(","):
+        for board in options.boards.split(","):
+            others = [row for row in found.get(part, []) if row["board"] != board]
+            found[part] = others + PARTS[part](board, options.latent_frames)
+            store("native", found, options.out, ttnn=ttnn_version())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The Mochi decoder written in TT-NN's ops, one program for each kind of step: no compiler, no tiles on the way.
+
+A clip is one tensor of rows of channels, [1, T, H, W, C], row-major, from the latents to the frames, as TT-NN's conv3d
+takes and gives it, with the replicate padding of space in the kernel. What TT-NN has no row-major op for, or takes
+several passes for, are four ops of the project's own (lib/ttnn/host/own.py): the norms' sums, their scale and shift,
+norm and SiLU in one, and the pixel shuffle. Norm and SiLU write the clip behind the two frames of its past, so that the convolution
+finds them in one tensor, and keep its last two for the next step: nothing else is copied.
+
+Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions.
+"""
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from lib.basics.errors import Refused
+from lib.decoders.checks import check_step
+from lib.decoders.pixel_shuffle import rows_in_order
+from lib.decoders.steps import split
+from lib.media.latents import DROPPED_FRAMES
+from lib.programs.conv3d_blocks import Size, choose
+from lib.programs.evaluate import evaluate
+from lib.programs.program import TILE, Argument, Op, Program, Value
+from lib.targets.boards import BOARDS
+from lib.ttnn.handmade import deallocated, program, tensor
+
+State = dict[str, Tensor]
+PAST = 2  # frames that a convolution keeps
+CHUNK = 1024  # elements that the project's own kernels take at a time
+PARTS = 16  # of a frame, for as many cores: with six frames, a step's at the last two sizes, 96
+LATENTS, PREFIX = "input.z", "input.state."
+NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "input_tensor_b_")}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none."""
+
+    fidelity: str = "hifi4"
+
+    def config(self) -> dict:
+        return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A step's program, the weights that it takes, and the names of its results: "frames", then the state's entries."""
+
+    program: Program
+    weights: dict[str, Tensor] = field(repr=False)
+    results: tuple[str, ...]
+
+
+class Writer:
+    """Writes a program for one board, op after op, for a step of some latent frames.
+
+    In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one call gives.
+    """
+
+    def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1):
+        if board not in BOARDS:
+            raise Refused("board", board, f"one of {', '.join(BOARDS)}")
+        self.board, self.chip, self.arithmetic, self.latents = board, BOARDS[board].chip, arithmetic, latents
+        self.arguments: list[Argument] = []
+        self.weights: dict[str, Tensor] = {}
+        self.ops: list[Op] = []
+        self.place = ""  # in the model, for what follows
+
+    def argument(self, name: str, shape: tuple[int, ...]) -> Value:
+        return self.given(tensor(name, shape, layout="row_major"), name, "input")
+
+    def weight(self, name: str, value: Tensor, layout: str = "tile") -> Value:
+        self.weights[name] = value
+        return self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
+
+    def given(self, value: Value, name: str, kind: str) -> Value:
+        self.arguments.append(Argument(value, name, kind))
+        return value
+
+    def op(self, name: str, operands: list[Value], *results: tuple, **attributes) -> list[Value]:
+        """`results` are (shape, dtype) each, row-major."""
+        made = [tensor(f"%{len(self.ops)}.{i}", *result, layout="row_major") for i, result in enumerate(results)]
+        self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
+        return made
+
+    def conv(self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0) -> Value:
+        """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges."""
+        _, t, h, w, c = x.type.shape
+        out_channels, _, *kernel = weight.shape
+        out = (t - kernel[0] + 1, h, w)
+        size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
+        blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
+        rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
+        w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
+        operands = [x, w_2d, self.weight(f"{self.place}.bias", bias[None])]
+        attributes = size.attributes(blocks) | self.arithmetic.config()
+        return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes)[0]
+
+    def pointwise(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
+        """A linear layer, [O, C], its outputs filled up to whole tiles."""
+        more = -weight.shape[0] % TILE, x.type.shape[-1] - weight.shape[1]
+        weight = nn.functional.pad(weight, (0, more[1], 0, more[0]))
+        return self.conv(x, weight[:, :, None, None, None], nn.functional.pad(bias, (0, more[0])))
+
+    def norm_silu(self, x: Value, norm: nn.GroupNorm, past: Value | None) -> tuple[Value, Value]:
+        """silu(norm(x)) frame by frame, behind its past, and the last frames of that."""
+        _, t, h, w, c = x.type.shape
+        if c % TILE or c > CHUNK:
+            raise Refused(f"{self.place}", f"{c} channels", f"a multiple of {TILE}, at most {CHUNK}")
+        parts = min(PARTS, -(-h * w // (CHUNK // c)))
+        (sums,) = self.op("generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts)
+        affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
+        groups = norm.num_groups
+        pieces = next(p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or c % (16 * p) == 0))
+        (affine,) = self.op(
+            "generic_op.group_affine", [sums, affine], ((2 * t, c), "bf16"),
+            rows=h * w, groups=groups, parts=parts, pieces=pieces, epsilon=norm.eps,
+        )  # fmt: skip
+        clip, kept = self.op(
+            "generic_op.norm_silu", [x, affine] + ([past] if past else []),
+            ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts,
+        )  # fmt: skip
+        return clip, kept
+
+    def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:
+        fused = [{"op_type": name} for name in activations]
+        return self.op("add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
+
+    def depth_to_space(self, x: Value, expansion: tuple[int, int, int]) -> Value:
+        _, *sizes, c = x.type.shape
+        out = (1, *(size * by for size, by in zip(sizes, expansion, strict=True)), c // math.prod(expansion))
+        return self.op("generic_op.depth_to_space", [x], (out, "bf16"), expansion=list(expansion))[0]
+
+
+class NativeDecoder(nn.Module):
+    """A `MochiDecoder3D` (diffusers) in TT-NN's ops, in bf16: `(z, state=None) -> (frames, state)`, like `TileDecoder`.
+
+    Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's (n150-ttnn,
+    p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its name and size:
+    [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
+
+    Copies the decoder's weights, or an autoencoder's decoder's. Raises `Refused` for a module that isn't a Mochi
+    decoder; as a step is written also for channels that aren't multiples of 32, or more than 1,024.
+    """
+
+    streaming = "constant state"
+    dropped_frames = DROPPED_FRAMES
+    steps = staticmethod(split)
+
+    def __init__(self, decoder: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
+        super().__init__()
+        decoder = getattr(decoder, "decoder", decoder)
+        if not all(hasattr(decoder, part) for part in ("conv_in", "block_in", "up_blocks", "block_out", "proj_out")):
+            raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
+        self.decoder = deepcopy(decoder).to(torch.bfloat16).requires_grad_(False)
+        self.board, self.arithmetic = board, arithmetic
+        self.written: dict[tuple, Written] = {}
+
+    @property
+    def latent_channels(self) -> int:
+        return self.decoder.conv_in.in_channels
+
+    @property
+    def blocks(self) -> dict[str, nn.Module]:
+        ups = {f"up_blocks.{i}": block for i, block in enumerate(self.decoder.up_blocks)}
+        return {"block_in": self.decoder.block_in} | ups | {"block_out": self.decoder.block_out}
+
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> dict:
+        """The state's names and shapes, for latents of this height and width."""
+        shapes = {}
+        for name, block in self.blocks.items():
+            for i, resnet in enumerate(block.resnets):
+                for half in ("conv1", "conv2"):
+                    channels = getattr(resnet, half).conv.in_channels
+                    shapes[f"{name}.resnets.{i}.{half}.{height}x{width}.past"] = (batch, PAST, height, width, channels)
+            if hasattr(block, "proj"):
+                height, width = height * block.spatial_expansion, width * block.spatial_expansion
+        return shapes
+
+    def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
+        """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads no value."""
+        check_step(z_bcthw, state, self.latent_channels, torch.bfloat16, self.state_shapes)
+        if z_bcthw.shape[0] != 1:
+            raise Refused("latents", f"{z_bcthw.shape[0]} clips", "one at a time")
+
+    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
+        """Evaluate a step on the host: [1, 12, T, H, W] -> [1, 3, 6 T, 8 H, 8 W], and the state for the next step.
+
+        `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
+        """
+        return self.evaluate(z_bcthw, state, self.board)
+
+    def evaluate(self, z_bcthw: Tensor, state: State | None, board: str) -> tuple[Tensor, State]:
+        """The same, of the program for a board: blocks differ, and with them the order in which numbers are added up."""
+        self.check(z_bcthw, state)
+        written = self.step(tuple(z_bcthw.shape[2:]), state is None, board)
+        found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state))
+        frames, *kept = found
+        return self.frames(frames), dict(zip(written.results[1:], kept, strict=True))
+
+    def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
+        """The latents as the program takes them, channels last and filled up to a tile; the state by its names there."""
+        rows = z_bcthw.permute(0, 2, 3, 4, 1)
+        rows = nn.functional.pad(rows, (0, -rows.shape[-1] % TILE))
+        return {LATENTS: rows} | {PREFIX + name: value for name, value in (state or {}).items()}
+
+    def frames(self, rows: Tensor) -> Tensor:
+        """The program's frames, [1, T, H, W, 32], as a video: [1, 3, T, H, W]."""
+        return rows[..., : self.decoder.proj_out.out_features].permute(0, 4, 1, 2, 3)
+
+    def step(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
+        """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a board."""
+        key = size, begins, board
+        if key not in self.written:
+            self.written[key] = self.write(size, begins, board)
+        return self.written[key]
+
+    def write(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
+        writer, decoder = Writer(board, self.arithmetic, size[0]), self.decoder
+        channels = self.latent_channels + -self.latent_channels % TILE
+        z = writer.argument(LATENTS, (1, *size, channels))
+        pasts = {}
+        if not begins:
+            shapes = self.state_shapes(1, *size[1:])
+            pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
+        kept: dict[str, Value] = {}
+        writer.place = "conv_in"
+        x = writer.pointwise(z, decoder.conv_in.weight.flatten(1), decoder.conv_in.bias)
+        for name, block in self.blocks.items():
+            for i, resnet in enumerate(block.resnets):
+                shortcut = x
+                for norm, conv in (("norm1", "conv1"), ("norm2", "conv2")):
+                    writer.place = f"{name}.resnets.{i}.{conv}"
+                    past = f"{writer.place}.{x.type.shape[2]}x{x.type.shape[3]}.past"
+                    clip, kept[past] = writer.norm_silu(x, getattr(resnet, norm).norm_layer, pasts.get(past))
+                    conv3d = getattr(resnet, conv).conv
+                    x = writer.conv(clip, conv3d.weight, conv3d.bias, padding=1)
+                ends = block is decoder.block_out and i == len(block.resnets) - 1
+                x = writer.add(x, shortcut, ("silu",) if ends else ())
+            if hasattr(block, "proj"):
+                writer.place = f"{name}.proj"
+                expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
+                weight, bias = (rows_in_order(p, expansion, 1, 1) for p in (block.proj.weight, block.proj.bias))
+                x = writer.depth_to_space(writer.pointwise(x, weight, bias), expansion)
+        writer.place = "proj_out"
+        frames = writer.pointwise(x, decoder.proj_out.weight, decoder.proj_out.bias)
+        returns = [frames, *kept.values()]
+        held = {a.value for a in writer.arguments if a.kind == "parameter"} | {z}
+        made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
+        return Written(made, writer.weights, ("frames", *kept))

@@ -1,0 +1,218 @@
+"""The decoder in TT-NN's own ops: exact on the host, in steps as in one, and on simulated chips and mocked boards."""
+
+import math
+
+import pytest
+import torch
+from diffusers import AutoencoderKLMochi
+from torch import nn
+
+from lib.basics.compare import compare
+from lib.basics.errors import Refused
+from lib.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
+from lib.decoders.stream import Stream, stream_decode
+from lib.media.models import load_vae
+from lib.probing.verdict import MOCKED
+from lib.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
+from lib.programs.cost import cost
+from lib.programs.evaluate import evaluate
+from lib.targets.boards import BOARDS
+from lib.targets.target import TARGETS
+from lib.ttnn.chip import Chip
+from lib.ttnn.handmade import deallocated, program
+from lib.ttnn.places import why_not
+
+REASON = why_not(TARGETS["p150-ttsim"])
+needs_ttnn = pytest.mark.skipif(why_not(TARGETS["p150-ttnn"]) is not None, reason=str(why_not(TARGETS["p150-ttnn"])))
+needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+CHIPS = ("n150-ttsim", "p150-ttsim")
+SIZES = (((1, 60, 106), 768), ((3, 120, 212), 512), ((6, 240, 424), 256), ((6, 480, 848), 128))  # of a 480x848 step
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """The demo's, its weights rounded to bf16, in float64."""
+    model = load_vae("demo").bfloat16().double()
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def native(vae):
+    return NativeDecoder(vae)
+
+
+def half(norm: nn.GroupNorm, conv: nn.Conv3d, x, past, board: str, arithmetic: Arithmetic = Arithmetic()):
+    """Norm, SiLU and convolution of a clip [1, T, H, W, C], or of one that goes on: the program and its arguments."""
+    writer = Writer(board, arithmetic)
+    value = writer.argument("x", tuple(x.shape))
+    before = None if past is None else writer.argument("past", tuple(past.shape))
+    writer.place = "half"
+    clip, kept = writer.norm_silu(value, norm, before)
+    y = writer.conv(clip, conv.weight, conv.bias, padding=1)
+    given = {"x": x} | ({} if past is None else {"past": past})
+    return program(writer.arguments, writer.ops, [y, kept], writer.chip), writer.weights | given
+
+
+def half_in_float64(norm, conv, x, past):
+    new = nn.functional.silu(norm(x.double()[0].permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+    clip = torch.cat([new[:1].expand(2, -1, -1, -1) if past is None else past.double()[0], new])
+    padded = nn.functional.pad(clip.permute(3, 0, 1, 2)[None], (1, 1, 1, 1, 0, 0), mode="replicate")
+    return nn.functional.conv3d(padded, conv.weight, conv.bias).permute(0, 2, 3, 4, 1), clip[None, -PAST:]
+
+
+def layers(channels: int):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        norm, conv = nn.GroupNorm(32, channels), nn.Conv3d(channels, channels, 3)
+        nn.init.normal_(norm.weight, 1, 0.2)
+        nn.init.normal_(norm.bias, 0, 0.5)
+    return [module.bfloat16().double().requires_grad_(False) for module in (norm, conv)]
+
+
+CASES = {
+    "a clip begins": (64, 3, False),
+    "a clip goes on": (64, 3, True),
+    "one frame": (32, 1, True),
+    "rows that do not fill a tile": (96, 2, True),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_convolution_with_its_norm_is_exact_but_for_rounding(case):
+    channels, frames, goes_on = CASES[case]
+    norm, conv = layers(channels)
+    x = numbers(1, frames, 6, 7, channels) * 2 + 1
+    past = numbers(1, PAST, 6, 7, channels, seed=1) if goes_on else None
+    made, arguments = half(norm, conv, x, past, "n150")
+    for got, want in zip(evaluate(made, arguments), half_in_float64(norm, conv, x, past), strict=True):
+        assert compare(got, want).pcc > 0.99999
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", CHIPS)
+def test_a_convolution_with_its_norm_on_a_simulated_chip(target):
+    with Chip(TARGETS[target]) as chip:
+        for case, (channels, frames, goes_on) in CASES.items():
+            norm, conv = layers(channels)
+            x = numbers(1, frames, 6, 7, channels) * 2 + 1
+            past = numbers(1, PAST, 6, 7, channels, seed=1) if goes_on else None
+            made, arguments = half(norm, conv, x, past, TARGETS[target].board.name)
+            ran = chip.run(made, arguments)
+            for got, want in zip(ran.outputs.values(), half_in_float64(norm, conv, x, past), strict=True):
+                assert compare(got, want).pcc > 0.9999, case
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", CHIPS)
+def test_less_fidelity_is_heard_and_less_exact(target):
+    norm, conv = layers(64)
+    x, far = numbers(1, 2, 6, 7, 64), []
+    want = half_in_float64(norm, conv, x, None)[0]
+    with Chip(TARGETS[target]) as chip:
+        for fidelity in ("hifi4", "hifi2"):
+            made, arguments = half(norm, conv, x, None, TARGETS[target].board.name, Arithmetic(fidelity))
+            far.append(1 - compare(chip.run(made, arguments, fetch=[0]).outputs[0], want).pcc)
+    print(target, far)
+    assert far[0] < 2 * far[1] / 3 and far[1] < 1e-3
+    with pytest.raises(Refused, match="HiFi4"):
+        evaluate(made, arguments)
+
+
+def test_a_norm_of_other_numbers_shows():
+    norm, conv = layers(64)
+    x = numbers(1, 2, 6, 7, 64)
+    made, arguments = half(norm, conv, x, None, "n150")
+    arguments["half.norm"] = arguments["half.norm"].flip(0)
+    assert compare(evaluate(made, arguments)[0], half_in_float64(norm, conv, x, None)[0]).pcc < 0.9
+
+
+def test_the_demo_decoder_is_exact_but_for_rounding(vae, native):
+    z = numbers(1, 12, 2, 4, 5)
+    assert compare(native(z)[0], vae.decoder(z.double())[0]).pcc > 0.9999
+
+
+def test_steps_give_what_one_call_gives(native):
+    z = numbers(1, 12, 3, 4, 5)
+    whole, end = native(z)
+    first, state = native(z[:, :, :1])
+    rest, state = native(z[:, :, 1:], state)
+    assert compare(torch.cat([first, rest], dim=2), whole).pcc > 0.99999  # torch adds up in another order
+    assert state.keys() == end.keys() == native.state_shapes(1, 4, 5).keys()
+    for name, shape in native.state_shapes(1, 4, 5).items():
+        assert state[name].shape == shape and compare(state[name], end[name]).pcc > 0.9999
+
+
+def test_a_state_of_another_clip_shows(native):
+    z = numbers(1, 12, 2, 4, 5)
+    _, state = native(z[:, :, :1])
+    name = "block_in.resnets.0.conv1.4x5.past"
+    spoilt = state | {name: state[name].flip(2)}
+    assert not torch.equal(native(z[:, :, 1:], state)[0], native(z[:, :, 1:], spoilt)[0])
+
+
+def test_what_is_not_wanted_any_more_is_let_go(native):
+    made = native.step((1, 4, 5), False, "p150").program
+    freed = [op.operands[0] for op in made.main.ops if op.name == "ttnn.deallocate"]
+    made_here = {value for op in made.main.ops for value in op.results}
+    states = {a.value for a in made.arguments if a.kind == "input" and a.name != "input.z"}
+    assert len(freed) == len(set(freed)) and set(freed) == (made_here | states) - set(made.main.returns)
+    assert deallocated([], set()) == []
+
+
+@pytest.mark.parametrize("what", ["clips", "state", "decoder", "channels", "board"])
+def test_bad_input_is_refused(native, what):
+    z = numbers(1, 12, 1, 4, 5)
+    with pytest.raises(Refused):
+        match what:
+            case "clips":
+                native(z.expand(2, -1, -1, -1, -1))
+            case "state":
+                native(z, native(z.transpose(3, 4))[1])
+            case "decoder":
+                NativeDecoder(nn.Linear(2, 2))
+            case "channels":
+                choose(Size((1, 4, 4), 48, 48, (3, 3, 3), (0, 1, 1)), "n150")
+            case "board":
+                native.step((1, 4, 5), True, "n900")
+
+
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_blocks_fit_and_no_other_that_does_moves_less(board):
+    chip = BOARDS[board].chip
+    for out, channels in SIZES:
+        size = Size(out, channels, channels, (3, 3, 3), (0, 1, 1))
+        blocks = choose(size, board)
+        assert l1_bytes(size, blocks) <= free_bytes(chip)
+        assert math.prod(cores for _, cores in shares(size, blocks, chip)) <= math.prod(chip.grid_yx)
+        assert moved(size, blocks, chip) < moved(size, Blocks(1, 4, 8, 32, 128), chip)  # those tried first, by hand
+
+
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_a_full_size_step_costs_what_was_aimed_for(board):
+    with torch.device("meta"):
+        vae = AutoencoderKLMochi()  # of full size, without weights
+    found = cost(NativeDecoder(vae).step((1, 60, 106), False, board).program)
+    assert found.dram_bytes_moved < 75e9 and len(found.ops) < 400
+
+
+@needs_ttnn
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_a_mocked_board_takes_every_step(native, board):
+    z = numbers(1, 12, 3, 4, 4)
+    first, *others = stream_decode(native, z, f"{board}-ttnn", evaluate=1)
+    assert first.verdict.stages["run"] == MOCKED and first.verdict.ran.ops == len(first.verdict.cost.ops)
+    assert torch.equal(first.frames, native.evaluate(z[:, :, :1], None, board)[0][:, :, native.dropped_frames :])
+    assert all(step.verdict.passed and step.frames is None for step in others) and len(others) == 2
+    peaks = [step.verdict.ran.peak_dram_bytes for step in others]
+    assert peaks[0] == peaks[1]  # memory doesn't grow with the clip
+    assert peaks[0] <= others[0].verdict.cost.peak_dram_bytes
+
+
+@pytest.mark.parametrize("target", ["cpu", "p150-compile", "p150-mock"])
+def test_a_target_without_tt_nn_is_refused(native, target):
+    with pytest.raises(Refused, match="n150-ttsim"):
+        Stream(native, target)
