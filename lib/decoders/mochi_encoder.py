@@ -1,8 +1,9 @@
 """The Mochi encoder for tiles: the same weights and the same numbers, streamed in time.
 
 What its structure allows: convolutions look back, norms see one frame, so their state is constant. Each attention goes, at
-every pixel, over all frames so far: what it read of them is kept, and grows. For 163 frames of 480 x 848 that is 18 GB in
-bf16, three quarters of it for the three attentions at 240 x 424.
+every pixel, over all frames so far: what it read of them is kept, and grows. For 163 frames of 480 x 848 that is 20 GB in
+bf16, most of it for the three attentions at 240 x 424. While a step runs it is there twice: the compiler gives what goes out
+another layout than what comes in.
 """
 
 import math
@@ -34,7 +35,7 @@ class TileEncoder(nn.Module):
 
     The state is a flat dict: the two frames that each convolution saw last, padded, [B, (H + 2) * (W + 2), C],
     "block_in.resnets.0.conv1.480x848.past2"; and all frames that each attention saw, [B, H * W, C],
-    "down_blocks.0.attentions.0.240x424.frame17". The latter are passed through from step to step, not copied.
+    "down_blocks.0.attentions.0.240x424.frame17". The latter are passed through from step to step.
 
     Copies the encoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi encoder.
     """

@@ -17,7 +17,7 @@ from lib.basics.errors import Refused
 from lib.decoders.attention import as_linear
 from lib.decoders.group_norm import TILE
 
-BAND_VALUES = 1 << 29  # of a band's keys, with T in whole tiles: 1 GB in bf16
+BAND_VALUES = 1 << 28  # of a band's keys, with T in whole tiles: 0.5 GB in bf16
 
 
 class TimeAttention(nn.Module):
