@@ -7,7 +7,7 @@ from torch import nn
 
 from lib.basics.compare import compare
 from lib.decoders.row_major import keep_row_major
-from lib.probing.probe import probe_each
+from lib.probing.probe import probe, probe_each
 
 
 class Does(nn.Module):
@@ -67,3 +67,12 @@ def test_rule(verdicts, name):
     assert compare(verdict.outputs, want).max_abs <= 0.008 * want.abs().max()
     if verdict.op_counts[op] == 0:
         pytest.fail(f"{op} isn't in the program, which has {dict(verdict.op_counts)}")
+
+
+def test_what_a_mask_hides_has_no_weight():
+    """As on ttsim, where it is 0; an exponent below the least would be a NaN."""
+    mask = torch.zeros(64).bfloat16()
+    mask[40:], mask[:3] = -1e9, -torch.inf
+    module = Does(lambda x, m: torch.softmax(x + m, -1), mask)
+    verdict = probe(module, (seeded(32, 64).bfloat16(),), "p150-compile", evaluate=True)
+    assert (verdict.outputs[:, mask < 0] == 0).all() and (verdict.outputs[:, mask == 0] > 0).all()

@@ -381,7 +381,7 @@ def test_refuses_hunyuan_in_steps_of_another_length():
     for count, past, need in ((4, None, "5, or more"), (6, None, "multiple of 3"), (2, state, "3, or more")):
         with pytest.raises(Refused, match=need):
             decoder(latents(1, 4, count, 3, 5), past, ends=False)
-    with pytest.raises(Refused, match="the 6 of this decoder"):
+    with pytest.raises(Refused, match="the 6 of this model"):
         decoder(z, decoder(z)[1])  # a clip that has ended
     decoder = for_tiles(MODELS["HunyuanVideo"].make().decoder)
     for past, ends in ((state, True), (None, False)):

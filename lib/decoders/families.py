@@ -1,4 +1,4 @@
-"""Which decoder for tiles stands for which of diffusers' decoders and autoencoders."""
+"""Which module for tiles stands for which of diffusers' decoders, autoencoders and encoders."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVi
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
-from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, MochiEncoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from torch import nn
@@ -28,6 +28,7 @@ from lib.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from lib.decoders.hunyuan15 import HunyuanVideo15TileDecoder
 from lib.decoders.ltx import LTXTileDecoder, ltx_video
 from lib.decoders.mochi import TileDecoder
+from lib.decoders.mochi_encoder import TileEncoder
 from lib.decoders.wan import WanTileDecoder
 
 FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
@@ -48,23 +49,25 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     LTX2VideoDecoder3d: LTXTileDecoder,
     AutoencoderKLLTX2Video: ltx_video,
 }
+ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncoder3D: TileEncoder}
 
 
 def for_tiles(model: nn.Module) -> nn.Module:
     """The same decoder in another shape of program: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
 
     `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
-    included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`). It is copied, in its data
-    type, and stays as it is. Called with a clip's latents in steps, each with the state of the one before, it gives the
-    frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or Mochi's encoder, from video to
+    its latents' mean and log variance. It is copied, in its data type, and stays as it is. Called with a clip's latents in
+    steps, each with the state of the one before, it gives the frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
     says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
     Raises `Refused` for a class that isn't known, for a config that the family's file doesn't know, and for an autoencoder
     that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
     """
-    if type(model) not in FAMILIES:
-        raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in FAMILIES)}")
+    known = FAMILIES | ENCODERS
+    if type(model) not in known:
+        raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}")
     if getattr(model, "use_tiling", False):
         raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
-    new = FAMILIES[type(model)](model)
+    new = known[type(model)](model)
     return new.to(next(model.parameters()).dtype).eval()

@@ -65,14 +65,19 @@ def scale_and_shift(x_nc: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.to(mean.dtype) - mean * scale
 
 
-def group_norm_silu(x_nc: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """silu(GroupNorm(x)) of one frame, [N, C] -> [N, C].
+def group_norm(x_nc: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """GroupNorm of one frame, [N, C] -> [N, C].
 
-    As a linear layer with the scale on its diagonal: the compiler runs matrix product, bias and SiLU as one op, which
-    reads x once and rounds once. A multiply and an add take twice the passes and round twice.
+    As a linear layer with the scale on its diagonal: the compiler runs matrix product and bias as one op, and SiLU after them,
+    which reads x once and rounds once. A multiply and an add take twice the passes and round twice.
     """
     scale, shift = scale_and_shift(x_nc, norm)
-    return F.silu(F.linear(x_nc, on_diagonal(scale.to(x_nc.dtype)), shift.to(x_nc.dtype)))
+    return F.linear(x_nc, on_diagonal(scale.to(x_nc.dtype)), shift.to(x_nc.dtype))
+
+
+def group_norm_silu(x_nc: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """silu(GroupNorm(x)) of one frame, [N, C] -> [N, C]."""
+    return F.silu(group_norm(x_nc, norm))
 
 
 def group_moments(frames: list[Tensor], groups: int) -> tuple[Tensor, Tensor]:

@@ -95,6 +95,7 @@ NOTEBOOKS = {
         "keep": any_text,
         "fps": positive,
     },
+    "05_encoder_transformer": COMMON,
 }
 # What IPython itself puts into a notebook's namespace.
 INTERACTIVE = {"In", "Out", "exit", "quit", "open"}

@@ -1,0 +1,142 @@
+"""The encoder for tiles against the stock one: equal in float64, in any steps, and as compiled."""
+
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiEncoder3D
+
+from lib import Refused, compare, for_tiles, probe
+from lib.decoders.mochi_encoder import TileEncoder
+from lib.decoders.time_attention import BAND_VALUES, bands_of
+from lib.media.small_autoencoders import InFloat64
+
+ROUNDING = 1e-11
+
+
+@pytest.fixture(scope="module")
+def stock():
+    """Several heads, layers in a row, and nothing at 0 or 1 that would hide its loss."""
+    torch.manual_seed(0)
+    encoder = MochiEncoder3D(15, 12, (32, 64, 64, 96), (1, 1, 2, 1, 1)).eval()
+    for parameter in encoder.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return encoder.double().requires_grad_(False)
+
+
+def clip(frames, height=16, width=24, batch=1):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(batch, 3, frames, height, width, dtype=torch.float64, generator=generator) * 2 - 1
+
+
+def encoded(encoder, x, splits):
+    parts, state = [], None
+    for piece in x.split(splits, 2):
+        part, state = encoder(piece, state)
+        parts.append(part)
+    return torch.cat(parts, 2), state
+
+
+@pytest.mark.parametrize("frames", [1, 7, 13])
+def test_equals_the_stock_encoder(stock, frames):
+    x = clip(frames, batch=2)
+    with InFloat64():
+        want, got = stock(x)[0], for_tiles(stock)(x)[0]
+    assert got.shape == (2, 24, 1 + frames // 6, 2, 3)
+    assert compare(got, want).max_abs <= ROUNDING
+
+
+@pytest.mark.parametrize("splits", [(1, 6, 6, 6), (7, 12), (13, 6)])
+def test_splits_change_nothing(stock, splits):
+    encoder, x = TileEncoder(stock), clip(19)
+    want, last = encoder(x)
+    got, state = encoded(encoder, x, splits)
+    assert torch.equal(got, want)
+    assert state.keys() == last.keys() and all(torch.equal(state[name], last[name]) for name in last)
+
+
+def test_the_state_is_what_it_says_and_what_attentions_saw_is_passed_through(stock):
+    encoder = TileEncoder(stock)
+    _, before = encoder(clip(7, batch=2))
+    _, state = encoder(clip(6, batch=2), before)
+    assert {name: tuple(value.shape) for name, value in state.items()} == encoder.state_shapes(2, 16, 24, latents=3)
+    seen = [name for name in before if ".frame" in name]
+    assert seen and all(state[name] is before[name] for name in seen)
+
+
+@pytest.mark.parametrize("part", ["conv1.8x12.past2", "attentions.0.8x12.frame0", "block_in", "frame6"])
+def test_a_part_of_the_state_that_is_lost_shows(stock, part):
+    encoder, x = TileEncoder(stock), clip(13)
+    _, state = encoder(x[:, :, :7])
+    want, _ = encoder(x[:, :, 7:], state)
+    lost = {name: torch.zeros_like(value) if part in name else value for name, value in state.items()}
+    assert any(part in name for name in state)
+    assert compare(encoder(x[:, :, 7:], lost)[0], want).max_abs > 1e-6
+
+
+def test_frames_ahead_change_nothing_before(stock):
+    encoder, x = TileEncoder(stock), clip(13)
+    other = x.clone()
+    other[:, :, 7:] = 0
+    assert torch.equal(encoder(x)[0][:, :, :2], encoder(other)[0][:, :, :2])
+
+
+def test_bands_of_pixels_change_nothing_but_the_last_bit(stock, monkeypatch):
+    encoder, x = TileEncoder(stock), clip(13, 32, 32)
+    want, _ = encoder(x)
+    monkeypatch.setattr("lib.decoders.time_attention.BAND_VALUES", 32 * 64 * 64)
+    assert [len(bands_of(13, n, 64)) for n in (256, 64, 65)] == [4, 1, 1]
+    assert compare(encoder(x)[0], want).max_abs <= ROUNDING
+
+
+def test_bands_at_full_resolution_are_whole_tiles():
+    for frames, pixels, channels, count in ((163, 240 * 424, 128, 10), (82, 120 * 212, 256, 3), (28, 60 * 106, 384, 1)):
+        bands = bands_of(frames, pixels, channels)
+        lengths = {rows.stop - rows.start for rows in bands}
+        assert len(bands) == count and len(lengths) == 1 and bands[-1].stop == pixels
+        assert -(-frames // 32) * 32 * lengths.pop() * channels <= BAND_VALUES
+
+
+def test_steps_cut_a_clip_as_the_encoder_takes_it(stock):
+    encoder = TileEncoder(stock)
+    assert encoder.steps(1) == [1] and encoder.steps(163)[:3] == [1, 6, 6] and sum(encoder.steps(163)) == 163
+    assert encoder.steps(25, 12) == [1, 12, 12] and encoder.steps(31, 12) == [1, 6, 12, 12]
+    for frames, per_step in ((12, None), (0, None), (13, 4), (13, True)):
+        with pytest.raises(Refused):
+            encoder.steps(frames, per_step)
+
+
+def test_refuses_what_it_cannot_encode(stock):
+    encoder = TileEncoder(stock)
+    _, state = encoder(clip(7))
+    for x, past, need in (
+        (clip(6), None, "1 [+] 6 n"),
+        (clip(7), state, "multiple of 6"),
+        (clip(6, 12, 24), None, "multiples of 8"),
+        (clip(6)[:, :2], None, r"\[B, 3, T, H, W\]"),
+        (clip(7).half(), None, "float64"),
+        (clip(6, 24, 16), state, "24 x 16"),
+        (clip(6), {name: state[name] for name in list(state)[1:]}, "without"),
+    ):
+        with pytest.raises(Refused, match=need):
+            encoder(x, past)
+    with pytest.raises(Refused, match="MochiEncoder3D"):
+        TileEncoder(torch.nn.Linear(2, 2))
+
+
+def test_refuses_another_attention(stock):
+    import copy
+
+    other = copy.deepcopy(stock)
+    other.down_blocks[0].attentions[0].is_causal = False
+    with pytest.raises(Refused, match="causal"):
+        TileEncoder(other)
+
+
+def test_as_compiled_it_encodes_pixels_in_float32(stock):
+    """Rounded to bf16, pixels lose the phase of the Fourier features: the planted fault that this test is to see."""
+    x = clip(7, 32, 32).float()
+    with InFloat64():
+        want = TileEncoder(stock)(x.double())[0]
+    encoder = TileEncoder(stock).bfloat16()
+    verdict = probe(encoder, (x,), "p150-compile", evaluate=True)
+    assert verdict.passed and compare(verdict.outputs[0], want).pcc > 0.999
+    assert compare(encoder(x.bfloat16())[0], want).pcc < 0.99
