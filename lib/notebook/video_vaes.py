@@ -58,6 +58,21 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index").rename_axis(["model", "board"])
 
 
+def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a model and board whose clips end with a step of its own: how long it is, and what it costs."""
+    last = rows.xs("last", level="case")
+    return pd.DataFrame(
+        {
+            "latent frames": last["latent_frames"],
+            "ours": last["runs"],
+            "ours GB": last["gb_per_latent"].round(1),
+            "our peak, GB": (last["peak_dram_bytes"] / 1e9).round(2),
+            "by the allocator": (last["allocator_bytes"] / 1e9).round(2),
+            "ops": last["ops"],
+        }
+    )
+
+
 def rounded(value: float, digits: int = 1) -> float | None:
     return None if pd.isna(value) else round(value, digits)
 
