@@ -8,6 +8,7 @@ given can't be used, 130 interrupted.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -38,11 +39,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, interrupt)  # a batch system's way to end it; what is done is told all the same
     try:
         return sweep(options)
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def interrupt(*_) -> None:
+    raise KeyboardInterrupt
 
 
 def sweep(options) -> int:
