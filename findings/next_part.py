@@ -29,7 +29,10 @@ TIMEOUT_SECONDS = 1800
 def row_of(verdict: Verdict) -> dict:
     row = verdict.record() | {"op": verdict.op}
     if verdict.ttnn:
-        row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind(), "weight_bytes": verdict.cost.weight_bytes}
+        row |= verdict.cost.record() | {
+            "bytes_by_op": verdict.cost.bytes_by_kind(),
+            "weight_bytes": verdict.cost.weight_bytes,
+        }
         row |= {"op_counts": dict(verdict.op_counts.most_common())}
     if verdict.ran:
         row |= {"allocator_bytes": verdict.ran.peak_dram_bytes}
@@ -51,11 +54,20 @@ def encoder_steps(board: str, lane: str, most: int, path: Path) -> None:
     pieces = encoder.steps(frames)[:most]
     with Stream(encoder, f"{board}-{lane}") as stream:
         for number, count in enumerate(pieces):
-            verdict = stream.step(torch.zeros(1, 3, count, height, width), number + 1 == len(pieces), TIMEOUT_SECONDS).verdict
+            verdict = stream.step(
+                torch.zeros(1, 3, count, height, width), number + 1 == len(pieces), TIMEOUT_SECONDS
+            ).verdict
             shapes = encoder.state_shapes(1, height, width, number + 1).values()
             state = sum(2 * torch.Size(shape).numel() for shape in shapes)
-            row = {"part": ENCODER, "board": board, "lane": lane, "step": number, "state_bytes": state} | row_of(verdict)
-            print(verdict, {k: row.get(k) for k in ("ops", "peak_dram_bytes", "allocator_bytes")}, file=sys.stderr, flush=True)
+            row = {"part": ENCODER, "board": board, "lane": lane, "step": number, "state_bytes": state} | row_of(
+                verdict
+            )
+            print(
+                verdict,
+                {k: row.get(k) for k in ("ops", "peak_dram_bytes", "allocator_bytes")},
+                file=sys.stderr,
+                flush=True,
+            )
             add(path, [row])
             if not verdict.passed:
                 return
@@ -77,7 +89,12 @@ def main() -> None:
             module, inputs = make_part(part, FULL)
             verdict = probe(module, inputs, f"{board}-compile", name=part, timeout=TIMEOUT_SECONDS)
             row = {"part": part, "board": board, "lane": "compile"} | row_of(verdict)
-            print(verdict, {k: row.get(k) for k in ("ops", "peak_dram_bytes", "largest_tensor_bytes")}, file=sys.stderr, flush=True)
+            print(
+                verdict,
+                {k: row.get(k) for k in ("ops", "peak_dram_bytes", "largest_tensor_bytes")},
+                file=sys.stderr,
+                flush=True,
+            )
             add(options.out, [row])
 
 

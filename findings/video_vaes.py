@@ -23,7 +23,17 @@ from lib.notebook.stored import RESULTS, store
 from lib.probing.probe import probe
 
 CASES = ("stock", "first", "steady", "last")
-SHOWN = ("model", "board", "case", "lane", "status", "message", "dram_bytes_moved", "peak_dram_bytes", "allocator_bytes")
+SHOWN = (
+    "model",
+    "board",
+    "case",
+    "lane",
+    "status",
+    "message",
+    "dram_bytes_moved",
+    "peak_dram_bytes",
+    "allocator_bytes",
+)
 TIMEOUT_SECONDS = 3600
 
 

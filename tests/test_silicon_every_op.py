@@ -70,7 +70,9 @@ def conv2d(prepared: bool):
     config["conv2d_config"]["shard_layout"] = "height_sharded"  # else it may differ from the preparation to the use
     w, b = tensor("w", (1, 1, 288, 64)), tensor("b", (1, 1, 1, 64))
     steps = [
-        op("prepare_conv2d_weights", [weight], w, weights_format="OIHW", has_bias=True, **attributes, **config, **EXACT),
+        op(
+            "prepare_conv2d_weights", [weight], w, weights_format="OIHW", has_bias=True, **attributes, **config, **EXACT
+        ),
         op("prepare_conv2d_bias", [bias], b, **attributes, **config, **EXACT),
         op("conv2d", [x, w, b], y, **attributes, **config, **EXACT),
     ]
@@ -145,7 +147,9 @@ def rms_norm():
 
 
 def rows_scatter():
-    x, rows, y = (tensor(n, s, layout="row_major") for n, s in [("x0", (1, 8, 32)), ("x1", (1, 2, 32)), ("y", (1, 8, 32))])
+    x, rows, y = (
+        tensor(n, s, layout="row_major") for n, s in [("x0", (1, 8, 32)), ("x1", (1, 2, 32)), ("y", (1, 8, 32))]
+    )
     index = tensor("i", (1, 1, 2), "si32", "row_major")
     a = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
     return [x, index, rows], op("rows_scatter", [x, index, rows], y, **a), {"i": torch.tensor([[[5, 2]]])}
@@ -250,7 +254,7 @@ class Reopened:
 
 def ops_known_to_the_host() -> set[str]:
     """From the source, which imports TT-NN."""
-    return {name for file in ("ops.py", "own.py") for name in ops_known_in(HOST / file)}
+    return {name for file in ("ops.py", "own_ops.py") for name in ops_known_in(HOST / file)}
 
 
 def ops_known_in(file: Path) -> set[str]:

@@ -91,7 +91,9 @@ class TileEncoder(nn.Module):
         attentions = [stage.name for stage in self.stages if isinstance(stage, Attention)]
         return max(1, sum(name.startswith(f"{attentions[-1]}.") for name in state or ())) if attentions else 1
 
-    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> dict[str, tuple[int, ...]]:
+    def state_shapes(
+        self, batch: int, height: int, width: int, latents: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
         """The state's names and shapes after so many latent frames, by default one, of video of this height and width."""
         shapes, frames = {}, [1] + [self.frames_per_latent] * ((latents or 1) - 1)
         for stage in self.stages:
@@ -127,7 +129,9 @@ class TileEncoder(nn.Module):
         self.check(x_bcthw, state)
         first = x_bcthw.shape[2] % self.frames_per_latent
         moments = []
-        for piece in x_bcthw.split([1] * first + [self.frames_per_latent] * (x_bcthw.shape[2] // self.frames_per_latent), 2):
+        for piece in x_bcthw.split(
+            [1] * first + [self.frames_per_latent] * (x_bcthw.shape[2] // self.frames_per_latent), 2
+        ):
             clips, states = [], []
             for b, x_cthw in enumerate(piece):
                 clip, new = self.latent(x_cthw, state and {name: past[b] for name, past in state.items()})

@@ -2,47 +2,31 @@
 
 A clip is one tensor of rows of channels, [1, T, H, W, C], row-major, from the latents to the frames, as TT-NN's conv3d
 takes and gives it, with the replicate padding of space in the kernel. What TT-NN has no row-major op for, or takes
-several passes for, are four ops of the project's own (lib/ttnn/host/own.py): the norms' sums, their scale and shift,
-norm and SiLU in one, and the pixel shuffle. Norm and SiLU write the clip behind the two frames of its past, so that the convolution
-finds them in one tensor, and keep its last two for the next step: nothing else is copied.
+several passes for, are four ops of the project's own (lib/ttnn/host/own_ops.py): the norms' sums, their scale and shift,
+norm and SiLU in one, and the pixel shuffle. Norm and SiLU write the clip behind the two frames of its past, so that the
+convolution finds them in one tensor, and keep its last two for the next step: nothing else is copied.
 
 Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions.
 """
 
-import math
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from lib.basics.errors import Refused
 from lib.decoders.checks import check_step
+from lib.decoders.native_writer import PAST, Arithmetic, Writer
 from lib.decoders.pixel_shuffle import rows_in_order
 from lib.decoders.steps import split
 from lib.media.latents import DROPPED_FRAMES
-from lib.programs.conv3d_blocks import Size, choose
 from lib.programs.evaluate import evaluate
-from lib.programs.program import TILE, Argument, Op, Program, Value
-from lib.targets.boards import BOARDS
-from lib.ttnn.handmade import deallocated, program, tensor
+from lib.programs.program import TILE, Program, Value
+from lib.ttnn.handmade import deallocated, program
 
 State = dict[str, Tensor]
-PAST = 2  # frames that a convolution keeps
-CHUNK = 1024  # elements that the project's own kernels take at a time
-PARTS = 16  # of a frame, for as many cores: with six frames, a step's at the last two sizes, 96
 LATENTS, PREFIX = "input.z", "input.state."
-NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "input_tensor_b_")}
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none."""
-
-    fidelity: str = "hifi4"
-
-    def config(self) -> dict:
-        return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
 
 
 @dataclass(frozen=True)
@@ -52,87 +36,6 @@ class Written:
     program: Program
     weights: dict[str, Tensor] = field(repr=False)
     results: tuple[str, ...]
-
-
-class Writer:
-    """Writes a program for one board, op after op, for a step of some latent frames.
-
-    In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one call gives.
-    """
-
-    def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1):
-        if board not in BOARDS:
-            raise Refused("board", board, f"one of {', '.join(BOARDS)}")
-        self.board, self.chip, self.arithmetic, self.latents = board, BOARDS[board].chip, arithmetic, latents
-        self.arguments: list[Argument] = []
-        self.weights: dict[str, Tensor] = {}
-        self.ops: list[Op] = []
-        self.place = ""  # in the model, for what follows
-
-    def argument(self, name: str, shape: tuple[int, ...]) -> Value:
-        return self.given(tensor(name, shape, layout="row_major"), name, "input")
-
-    def weight(self, name: str, value: Tensor, layout: str = "tile") -> Value:
-        self.weights[name] = value
-        return self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
-
-    def given(self, value: Value, name: str, kind: str) -> Value:
-        self.arguments.append(Argument(value, name, kind))
-        return value
-
-    def op(self, name: str, operands: list[Value], *results: tuple, **attributes) -> list[Value]:
-        """`results` are (shape, dtype) each, row-major."""
-        made = [tensor(f"%{len(self.ops)}.{i}", *result, layout="row_major") for i, result in enumerate(results)]
-        self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
-        return made
-
-    def conv(self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0) -> Value:
-        """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges."""
-        _, t, h, w, c = x.type.shape
-        out_channels, _, *kernel = weight.shape
-        out = (t - kernel[0] + 1, h, w)
-        size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
-        blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
-        rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
-        w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
-        operands = [x, w_2d, self.weight(f"{self.place}.bias", bias[None])]
-        attributes = size.attributes(blocks) | self.arithmetic.config()
-        return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes)[0]
-
-    def pointwise(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
-        """A linear layer, [O, C], its outputs filled up to whole tiles."""
-        more = -weight.shape[0] % TILE, x.type.shape[-1] - weight.shape[1]
-        weight = nn.functional.pad(weight, (0, more[1], 0, more[0]))
-        return self.conv(x, weight[:, :, None, None, None], nn.functional.pad(bias, (0, more[0])))
-
-    def norm_silu(self, x: Value, norm: nn.GroupNorm, past: Value | None) -> tuple[Value, Value]:
-        """silu(norm(x)) frame by frame, behind its past, and the last frames of that."""
-        _, t, h, w, c = x.type.shape
-        if c % TILE or c > CHUNK:
-            raise Refused(f"{self.place}", f"{c} channels", f"a multiple of {TILE}, at most {CHUNK}")
-        parts = min(PARTS, -(-h * w // (CHUNK // c)))
-        (sums,) = self.op("generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts)
-        affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
-        groups = norm.num_groups
-        pieces = next(p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or c % (16 * p) == 0))
-        (affine,) = self.op(
-            "generic_op.group_affine", [sums, affine], ((2 * t, c), "bf16"),
-            rows=h * w, groups=groups, parts=parts, pieces=pieces, epsilon=norm.eps,
-        )  # fmt: skip
-        clip, kept = self.op(
-            "generic_op.norm_silu", [x, affine] + ([past] if past else []),
-            ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts,
-        )  # fmt: skip
-        return clip, kept
-
-    def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:
-        fused = [{"op_type": name} for name in activations]
-        return self.op("add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
-
-    def depth_to_space(self, x: Value, expansion: tuple[int, int, int]) -> Value:
-        _, *sizes, c = x.type.shape
-        out = (1, *(size * by for size, by in zip(sizes, expansion, strict=True)), c // math.prod(expansion))
-        return self.op("generic_op.depth_to_space", [x], (out, "bf16"), expansion=list(expansion))[0]
 
 
 class NativeDecoder(nn.Module):

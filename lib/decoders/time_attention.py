@@ -37,7 +37,11 @@ class TimeAttention(nn.Module):
         self.tiny, each = norms[0].eps ** 2, self.channels // self.heads
         # Both come sqrt(32) long out of an RMS norm. A factor here costs no pass, and no float32 as it would later.
         self.scale = nn.Parameter(torch.full((each,), each**-1.5, dtype=stock.to_q.weight.dtype), requires_grad=False)
-        self.q, self.kv, self.proj = as_linear(stock.to_q), as_linear(stock.to_k, stock.to_v), as_linear(stock.to_out[0])
+        self.q, self.kv, self.proj = (
+            as_linear(stock.to_q),
+            as_linear(stock.to_k, stock.to_v),
+            as_linear(stock.to_out[0]),
+        )
 
     def forward(self, past: list[Tensor], frames: list[Tensor]) -> list[Tensor]:
         """For each of `frames`, [N, C]: what it gets from itself and all before it, `past` among them, oldest first."""

@@ -92,7 +92,7 @@ class JointAttention:
 
     def __call__(self, attn, hidden_states, encoder_hidden_states, attention_mask=None, image_rotary_emb=None):
         seen, text = hidden_states.shape[1], encoder_hidden_states
-        heads = (lambda x: x.unflatten(2, (attn.heads, -1)))  # noqa: E731
+        heads = lambda x: x.unflatten(2, (attn.heads, -1))  # noqa: E731
         q, k = (norm(heads(to(hidden_states))) for norm, to in ((attn.norm_q, attn.to_q), (attn.norm_k, attn.to_k)))
         rotate = rotate_halves if self.halves else rotate_pairs
         q, k = (rotate(x, *image_rotary_emb) for x in (q, k))
@@ -236,7 +236,12 @@ def make_part(name: str, size: Size, dtype: torch.dtype = torch.bfloat16) -> tup
             module = After(model, size.latents)
             if name == "before":
                 module, prompt = Before(model), torch.randn(1, size.tokens, size.t5)
-                inputs = torch.randn(frames, 12, height, width), prompt, torch.tensor([500.0]), torch.ones(1, size.tokens)
+                inputs = (
+                    torch.randn(frames, 12, height, width),
+                    prompt,
+                    torch.tensor([500.0]),
+                    torch.ones(1, size.tokens),
+                )
         else:
             raise Refused("part", repr(name), f"one of {', '.join(PARTS)}, block, stock")
     module = module.to(dtype).eval().requires_grad_(False)

@@ -125,7 +125,10 @@ def what_fits(peak_bytes: int) -> pd.DataFrame:
     for part, shapes in weight_shapes().items():
         for dtype in TYPES:
             size = stored_bytes(shapes, dtype)
-            row = {"parameters, G": round(sum(torch.Size(s).numel() for s in shapes) / 1e9, 2), "GB": round(size / 1e9, 2)}
+            row = {
+                "parameters, G": round(sum(torch.Size(s).numel() for s in shapes) / 1e9, 2),
+                "GB": round(size / 1e9, 2),
+            }
             for name, board in BOARDS.items():
                 room = board.chip.dram_bytes - (peak_bytes if part == "transformer" else 0)
                 row[name] = "✓" if size <= room * board.chips else "–"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lib.basics.errors import Refused
-from lib.probing.keep import REPRO_NAME, as_text, write_repro
+from lib.probing.export import REPRO_NAME, as_text, write_repro
 from lib.targets.target import Target
 
 Options = dict[str, str | int | bool]
@@ -41,7 +41,9 @@ def compile_elsewhere(stablehlo: bytes, options: Options, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     write_repro(stablehlo, options, folder)
     # Its standard error is kept apart for its last line; all else it prints is this process's, and so in the log.
-    done = subprocess.run([sys.executable, "-P", folder / REPRO_NAME], cwd=folder, stderr=subprocess.PIPE, text=True, errors="replace")
+    done = subprocess.run(
+        [sys.executable, "-P", folder / REPRO_NAME], cwd=folder, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
     print(done.stderr, file=sys.stderr, flush=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "Error: " in line] or done.stderr.splitlines()[-1:]

@@ -44,7 +44,13 @@ class Session(contextlib.AbstractContextManager):
         weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self.folder = new_folder(RUNTIME_FILES_BYTES + 2 * weights)
         try:
-            job = {"module": module, "target": target.name, "stateful": stateful, "state": state, "options": self.options}
+            job = {
+                "module": module,
+                "target": target.name,
+                "stateful": stateful,
+                "state": state,
+                "options": self.options,
+            }
             write(job, self.folder / "job.pt")
             self.start()
         except BaseException:

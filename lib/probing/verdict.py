@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 
-from lib.probing import keep
+from lib.probing import export
 from lib.programs.cost import Cost, cost
 from lib.programs.program import Program, read
 from lib.ttnn.chip import Ran
@@ -103,12 +103,12 @@ class Verdict:
         }
 
     def save(self, folder: Path) -> Path:
-        """Write the texts of all stages, the log, a README and a script that compiles it again (see `lib.probing.keep`)."""
-        return keep.save(self, folder)
+        """Write the texts of all stages, the log, a README and a script that compiles it again (see `lib.probing.export`)."""
+        return export.save(self, folder)
 
     def issue(self) -> str:
         """What to paste into the compiler's tracker; Markdown. Raises `Refused` unless the plugin refused the module."""
-        return keep.issue(self)
+        return export.issue(self)
 
     @property
     def label(self) -> str:

@@ -116,7 +116,9 @@ def op(size: Size, blocks: Blocks) -> Op:
     taps = math.prod(size.kernel) * size.c_in
     tiles = -(-taps // TILE), -(-size.c_out // TILE)
     weight = Value("w", TensorType((taps, size.c_out), "bf16", "tile", "dram", tiles))
-    return Op("ttnn.conv3d", (rows(size.input, size.c_in), weight), (rows(size.out, size.c_out),), size.attributes(blocks), "")
+    return Op(
+        "ttnn.conv3d", (rows(size.input, size.c_in), weight), (rows(size.out, size.c_out),), size.attributes(blocks), ""
+    )
 
 
 def rows(pixels: tuple[int, int, int], channels: int) -> Value:

@@ -1,17 +1,14 @@
 """Programs that the compiler doesn't make, put together by hand: Conv3d in blocks, as it refuses to write it."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import nn
 
-from lib.programs.program import Argument, Function, Op, Program, TensorType, Value
+from lib.programs.program import TILE, Argument, Function, Op, Program, TensorType, Value
 from lib.targets.boards import BLACKHOLE, Chip
 
 Arguments = dict[str, torch.Tensor]
-TILE = 32
 EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}  # as the compiler asks
 
 

@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("grid", type=Path, help="a YAML file: notebooks, parameters, cases, plugins")
     parser.add_argument("--out", type=Path, default=Path("runs/sweep"), help="where all goes; workers must see it too")
     parser.add_argument("--scheduler", help="of a Dask cluster; by default one is started here")
-    parser.add_argument("--jobs", type=int, help="runs at a time on this machine; by default one a core, as memory allows")
+    parser.add_argument(
+        "--jobs", type=int, help="runs at a time on this machine; by default one a core, as memory allows"
+    )
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for a run")
     parser.add_argument("--compare", type=Path, help="an earlier records.parquet: report what changed since")
     return parser
@@ -39,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, interrupt)  # a batch system's way to end it; what is done is told all the same
+    before = signal.signal(
+        signal.SIGTERM, interrupt
+    )  # a batch system's way to end it; what is done is told all the same
     try:
         return sweep(options)
     except Refused as refused:
@@ -91,7 +95,9 @@ def go_on(left, rows: dict[str, dict], folder: Path, options) -> None:
             for run, row in run_all(client, left, folder, options.timeout):
                 rows[run.name] = row
                 failed += row["status"] not in (PASS, STOPPED)
-                bar.set_postfix_str(f"{bar.n + 1 - failed} pass, {failed} fail, {len(left) - bar.n - 1} left", refresh=False)
+                bar.set_postfix_str(
+                    f"{bar.n + 1 - failed} pass, {failed} fail, {len(left) - bar.n - 1} left", refresh=False
+                )
                 bar.update()
 
 

@@ -19,12 +19,12 @@ from lib.notebook.sweep.environments import interpreter
 from lib.notebook.sweep.grid import Run
 from lib.notebook.sweep.run import FAIL, execute
 
-# Resident GB of a run, all its processes: as measured with the notebooks' default sizes, and for each latent pixel
-# [H x W] more; a simulated chip holds its memory in /dev/shm besides.
+# GB of a run, all its processes: as measured with the notebooks' default sizes, and for each latent pixel
+# [H x W] more; a simulated chip is a process of its own.
 BASE_GB = {"01_repro": 2.5, "02_decompose": 3.5}
 OTHERS_GB = 4.0
 PIXEL_GB = {"03_full_decoder": 0.0016, "04_video_vaes": 0.0002}
-SIMULATED_GB = 9.0
+SIMULATED_GB = 2.0
 RESERVED_GB = 1.0  # for this process, and whatever else the machine does
 
 
@@ -46,7 +46,9 @@ def connected(scheduler: str | None, jobs: int | None = None) -> Iterator[Client
         try:
             client = stack.enter_context(Client(scheduler, timeout=10, set_as_default=False))
         except (OSError, ValueError) as error:
-            raise Refused("scheduler", f"{scheduler}: {error or 'no answer'}", "the address of a Dask scheduler") from error
+            raise Refused(
+                "scheduler", f"{scheduler}: {error or 'no answer'}", "the address of a Dask scheduler"
+            ) from error
         offer_memory(client)
         yield client
 

@@ -58,8 +58,12 @@ def read_grid(path: Path, versions: dict[str, str]) -> list[Run]:
     notebooks = values("notebooks", grid.get("notebooks", []))
     axes = mapping("parameters", grid.get("parameters") or {}, known(notebooks or NOTEBOOKS))
     axes = {name: values(name, axis) for name, axis in axes.items()}
-    asked = [(notebook, dict(zip(axes, combination))) for notebook in notebooks for combination in product(*axes.values())]
-    asked = [(notebook, {k: v for k, v in given.items() if k in NOTEBOOKS.get(notebook, {})}) for notebook, given in asked]
+    asked = [
+        (notebook, dict(zip(axes, combination))) for notebook in notebooks for combination in product(*axes.values())
+    ]
+    asked = [
+        (notebook, {k: v for k, v in given.items() if k in NOTEBOOKS.get(notebook, {})}) for notebook, given in asked
+    ]
     for case in values("cases", grid.get("cases", [])):
         case = dict(mapping("case", case, ("notebook", *known(NOTEBOOKS))))
         own = [case.pop("notebook")] if "notebook" in case else notebooks
@@ -104,7 +108,9 @@ def values(what: str, content) -> list:
 
 
 def known(notebooks) -> list[str]:
-    return list(dict.fromkeys(name for notebook in notebooks for name in NOTEBOOKS.get(notebook, {}) if name != "output_dir"))
+    return list(
+        dict.fromkeys(name for notebook in notebooks for name in NOTEBOOKS.get(notebook, {}) if name != "output_dir")
+    )
 
 
 @cache

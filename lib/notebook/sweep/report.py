@@ -75,7 +75,9 @@ def changes(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     sides = [side.reindex(columns=list(dict.fromkeys([*names, *COMPARED]))) for side in (old, new)]
     if len(set(map(plugins, sides))) > 1 and all(len(plugins(side)) == 1 for side in sides):
         names.remove("plugin")  # one against another: the plugin is what is compared
-    keyed = [dict(zip(map(tuple, side[names].astype(object).map(repr).values), side.to_dict("records"))) for side in sides]
+    keyed = [
+        dict(zip(map(tuple, side[names].astype(object).map(repr).values), side.to_dict("records"))) for side in sides
+    ]
     found = []
     for key in dict.fromkeys([*keyed[0], *keyed[1]]):
         before, after = (side.get(key) for side in keyed)
@@ -128,12 +130,26 @@ def page(found: pd.DataFrame, changed: pd.DataFrame | None) -> str:
     if len(bad := runs[~runs["run"].isin([PASS])]):
         parts += ["<h2>Runs that did not pass</h2>", datatable(bad[["notebook", *varying(runs), "run", "reason"]])]
     if found["verdict"].notna().any():
-        parts += ["<h2>Verdicts</h2>", picture(verdict_grid(found), "Verdict of each module in each run, a coloured cell each")]
+        parts += [
+            "<h2>Verdicts</h2>",
+            picture(verdict_grid(found), "Verdict of each module in each run, a coloured cell each"),
+        ]
     for axis, figure in costs_over_axes(found):
-        parts += [f"<h2>Peak and traffic over {escape(axis)}</h2>", picture(figure, f"Peak DRAM and traffic over {axis}")]
-    constant = {n: found[n].dropna().iloc[0] for n in found if found[n].map(repr).nunique() == 1 and found[n].notna().all()}
-    parts += ["<h2>All records</h2>", datatable(found.drop(columns=[*constant, *(n for n in found if n.startswith("metric "))]))]
-    parts += ["<h2>The same in all</h2>", datatable(pd.DataFrame({"name": list(constant), "value": map(str, constant.values())}))]
+        parts += [
+            f"<h2>Peak and traffic over {escape(axis)}</h2>",
+            picture(figure, f"Peak DRAM and traffic over {axis}"),
+        ]
+    constant = {
+        n: found[n].dropna().iloc[0] for n in found if found[n].map(repr).nunique() == 1 and found[n].notna().all()
+    }
+    parts += [
+        "<h2>All records</h2>",
+        datatable(found.drop(columns=[*constant, *(n for n in found if n.startswith("metric "))])),
+    ]
+    parts += [
+        "<h2>The same in all</h2>",
+        datatable(pd.DataFrame({"name": list(constant), "value": map(str, constant.values())})),
+    ]
     return generate_init_offline_itables_html(itables_options.dt_bundle).join((parts[0], "".join(parts[1:])))
 
 
@@ -172,7 +188,9 @@ def verdict_grid(found: pd.DataFrame) -> Figure:
     axes.set_yticks([y - 0.5 for y in range(1, len(codes))], minor=True)
     axes.grid(which="minor", color="white")
     axes.tick_params(which="both", length=0)
-    axes.set_title(f"green: pass, red: fail, grey: no such verdict ({', '.join(n.removeprefix('parameter ') for n in across)})")
+    axes.set_title(
+        f"green: pass, red: fail, grey: no such verdict ({', '.join(n.removeprefix('parameter ') for n in across)})"
+    )
     plt.close(figure)
     return figure
 
@@ -194,7 +212,9 @@ def costs_over_axes(found: pd.DataFrame):
 def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
     figure, panels = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
     shown = [name for name in lines if found[name].map(repr).nunique() > 1]
-    for axes, value, title in zip(panels, ("peak_dram_bytes", "dram_bytes_moved"), ("peak DRAM, GB", "DRAM traffic, GB")):
+    for axes, value, title in zip(
+        panels, ("peak_dram_bytes", "dram_bytes_moved"), ("peak DRAM, GB", "DRAM traffic, GB")
+    ):
         largest = found.groupby([*lines, axis], as_index=False)[value].max()
         for key, line in largest.groupby(shown) if shown else [((), largest)]:
             line = line.sort_values(axis)
@@ -203,7 +223,9 @@ def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     boards = {TARGETS[name].board for name in found["verdict target"] if name in TARGETS and TARGETS[name].board}
     for board in sorted(boards, key=lambda board: board.name):
-        panels[0].axhline(board.chip.dram_bytes / 1e9, color="#cf222e", linestyle="--", label=f"DRAM of a chip of the {board.name}")
+        panels[0].axhline(
+            board.chip.dram_bytes / 1e9, color="#cf222e", linestyle="--", label=f"DRAM of a chip of the {board.name}"
+        )
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right upper")
     plt.close(figure)
     return figure

@@ -25,7 +25,9 @@ PASS, FAIL, STOPPED = "pass", "fail", "stopped"
 POLL_SECONDS = 0.5
 
 
-def execute(asked: dict, folder: Path, python: str, timeout: float, stopped: Callable[[], bool] = lambda: False) -> dict:
+def execute(
+    asked: dict, folder: Path, python: str, timeout: float, stopped: Callable[[], bool] = lambda: False
+) -> dict:
     """Run `asked` (notebook, parameters) in `folder` by the interpreter `python`; returns its row and keeps it there.
 
     A row says how it ended (pass, fail, stopped), why, after how many seconds, with how many GB in all its processes.
@@ -52,8 +54,15 @@ def execute(asked: dict, folder: Path, python: str, timeout: float, stopped: Cal
                     why = f"no end after {timeout:g} s"
         finally:
             end(process)
-    status, reason = (STOPPED, "by the sweep") if why == STOPPED else (FAIL, why) if why else outcome(process.returncode, folder)
-    row = {"status": status, "reason": reason, "seconds": round(time.monotonic() - begin, 1), "gb": round(peak / 1e9, 2)}
+    status, reason = (
+        (STOPPED, "by the sweep") if why == STOPPED else (FAIL, why) if why else outcome(process.returncode, folder)
+    )
+    row = {
+        "status": status,
+        "reason": reason,
+        "seconds": round(time.monotonic() - begin, 1),
+        "gb": round(peak / 1e9, 2),
+    }
     if status != STOPPED:
         write(folder / "row.json", row)
     return row
@@ -89,11 +98,11 @@ def last_line(log: Path) -> str:
 
 
 def resident(process: psutil.Process) -> int:
-    """Bytes in memory, of a process and all under it."""
+    """Bytes in memory, of a process and all under it; a library's pages are shared out among those that have them."""
     total = 0
     for member in family(process):
         with contextlib.suppress(psutil.Error):
-            total += member.memory_info().rss
+            total += member.memory_full_info().pss
     return total
 
 

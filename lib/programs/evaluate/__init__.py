@@ -11,7 +11,7 @@ To add an op, write a function in the file of its kind and decorate it with `op`
 import torch
 
 from lib.basics.errors import Refused
-from lib.programs.evaluate import contraction, create, elementwise, movement, own, reduction  # noqa: F401  (they fill the table)
+from lib.programs.evaluate import contraction, create, elementwise, movement, own_ops, reduction  # noqa: F401  (they fill the table)
 from lib.programs.evaluate.table import OPS
 from lib.programs.evaluate.values import TORCH_TYPES, check, store
 from lib.programs.program import Argument, Function, Op, Program, Value

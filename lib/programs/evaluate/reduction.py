@@ -42,7 +42,9 @@ def approximate_exp(x: torch.Tensor) -> torch.Tensor:
     return (scaled.to(torch.int32) << 15).view(torch.float32)
 
 
-@op("batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means")
+@op(
+    "batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means"
+)
 def batch_norm_training(op, x, *affine):
     """x [N, C, H, W], weight and bias [1, C, 1, 1]; gives the normalised x, the mean and the variance.
 

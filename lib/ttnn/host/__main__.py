@@ -17,8 +17,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import own_ops  # noqa: F401  (it fills the table)
 import ttnn
-import own  # noqa: F401  (it fills the table)
 from ops import DTYPES, LAYOUTS, OPS, Step
 from transfers import Transfers
 

@@ -1,6 +1,6 @@
 // Into the clip [2 + frames] after its past, which is the frames given or, where there are none, the first frame twice;
 // the clip's last two frames also into what the next step takes for its past.
-#include "api/dataflow/dataflow_api.h"
+#include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
 constexpr uint32_t rows_a_chunk = get_compile_time_arg_val(1);
@@ -12,7 +12,6 @@ constexpr auto clip_args = TensorAccessorArgs<6>();
 constexpr auto kept_args = TensorAccessorArgs<clip_args.next_compile_time_args_offset()>();
 
 constexpr uint32_t cb_y = 4, cb_past = 5;
-constexpr uint32_t chunks = (rows_a_frame + rows_a_chunk - 1) / rows_a_chunk;
 
 template <typename Clip, typename Kept>
 inline void write(const Clip& clip, const Kept& kept, uint32_t from, uint32_t frame, uint32_t row, uint32_t rows) {
@@ -30,20 +29,17 @@ void kernel_main() {
     const uint32_t first = get_arg_val<uint32_t>(2), end = get_arg_val<uint32_t>(3);
     const uint32_t past_row = get_arg_val<uint32_t>(4), past_end = get_arg_val<uint32_t>(5);
     for (uint32_t item = first; item < end; item++) {
-        const uint32_t frame = item / parts, part = item % parts;
-        for (uint32_t chunk = part * chunks / parts; chunk < (part + 1) * chunks / parts; chunk++) {
-            const uint32_t row = chunk * rows_a_chunk;
-            const uint32_t rows = row + rows_a_chunk > rows_a_frame ? rows_a_frame - row : rows_a_chunk;
+        const uint32_t frame = item / parts;
+        chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
             cb_wait_front(cb_y, 1);
             for (uint32_t to = begins && frame == 0 ? 0 : frame + 2; to <= frame + 2; to++) {
                 write(clip, kept, get_read_ptr(cb_y), to, row, rows);
             }
             noc_async_write_barrier();
             cb_pop_front(cb_y, 1);
-        }
+        });
     }
-    for (uint32_t row = past_row; row < past_end; row += rows_a_chunk) {
-        const uint32_t rows = row + rows_a_chunk > past_end ? past_end - row : rows_a_chunk;
+    chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
         cb_wait_front(cb_past, 1);
         for (uint32_t r = 0; r < rows; r++) {
             const uint32_t frame = (row + r) / rows_a_frame;
@@ -51,5 +47,5 @@ void kernel_main() {
         }
         noc_async_write_barrier();
         cb_pop_front(cb_past, 1);
-    }
+    });
 }

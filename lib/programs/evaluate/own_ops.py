@@ -1,4 +1,4 @@
-"""The project's own ops (lib/ttnn/host/own.py): norms and the pixel shuffle on rows of channels, [1, T, H, W, C]."""
+"""The project's own ops (lib/ttnn/host/own_ops.py): norms and the pixel shuffle on rows of channels, [1, T, H, W, C]."""
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,9 @@ def group_affine(op, sums, affine):
     _, channels = affine.shape
     together, groups = CHUNK // channels, a["groups"]
     if channels % (a["pieces"] * channels // groups):
-        raise Refused("evaluate", f"{channels} channels in {a['pieces']} pieces", f"pieces of whole groups, of {groups}")
+        raise Refused(
+            "evaluate", f"{channels} channels in {a['pieces']} pieces", f"pieces of whole groups, of {groups}"
+        )
     sums = wide(sums).reshape(-1, a["parts"], 2, CHUNK).sum(1)[..., : together * channels]
     sums = sums.reshape(-1, 2, together, channels).sum(2)
     mean, square = sums.reshape(-1, 2, groups, channels // groups).mean(3).div(a["rows"]).unbind(1)

@@ -1,5 +1,6 @@
 """What a verdict leaves for others: files that compile again without this project, and a text for the tracker."""
 
+import os
 import subprocess
 import sys
 
@@ -23,8 +24,17 @@ def refused():
 
 
 def again(folder):
-    """repro.py, with nothing of this project in its path."""
-    return subprocess.run([sys.executable, "-P", folder / "repro.py"], cwd=folder, capture_output=True, text=True, timeout=300)
+    """repro.py, with nothing of this project in its path, and what the plugin unpacks not left in /tmp."""
+    (folder / "tmp").mkdir()
+    environment = os.environ | {"TMPDIR": str(folder / "tmp")}
+    return subprocess.run(
+        [sys.executable, "-P", folder / "repro.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_a_failure_is_reproduced_by_what_it_saved(refused, tmp_path):
@@ -32,7 +42,9 @@ def test_a_failure_is_reproduced_by_what_it_saved(refused, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert names >= {"stablehlo.mlir", "ttir.mlir", "ttnn.mlir", "log.txt", "README.md", "repro.py", "environment.json"}
     assert str(tmp_path) not in (folder / "environment.json").read_text()  # the folder may be sent elsewhere
-    assert read((folder / "ttnn.mlir").read_text()).main.ops and len((folder / "README.md").read_text().splitlines()) == 3
+    assert (
+        read((folder / "ttnn.mlir").read_text()).main.ops and len((folder / "README.md").read_text().splitlines()) == 3
+    )
     moved = folder.rename(tmp_path / "moved")
     done = again(moved)
     assert done.returncode and "compiled" in done.stdout and MESSAGE in done.stderr
@@ -48,7 +60,9 @@ def test_an_issue_has_what_a_maintainer_asks_for(refused):
     text = refused.issue()
     title, *_ = text.splitlines()
     assert title == f"# ttnn.prepare_conv3d_weights: {MESSAGE}"
-    assert refused.plugin in text and "torch 2.9" in text and "stablehlo.convolution" in text and "jax.devices()" in text
+    assert (
+        refused.plugin in text and "torch 2.9" in text and "stablehlo.convolution" in text and "jax.devices()" in text
+    )
     assert len(text) < 65_536 and text.count("```") % 2 == 0
 
 

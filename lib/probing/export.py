@@ -25,7 +25,12 @@ def save(verdict, folder: Path) -> Path:
     Raises `Refused` if the folder can't be written.
     """
     folder = Path(folder)
-    texts = {"stablehlo.mlir": verdict.stablehlo, "ttir.mlir": verdict.ttir, "ttnn.mlir": verdict.ttnn, "log.txt": verdict.log}
+    texts = {
+        "stablehlo.mlir": verdict.stablehlo,
+        "ttir.mlir": verdict.ttir,
+        "ttnn.mlir": verdict.ttnn,
+        "log.txt": verdict.log,
+    }
     texts = {name: text for name, text in texts.items() if text}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,9 @@ def write_repro(stablehlo: str | bytes, options: dict, folder: Path) -> None:
     (folder / "stablehlo.mlir").write_bytes(stablehlo if isinstance(stablehlo, bytes) else stablehlo.encode())
     (folder / REPRO_NAME).write_text(REPRO.read_text())
     if options:
-        (folder / "options.json").write_text(json.dumps({name: as_text(value) for name, value in options.items()}) + "\n")
+        (folder / "options.json").write_text(
+            json.dumps({name: as_text(value) for name, value in options.items()}) + "\n"
+        )
 
 
 def as_text(value: str | int | bool) -> str:
@@ -70,7 +77,11 @@ def environment(verdict, folder: Path) -> dict[str, str]:
 def readme(verdict, texts: dict[str, str]) -> str:
     """Three lines."""
     files = ", ".join(texts) or "no text: the trace failed"
-    again = "`python repro.py` compiles it again; it needs jax and the plugin." if verdict.stablehlo and verdict.plugin else ""
+    again = (
+        "`python repro.py` compiles it again; it needs jax and the plugin."
+        if verdict.stablehlo and verdict.plugin
+        else ""
+    )
     return f"# {' '.join(str(verdict).split())}\n{verdict.plugin or 'no plugin'}, Python {platform.python_version()}; {files}.\n{again}\n"
 
 

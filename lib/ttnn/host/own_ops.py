@@ -61,7 +61,11 @@ def results(step) -> list[ttnn.Tensor]:
     """Room for what the op gives, as its types say."""
     return [
         ttnn.allocate_tensor_on_device(
-            ttnn.Shape(type["shape"]), DTYPES[type["dtype"]], LAYOUTS[type["layout"]], step.device, ttnn.DRAM_MEMORY_CONFIG
+            ttnn.Shape(type["shape"]),
+            DTYPES[type["dtype"]],
+            LAYOUTS[type["layout"]],
+            step.device,
+            ttnn.DRAM_MEMORY_CONFIG,
         )
         for type in step.types
     ]

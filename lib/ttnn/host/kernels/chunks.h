@@ -1,0 +1,40 @@
+// What kernels on rows of channels share: a frame's rows go in chunks of 1,024 elements, as many as a tile holds.
+#pragma once
+#include "api/dataflow/dataflow_api.h"
+
+constexpr uint32_t chunk_bytes = 2048;
+
+// A chunk of bf16 ones, for good: to multiply with where a tile is to be added.
+inline void push_ones(uint32_t cb) {
+    cb_reserve_back(cb, 1);
+    auto ones = reinterpret_cast<volatile tt_l1_ptr uint32_t*>(get_write_ptr(cb));
+    for (uint32_t i = 0; i < chunk_bytes / 4; i++) {
+        ones[i] = 0x3F803F80;
+    }
+    cb_push_back(cb, 1);
+}
+
+template <typename Rows>
+inline void read_rows(const Rows& x, uint32_t row, uint32_t rows, uint32_t row_bytes, uint32_t to) {
+    for (uint32_t r = 0; r < rows; r++) {
+        noc_async_read(x.get_noc_addr(row + r), to + r * row_bytes, row_bytes);
+    }
+}
+
+// Calls each(row, rows) for the chunks of one of a frame's parts.
+template <typename Each>
+inline void chunks_of(uint32_t part, uint32_t parts, uint32_t rows_a_frame, uint32_t rows_a_chunk, Each each) {
+    const uint32_t chunks = (rows_a_frame + rows_a_chunk - 1) / rows_a_chunk;
+    for (uint32_t chunk = part * chunks / parts; chunk < (part + 1) * chunks / parts; chunk++) {
+        const uint32_t row = chunk * rows_a_chunk;
+        each(row, row + rows_a_chunk > rows_a_frame ? rows_a_frame - row : rows_a_chunk);
+    }
+}
+
+// The same for rows `row` to `end` of frames that lie one after another.
+template <typename Each>
+inline void chunks_between(uint32_t row, uint32_t end, uint32_t rows_a_chunk, Each each) {
+    for (; row < end; row += rows_a_chunk) {
+        each(row, row + rows_a_chunk > end ? end - row : rows_a_chunk);
+    }
+}
