@@ -151,7 +151,9 @@ def conv3d(op: Op, chip: Chip) -> Passes:
     _, t, h, w, _ = out.shape
     blocks = [config["t_out_block"], config["h_out_block"], config["w_out_block"]]
     counts = [-(-size // block) for size, block in zip((t, h, w), blocks, strict=True)]
-    halo = [d * (k - 1) + 1 - s for k, s, d in zip(a["kernel_size"], a["stride"], a["dilation"], strict=True)]
+    halo = [
+        d * (k - 1) + 1 - s for k, s, d in zip(a["kernel_size"], a["stride"], a.get("dilation", [1, 1, 1]), strict=True)
+    ]
     again = -(-a["out_channels"] // config["c_out_block"])
     cores = math.prod(chip.grid_yx)
     run = min(counts[2], max(1, -(-math.prod(counts) * again // cores)))  # blocks along the width that one core makes

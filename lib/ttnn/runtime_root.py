@@ -27,6 +27,8 @@ LIBRARIES = (
     "compiler/lib/gcc/riscv-tt-elf/15.1.0",
 )
 BLACKHOLE, WORMHOLE = "bh-ilp32", "wh-ilp32"
+# The first jax-tt-plugin whose compiler builds the kernels of the TT-NN that `make sim` installs.
+OLDEST = (0, 1, 3)
 
 
 # What ttsim stops at: docs/ttsim-wormhole.md.
@@ -84,25 +86,37 @@ def write(path: Path, text: str) -> None:
 
 
 def compiler() -> Path:
-    """Tenstorrent's RISC-V compiler for both chips: a copy of the plugin's, made once, that shares its files."""
+    """Tenstorrent's RISC-V compiler for both chips: a copy of the plugin's, made once, that shares its files.
+
+    The one that is there stays, whichever plugin is installed: kernels are TT-NN's, and their cache knows its path.
+    Raises `Refused` where there is none and the plugin's is too old.
+    """
+    if found := [path for path in sorted(KEPT.glob("sfpi-*-both")) if numbers(path.name.split("-")[1]) >= OLDEST]:
+        return found[0]
     plugin = pypi_build()
+    if plugin is None or numbers(plugin.version) < OLDEST:
+        got = f"jax-tt-plugin {plugin.version if plugin else 'not installed'}"
+        raise Refused("TT-NN's kernels", got, f"{'.'.join(map(str, OLDEST))} or newer, for its compiler")
     copy = KEPT / f"sfpi-{plugin.version}-both"
-    if not copy.exists():
-        folder = new_folder(UNPACKED_BYTES)
-        part = Path(f"{copy}.{own_name()}")
-        try:
-            variables = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(PROJECT)}
-            command = [sys.executable, "-c", UNPACK, str(plugin.library), str(RUNTIME_FILES)]
-            unpacked = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
-            shutil.copytree(Path(unpacked.split()[-1]) / "runtime" / "sfpi", part, symlinks=True, copy_function=share)
-            for library in LIBRARIES:
-                (part / library / WORMHOLE).symlink_to(BLACKHOLE)
-            with contextlib.suppress(OSError):  # another process was first
-                part.rename(copy)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(part, ignore_errors=True)
+    folder = new_folder(UNPACKED_BYTES)
+    part = Path(f"{copy}.{own_name()}")
+    try:
+        variables = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(PROJECT)}
+        command = [sys.executable, "-c", UNPACK, str(plugin.library), str(RUNTIME_FILES)]
+        unpacked = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
+        shutil.copytree(Path(unpacked.split()[-1]) / "runtime" / "sfpi", part, symlinks=True, copy_function=share)
+        for library in LIBRARIES:
+            (part / library / WORMHOLE).symlink_to(BLACKHOLE)
+        with contextlib.suppress(OSError):  # another process was first
+            part.rename(copy)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return copy
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def share(source: str, target: str) -> None:

@@ -21,7 +21,7 @@ from lib.notebook.sweep.run import FAIL, execute
 
 # GB of a run, all its processes: as measured with the notebooks' default sizes, and for each latent pixel
 # [H x W] more; a simulated chip is a process of its own.
-BASE_GB = {"01_repro": 2.5, "02_decompose": 3.5}
+BASE_GB = {"01_repro": 4.0, "02_decompose": 4.0}
 OTHERS_GB = 4.0
 PIXEL_GB = {"03_full_decoder": 0.0016, "04_video_vaes": 0.0002}
 SIMULATED_GB = 2.0

@@ -8,6 +8,7 @@ FOLDER holds `asked.json`; `out.ipynb` and the notebook's own record go there to
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,8 +89,14 @@ def raised(notebook: Path) -> str | None:
         for number, cell in enumerate(nbformat.read(notebook, 4).cells):
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
-                    return f"cell {number}: {output.ename}: {output.evalue}"
+                    return f"cell {number}: {output.ename}: {output.evalue or failing_line(output.traceback)}"
     return None
+
+
+def failing_line(traceback: list[str]) -> str:
+    """The line that IPython's arrow points at: an assertion without words says nothing else."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback))
+    return next((line.strip() for line in re.findall(r"^-+> *\d+ (.*)$", plain, re.MULTILINE)), "")
 
 
 def last_line(log: Path) -> str:
