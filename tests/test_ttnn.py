@@ -135,6 +135,29 @@ def test_the_state_stays_on_the_chip_from_step_to_step(clean_after):
         assert resumed.call((ONE,)).outputs.unique().tolist() == [16.0]
 
 
+class Remembering(nn.Module):
+    """Adds what it was given first, which it hands on as it came, and never reads `unread`."""
+
+    def forward(self, x, state=None):
+        state = state or {"first": x * 1, "unread": x * 5}
+        return x + state["first"], {"last": x * 3} | {name: state[name] for name in ("first", "unread")}
+
+
+@pytest.mark.parametrize("target", ["xla-cpu", pytest.param("p150-ttsim", marks=needs_ttsim)])
+def test_what_a_state_hands_on_stays_where_it_is_and_is_no_result(target, clean_after):
+    with open_session(Remembering(), TARGETS[target], stateful=True) as session:
+        outputs = [session.call((number * ONE,)).outputs.unique().tolist() for number in (1, 2, 3)]
+        assert outputs == [[2.0], [3.0], [4.0]]
+        assert session.result_order()[1]["first"] is None and session.result_order()[1]["last"] is not None
+        assert {name: value.unique().tolist() for name, value in session.state().items()} == {
+            "last": [9.0], "first": [1.0], "unread": [5.0]
+        }  # fmt: skip
+        state = session.state()
+    with open_session(Remembering(), TARGETS[target], True, state) as resumed:
+        assert resumed.call((ONE,)).outputs.unique().tolist() == [2.0]
+        assert resumed.state()["first"].unique().tolist() == [1.0]
+
+
 @needs_ttnn
 def test_the_state_of_a_mocked_board_is_refused(clean_after):
     with open_session(Counting().bfloat16(), TARGETS["p150-ttnn"], stateful=True) as session:

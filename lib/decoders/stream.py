@@ -20,7 +20,7 @@ from lib.decoders.steps import load_state, save_state, seen_frames
 from lib.media.latents import DROPPED_FRAMES, check_latents
 from lib.probing.on_ttnn import open_session
 from lib.probing.probe import TIMEOUT_SECONDS, evaluated, probe
-from lib.probing.trace import arguments_by_name
+from lib.probing.trace import arguments_by_name, handed_on
 from lib.probing.verdict import Verdict
 from lib.probing.worker import to_device
 from lib.targets.target import resolve
@@ -75,7 +75,8 @@ class Stream(contextlib.AbstractContextManager):
         if self.host_state is not None:
             inputs |= arguments_by_name(self.host_state, "input.state")
         verdict = evaluated(verdict, self.decoder, inputs, self.session.result_order())
-        frames, self.host_state = verdict.outputs
+        frames, new = verdict.outputs
+        self.host_state = handed_on(new, self.host_state)
         return replace(verdict, outputs=frames)
 
     def state(self):

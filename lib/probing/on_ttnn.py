@@ -3,14 +3,16 @@
 import contextlib
 import dataclasses
 
+import torch
 from torch import nn
 
 from lib.basics.errors import Refused
 from lib.probing.failures import Failure, classify, died, timed_out, too_large
 from lib.probing.session import Session
-from lib.probing.trace import arguments_by_name, weights_by_name
+from lib.probing.trace import arguments_by_name, handed_on, weights_by_name
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import map_tensors, tensors
+from lib.programs.program import TensorType
 from lib.targets.target import KERNELS, RUN, Target
 from lib.ttnn.chip import Broke, Chip, Ran
 from lib.ttnn.places import made_of
@@ -30,7 +32,7 @@ class OnTTNN(contextlib.AbstractContextManager):
         self.module, self.target, self.stateful = module, target, stateful
         self.given = arguments_by_name(state, STATE)
         self.kept = None  # the state's structure, each tensor replaced by its place among the program's results
-        self.returns = ()
+        self.types: dict[str, TensorType] = {}  # of the state's entries
         with contextlib.ExitStack() as stack:
             self.chip = stack.enter_context(Chip(target))
             self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state, options))
@@ -46,13 +48,19 @@ class OnTTNN(contextlib.AbstractContextManager):
         arguments = weights_by_name(module) | arguments_by_name(inputs, "input") | self.given
         outputs, state = self.result_order() if self.stateful else (self.result_order(), None)
         keep = {name: place.item() for name, place in arguments_by_name(state, STATE).items()}
+        same = [f"{STATE}.{name}" for name, place in state.items() if place is None] if isinstance(state, dict) else []
+        read = {argument.name: argument.type for argument in compiled.program.arguments}
+        unread = {name: self.given[name] for name in same if name in self.given and name not in read}  # never sent
+        stay = [name for name in same if name not in unread]
         fetch = {place.item() for place in tensors(outputs)} if self.target.outputs_are_real else ()
         try:
-            ran = self.chip.run(compiled.program, arguments, fetch, keep, part, timeout, name)
+            ran = self.chip.run(compiled.program, arguments, fetch, keep, part, timeout, name, stay=stay)
         except Broke as broke:
             return self.failed(compiled, failure(broke, timeout))
-        self.given = {}
-        self.kept, self.returns = state, compiled.program.main.returns
+        self.given = unread
+        self.kept = state
+        returned = {name: compiled.program.main.returns[place].type for name, place in keep.items()}
+        self.types = {name: (self.types | read)[name] for name in stay} | returned
         return self.passed(compiled, ran, outputs)
 
     def passed(self, compiled: Verdict, ran: Ran, order) -> Verdict:
@@ -87,8 +95,14 @@ class OnTTNN(contextlib.AbstractContextManager):
         """The module's state, copied to the host. Raises `Refused` where kernels don't run: it would mean nothing."""
         if not self.target.outputs_are_real:
             raise Refused("state", f"a state on {self.target.name}, where kernels don't run", "a target with results")
-        names = iter(arguments_by_name(self.kept, STATE))
-        return map_tensors(lambda place: self.chip.kept(next(names), self.returns[place.item()].type.dtype), self.kept)
+        here = (
+            handed_on(self.kept, dict.fromkeys(self.kept, torch.empty(0))) if isinstance(self.kept, dict) else self.kept
+        )
+        names = iter(arguments_by_name(here, STATE))
+        return map_tensors(lambda _: self.entry(next(names)), here)
+
+    def entry(self, name: str) -> torch.Tensor:
+        return self.given[name] if name in self.given else self.chip.kept(name, self.types[name].dtype)
 
     def close(self) -> None:
         self.open.close()

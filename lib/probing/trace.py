@@ -114,7 +114,7 @@ def traced_call(module: nn.Module, inputs: tuple, marked: bool, on_cut: Callable
     """Call `module` (on the XLA device), each op named after where it comes from.
 
     With `marked`, parameters, buffers and inputs are marked under their names for tt-mlir;
-    XLA's own CPU client doesn't know the mark.
+    XLA's own CPU client doesn't know the mark. In a `state` that comes back, None stands for what is handed on as it came.
     """
     located = Located(module, on_cut)
     with torch.no_grad():
@@ -123,7 +123,21 @@ def traced_call(module: nn.Module, inputs: tuple, marked: bool, on_cut: Callable
             weights = {name: mark(tensor, "parameter", name) for name, tensor in weights_by_name(module).items()}
             inputs, keywords = _mark_inputs(inputs, "input"), _mark_inputs(keywords, "input")
         with located.hooks(), located:
-            return torch.func.functional_call(module, weights, inputs, keywords)
+            outputs = torch.func.functional_call(module, weights, inputs, keywords)
+    return without_unchanged(outputs, keywords["state"]) if keywords.get("state") else outputs
+
+
+def without_unchanged(outputs, state: dict):
+    """`(result, state)` with None for the entries that are the old state's: as results, each would be copied."""
+    result, new = outputs
+    return result, {name: None if value is state.get(name) else value for name, value in new.items()}
+
+
+def handed_on(new, old):
+    """A state with the old one's entries where `without_unchanged` left None."""
+    if not isinstance(new, dict):
+        return new
+    return {name: old[name] if value is None else value for name, value in new.items()}
 
 
 def weights_by_name(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ import cloudpickle
 import torch
 
 from lib.probing.compile_options import compile_elsewhere, taken_by_torch_xla
-from lib.probing.trace import arguments_by_name, traced_call, weights_by_name
+from lib.probing.trace import arguments_by_name, handed_on, traced_call, weights_by_name
 from lib.targets import runtime_files
 from lib.targets.target import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
@@ -62,7 +62,8 @@ class Worker:
         else:
             outputs = self.traced(module, inputs, options)
         if self.stateful:
-            outputs, self.state = outputs
+            outputs, new = outputs
+            self.state = handed_on(new, self.state)
         if self.target.outputs_are_real:
             save(to_device(outputs, torch.device("cpu")), self.folder / f"outputs-{number}.pt")
         self.tell(event="done", compiled=compiled_programs(self.target))

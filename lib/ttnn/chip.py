@@ -101,14 +101,15 @@ class Chip(contextlib.AbstractContextManager):
         name: str = "",
         watch: bool = False,
         shared: str | None = None,
+        stay: Iterable[str] = (),
     ) -> Ran:
         """Run a program on arguments by name; those kept from a run before needn't be given.
 
         `fetch` says which results to bring to the host (all, if None); `keep` which to leave on the device, and the
-        name of the argument that each is to be in the next run. Weights are sent with the first run of a program,
-        and prepared once; `key` tells apart programs of one text and different weights. Programs that name the same
-        `shared` have weights of one name in common: each is sent, and held, once. `watch` brings back the result of
-        every op. Raises `Broke`, and `Refused` for an argument that is missing.
+        name of the argument that each is to be in the next run; `stay` which arguments are to be there again, as they
+        are. Weights are sent with the first run of a program, and prepared once; `key` tells apart programs of one text
+        and different weights. Programs that name the same `shared` have weights of one name in common: each is sent, and
+        held, once. `watch` brings back the result of every op. Raises `Broke`, and `Refused` for an argument that is missing.
         """
         key = (program.text or program, key)  # one made by hand has no text
         number = self.known.setdefault(key, len(self.known))
@@ -132,6 +133,7 @@ class Chip(contextlib.AbstractContextManager):
             "arguments": files,
             "fetch": list(range(len(returns)) if fetch is None else fetch),
             "keep": dict(keep or {}),
+            "stay": list(stay),
             "watch": watch,
         }
         done = self.ask(message, name or "program", timeout, len(program.main.ops))

@@ -52,9 +52,12 @@ class Host:
         program.hold({name: self.load(file) for name, file in request["arguments"].items()})
         run = Run(self, program, request["watch"])
         begin = time.perf_counter()
-        returned = run.function(program.main, program.inputs(self.kept), main=True)
+        inputs = program.inputs(self.kept)
+        here = self.kept | dict(zip(program.types, inputs, strict=True))  # what no program reads is still there
+        staying = {name: here[name] for name in request["stay"]}
+        returned = run.function(program.main, inputs, main=True)
         outputs = {place: self.save(returned[place]) for place in request["fetch"]}
-        self.kept = {name: returned[place] for name, place in request["keep"].items()}
+        self.kept = staying | {name: returned[place] for name, place in request["keep"].items()}
         self.tell(event="done", outputs=outputs, seconds=time.perf_counter() - begin, **run.report())
 
     def load(self, file: str) -> np.ndarray:
