@@ -4,6 +4,7 @@ Tests marked `needs_ttnn` run where `make sim` was run, those marked `needs_ttsi
 """
 
 import hashlib
+import sqlite3
 import threading
 import time
 from functools import partial
@@ -23,6 +24,7 @@ from lib.probing.on_ttnn import failure, open_session
 from lib.probing.verdict import MOCKED
 from lib.programs.program import read
 from lib.targets import target as targets
+from lib.targets.boards import BOARDS
 from lib.targets.target import TARGETS
 from lib.ttnn import chip as chips
 from lib.ttnn import places, runtime_root, ttsim
@@ -183,6 +185,40 @@ def test_too_large_a_tensor_is_the_allocators_own_failure(clean_after):
     with Chip(TARGETS["n150-ttnn"]) as chip, pytest.raises(Broke) as broke:
         chip.run(wide, {"x": ONE}, fetch=())
     assert failure(broke.value, None).kind == "DRAM out of memory"
+
+
+@needs_ttnn
+def test_a_report_has_the_programs_ops_and_the_allocators_buffers(tmp_path, clean_after):
+    module, x = module_and_input("tap_sum")
+    verdict = probe(module, (x,), "n150-ttnn", report=True)
+    folder = verdict.save(tmp_path)
+    with sqlite3.connect(folder / "ttnn-report" / "db.sqlite") as database:
+        ops = database.execute(
+            "SELECT name, stack_trace FROM operations JOIN stack_traces USING (operation_id)"
+        ).fetchall()
+        banks = database.execute("SELECT SUM(max_size_per_bank) FROM buffers GROUP BY operation_id").fetchall()
+    assert len(ops) == verdict.ran.ops and {name for name, _ in ops} <= set(verdict.op_counts)
+    assert any("Conv2d[taps.1]" in location for _, location in ops)
+    assert max(banks)[0] * BOARDS["n150"].chip.dram_channels == verdict.ran.peak_dram_bytes
+    assert (folder / "ttnn-report" / "config.json").exists()
+    assert "ttnn-visualizer --profiler-path ttnn-report" in (folder / "README.md").read_text()
+
+
+@needs_ttnn
+def test_a_report_of_a_run_that_broke_ends_with_the_op_that_did(tmp_path):
+    x, many = tensor("x", (32, 32)), tensor("y", (32 << 12, 32 << 12))
+    wide = program([x], [op("repeat", [x], many, repeat_dims=f"{1 << 12}x{1 << 12}")])
+    with Chip(TARGETS["n150-ttnn"]) as chip:
+        with pytest.raises(Broke):
+            chip.run(wide, {"x": ONE}, fetch=(), report=True)
+        (tmp_path / "db.sqlite").write_bytes(chip.report()["db.sqlite"])
+    with sqlite3.connect(tmp_path / "db.sqlite") as database:
+        assert database.execute("SELECT operation_name FROM errors").fetchall() == [("ttnn.repeat",)]
+
+
+def test_a_report_is_refused_where_ttnn_runs_nothing():
+    with pytest.raises(Refused, match="n150-ttnn"):
+        probe(torch.nn.Linear(32, 32), (torch.zeros(1, 32),), "n150-compile", report=True)
 
 
 @needs_ttnn

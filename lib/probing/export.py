@@ -8,6 +8,7 @@ from pathlib import Path
 from lib.basics.errors import Refused
 from lib.targets.target import COMPILE, MOCK, ON_TTNN, TARGETS
 
+REPORT = "ttnn-report"
 REPRO_NAME = "repro.py"
 REPRO = Path(__file__).with_name(REPRO_NAME)
 NOT_FOR_OTHERS = ("TTXLA_LOGGER_LEVEL", "XLA_HLO_DEBUG", "XLA_STABLEHLO_COMPILE", "PJRT_DEVICE", "TT_METAL_CACHE")
@@ -22,6 +23,7 @@ INLINE_CHARACTERS = 40_000
 def save(verdict, folder: Path) -> Path:
     """Write stablehlo.mlir, ttir.mlir and ttnn.mlir as far as it got, log.txt, README.md, and what compiles it again.
 
+    A report that the probe was asked for becomes the folder ttnn-report, which ttnn-visualizer opens.
     Raises `Refused` if the folder can't be written.
     """
     folder = Path(folder)
@@ -39,6 +41,10 @@ def save(verdict, folder: Path) -> Path:
         if verdict.stablehlo and verdict.plugin:
             write_repro(verdict.stablehlo, verdict.options, folder)
             (folder / "environment.json").write_text(json.dumps(environment(verdict, folder), indent=1) + "\n")
+        if verdict.report:
+            (folder / REPORT).mkdir(exist_ok=True)
+            for name, content in verdict.report.items():
+                (folder / REPORT / name).write_bytes(content)
         (folder / "README.md").write_text(readme(verdict, texts))
     except OSError as error:
         raise Refused("folder", f"{folder}: {error.strerror}", "one that can be written") from error
@@ -77,12 +83,14 @@ def environment(verdict, folder: Path) -> dict[str, str]:
 def readme(verdict, texts: dict[str, str]) -> str:
     """Three lines."""
     files = ", ".join(texts) or "no text: the trace failed"
-    again = (
-        "`python repro.py` compiles it again; it needs jax and the plugin."
-        if verdict.stablehlo and verdict.plugin
-        else ""
-    )
-    return f"# {' '.join(str(verdict).split())}\n{verdict.plugin or 'no plugin'}, Python {platform.python_version()}; {files}.\n{again}\n"
+    then = []
+    if verdict.stablehlo and verdict.plugin:
+        then.append("`python repro.py` compiles it again; it needs jax and the plugin.")
+    if verdict.report:
+        then.append(f"`ttnn-visualizer --profiler-path {REPORT}` shows the run's ops and buffers.")
+    title = " ".join(str(verdict).split())
+    made = f"{verdict.plugin or 'no plugin'}, Python {platform.python_version()}; {files}."
+    return f"# {title}\n{made}\n{' '.join(then)}\n"
 
 
 def issue(verdict) -> str:

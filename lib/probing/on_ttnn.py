@@ -13,23 +13,33 @@ from lib.probing.trace import arguments_by_name, handed_on, weights_by_name
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import map_tensors, tensors
 from lib.programs.program import TensorType
-from lib.targets.target import KERNELS, RUN, Target
+from lib.targets.target import KERNELS, RUN, TARGETS, Target
 from lib.ttnn.chip import Broke, Chip, Ran
 from lib.ttnn.places import made_of
 
 STATE = "input.state"
 
 
-def open_session(module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):
-    """The session that serves `target`; see `Session`."""
-    return (OnTTNN if target.on_ttnn else Session)(module, target, stateful, state, options)
+def open_session(module: nn.Module, target: Target, stateful: bool = False, state=None, options=None, report=False):
+    """The session that serves `target`; see `Session`. With `report`, its verdicts have one for ttnn-visualizer.
+
+    Raises `Refused` for a report where TT-NN doesn't execute the program.
+    """
+    if target.on_ttnn:
+        return OnTTNN(module, target, stateful, state, options, report)
+    if report:
+        names = ", ".join(name for name, known in TARGETS.items() if known.on_ttnn)
+        raise Refused("report", f"target {target.name!r}", f"one where TT-NN executes the program: {names}")
+    return Session(module, target, stateful, state, options)
 
 
 class OnTTNN(contextlib.AbstractContextManager):
     """What `Session` is, for targets whose programs TT-NN executes. The state stays on its chip from call to call."""
 
-    def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):
-        self.module, self.target, self.stateful = module, target, stateful
+    def __init__(
+        self, module: nn.Module, target: Target, stateful: bool = False, state=None, options=None, report: bool = False
+    ):
+        self.module, self.target, self.stateful, self.report = module, target, stateful, report
         self.given = arguments_by_name(state, STATE)
         self.kept = None  # the state's structure, each tensor replaced by its place among the program's results
         self.types: dict[str, TensorType] = {}  # of the state's entries
@@ -54,7 +64,9 @@ class OnTTNN(contextlib.AbstractContextManager):
         stay = [name for name in same if name not in unread]
         fetch = {place.item() for place in tensors(outputs)} if self.target.outputs_are_real else ()
         try:
-            ran = self.chip.run(compiled.program, arguments, fetch, keep, part, timeout, name, stay=stay)
+            ran = self.chip.run(
+                compiled.program, arguments, fetch, keep, part, timeout, name, stay=stay, report=self.report
+            )
         except Broke as broke:
             return self.failed(compiled, failure(broke, timeout))
         self.given = unread
@@ -73,6 +85,7 @@ class OnTTNN(contextlib.AbstractContextManager):
             outputs_from=made_of(self.target) if real else None,
             seconds=compiled.seconds | {RUN: round(ran.seconds, 3)},
             ran=ran,
+            report=self.chip.report(),
         )
 
     def failed(self, compiled: Verdict, why: Failure) -> Verdict:
@@ -86,6 +99,7 @@ class OnTTNN(contextlib.AbstractContextManager):
             message=why.message,
             op=why.op,
             location=why.location,
+            report=self.chip.report(),
         )
 
     def result_order(self):

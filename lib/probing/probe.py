@@ -29,6 +29,7 @@ def probe(
     timeout: float = TIMEOUT_SECONDS,
     evaluate: bool = False,
     options: Options | None = None,
+    report: bool = False,
 ) -> Verdict:
     """Trace `module` with its weights marked as parameters, compile it for `target` and, where that lane can, run it.
 
@@ -36,12 +37,13 @@ def probe(
     `Verdict`. `inputs` are the module's positional arguments, on the host; `timeout` is in seconds.
     With `evaluate`, the verdict's outputs are those of the compiled program, run on the host op by op: lane
     `evaluated`, whatever the target's own lane then did with the program. `options` are the compiler's, such as
-    {"optimization_level": 1} (see `lib.probing.compile_options`).
+    {"optimization_level": 1} (see `lib.probing.compile_options`). With `report`, on targets where TT-NN executes the
+    program, `verdict.save` writes what ttnn-visualizer opens, too: all ops, tensors and buffers of the run.
 
     Raises `Refused` before anything starts: unknown target, no plugin or card, inputs that aren't tensors.
     """
     name = name or type(module).__name__
-    return probe_each({name: (module, inputs)}, target, timeout, evaluate, options)[name]
+    return probe_each({name: (module, inputs)}, target, timeout, evaluate, options, report)[name]
 
 
 def probe_each(
@@ -50,6 +52,7 @@ def probe_each(
     timeout: float = TIMEOUT_SECONDS,
     evaluate: bool = False,
     options: Options | None = None,
+    report: bool = False,
 ) -> dict[str, Verdict]:
     """Probe several modules, `{name: (module, inputs)}`, on one target; see `probe`.
 
@@ -62,7 +65,7 @@ def probe_each(
     with contextlib.ExitStack() as stack:
         session = None
         for index, (name, (module, inputs)) in enumerate(cases.items()):
-            session = session or stack.enter_context(open_session(modules, target, options=options))
+            session = session or stack.enter_context(open_session(modules, target, options=options, report=report))
             verdict = session.call(inputs, name, timeout, part=str(index))
             if evaluate and verdict.ttnn and not verdict.cut:
                 verdict = evaluated(verdict, module, arguments_by_name(inputs, "input"), session.result_order())

@@ -33,6 +33,7 @@ class Verdict:
     run, on targets where it executes the program.
     `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
     graph in one piece; the texts are then those of the last piece. `written` is a program that no compiler made.
+    `report` are the files that ttnn-visualizer opens, by name, if they were asked for.
     """
 
     target: str
@@ -56,6 +57,7 @@ class Verdict:
     cut: str | None = None
     ran: Ran | None = field(default=None, repr=False)
     written: Program | None = field(default=None, repr=False)
+    report: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def passed(self) -> bool:

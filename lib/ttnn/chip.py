@@ -27,6 +27,7 @@ FOLDER_BYTES = 200_000_000
 CARD_SECONDS = 30  # for a card to be closed in order
 MEMORY_SHARE = 0.6  # of this machine's memory: a simulated chip's DRAM grows as it is written
 WEIGHTS = ("parameter", "constant")
+REPORT = "report"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Chip(contextlib.AbstractContextManager):
         watch: bool = False,
         shared: str | None = None,
         stay: Iterable[str] = (),
+        report: bool = False,
     ) -> Ran:
         """Run a program on arguments by name; those kept from a run before needn't be given.
 
@@ -109,7 +111,9 @@ class Chip(contextlib.AbstractContextManager):
         name of the argument that each is to be in the next run; `stay` which arguments are to be there again, as they
         are. Weights are sent with the first run of a program, and prepared once; `key` tells apart programs of one text
         and different weights. Programs that name the same `shared` have weights of one name in common: each is sent, and
-        held, once. `watch` brings back the result of every op. Raises `Broke`, and `Refused` for an argument that is missing.
+        held, once. `watch` brings back the result of every op. With `report`, what ttnn-visualizer opens is then in
+        `report()`: of a program's first run, in which its weights are placed, all. Raises `Broke`, and `Refused` for an
+        argument that is missing.
         """
         key = (program.text or program, key)  # one made by hand has no text
         number = self.known.setdefault(key, len(self.known))
@@ -135,6 +139,7 @@ class Chip(contextlib.AbstractContextManager):
             "keep": dict(keep or {}),
             "stay": list(stay),
             "watch": watch,
+            "report": REPORT if report else None,
         }
         done = self.ask(message, name or "program", timeout, len(program.main.ops))
         types = {value.name: value.type for f in program.functions.values() for op in f.ops for value in op.results}
@@ -196,6 +201,10 @@ class Chip(contextlib.AbstractContextManager):
         """A result that was kept for the argument `name`, copied to the host."""
         done = self.ask({"kept": name}, "state", None, 0)
         return self.load(done["outputs"]["0"], dtype)
+
+    def report(self) -> dict[str, bytes]:
+        """The last report's files by name; {} if none was asked for, or the process ended before it was written."""
+        return {path.name: path.read_bytes() for path in sorted((self.folder / REPORT).glob("*"))}
 
     def close(self) -> None:
         if self.worker is not None:

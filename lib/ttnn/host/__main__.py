@@ -6,6 +6,7 @@ Each line on standard input asks for a run (see lib/ttnn/chip.py); each event is
 about to be run, the run's end, or an error. FOLDER holds programs, arguments and results.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 import own_ops  # noqa: F401  (it fills the table)
 import ttnn
 from ops import DTYPES, LAYOUTS, OPS, Step
+from report import reported, reported_op
 from transfers import Transfers
 
 PR_SET_PDEATHSIG = 1
@@ -49,13 +51,14 @@ class Host:
         if number not in self.programs:
             self.programs[number] = Program(self, number, request["shared"])
         program = self.programs[number]
-        program.hold({name: self.load(file) for name, file in request["arguments"].items()})
         run = Run(self, program, request["watch"])
-        begin = time.perf_counter()
-        inputs = program.inputs(self.kept)
-        here = self.kept | dict(zip(program.types, inputs, strict=True))  # what no program reads is still there
-        staying = {name: here[name] for name in request["stay"]}
-        returned = run.function(program.main, inputs, main=True)
+        with reported(self.folder / request["report"]) if request["report"] else contextlib.nullcontext():
+            program.hold({name: self.load(file) for name, file in request["arguments"].items()})
+            begin = time.perf_counter()
+            inputs = program.inputs(self.kept)
+            read = {name: place for place, name in enumerate(program.types)}
+            staying = {name: inputs[read[name]] if name in read else self.kept[name] for name in request["stay"]}
+            returned = run.function(program.main, inputs, main=True)
         outputs = {place: self.save(returned[place]) for place in request["fetch"]}
         self.kept = staying | {name: returned[place] for name, place in request["keep"].items()}
         self.tell(event="done", outputs=outputs, seconds=time.perf_counter() - begin, **run.report())
@@ -180,12 +183,14 @@ class Run:
         if step.op not in OPS:
             raise NotImplementedError(f"{step.op}: no rule for it in lib/ttnn/host/ops.py")
         begin = time.perf_counter()
-        results = OPS[step.op](step, *operands)
-        ttnn.synchronize_device(self.device)
-        self.seconds[step.op] += time.perf_counter() - begin
-        self.ops += 1
-        results = results if isinstance(results, (list, tuple)) else [results]
-        return [step.checked(result, place) for place, result in enumerate(results)]
+        with reported_op(step, operands) as results:
+            made = OPS[step.op](step, *operands)
+            ttnn.synchronize_device(self.device)
+            self.seconds[step.op] += time.perf_counter() - begin
+            self.ops += 1
+            made = made if isinstance(made, (list, tuple)) else [made]
+            results += [step.checked(result, place) for place, result in enumerate(made)]
+        return results
 
 
 def main(folder: Path, events) -> None:
