@@ -1,33 +1,50 @@
 """What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in lib/notebook/results.
 
-    python -m findings native [--parts cost,mocked,simulated] [--boards n150,p150] [--latent-frames 28] [--out FILE]
+    python -m findings native [--parts PART,…] [--boards n150,p150] [--latent-frames 28] [--out FILE]
 
 cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each board.
 mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
+refused: what TT-NN says to a convolution in block floats, on each mocked board.
 simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, against float64; ten minutes.
+blocks: each kind of block, of the full-size model's channels, on each simulated chip, against float64.
+frames: the demo clip on each simulated chip, by each fidelity, against float64; frames in native.safetensors.
 A part that isn't made again stays as it is stored.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLMochi
+from safetensors.torch import load_file, save_file
 
 from lib import for_tiles
 from lib.basics.compare import compare
 from lib.decoders.native import NativeDecoder
+from lib.decoders.native_writer import Arithmetic
 from lib.decoders.stream import stream_decode
 from lib.media.models import load_vae
+from lib.notebook.native import FRAMES
+from lib.notebook.native_parts import in_block_floats, parts
+from lib.notebook.silicon_frames import demo_clip, on_chip
 from lib.notebook.stored import RESULTS, store
+from lib.probing.on_ttnn import failure
 from lib.programs.cost import cost, roofline
 from lib.targets.boards import BOARDS
+from lib.targets.target import TARGETS
+from lib.ttnn.chip import Broke, Chip
 from lib.ttnn.places import ttnn_version
 
 FULL, WHOLE = (1, 60, 106), (3, 32, 32)  # latent frames, height and width
-STEPS = {"first step": (FULL, True), "steady step": (FULL, False), "clip of 3x32x32": (WHOLE, True)}
+TWO = (2, *FULL[1:])
+STEPS = {
+    "first step": (FULL, True), "steady step": (FULL, False), "steady step of two": (TWO, False),
+    "clip of 3x32x32": (WHOLE, True),
+}  # fmt: skip
+FIDELITIES = ("hifi4", "hifi2")
 
 
 def costs(board: str, _) -> list[dict]:
@@ -71,7 +88,49 @@ def simulated(board: str, _) -> list[dict]:
     return [{"board": board, "outputs": name, **compare(got, want).as_dict()} for name, got in rows.items()]
 
 
-PARTS = {"cost": costs, "mocked": mocked, "simulated": simulated}
+def refused(board: str, _) -> list[dict]:
+    rows = []
+    for where in ("weights", "activations"):
+        made, arguments = in_block_floats(where, board)
+        with Chip(TARGETS[f"{board}-ttnn"]) as chip:
+            try:
+                chip.run(made, arguments)
+                said = None
+            except Broke as broke:
+                said = failure(broke, None).message.splitlines()[-1]
+        rows.append({"board": board, "bfloat8_b": where, "said": said})
+    return rows
+
+
+def blocks(board: str, _) -> list[dict]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = AutoencoderKLMochi(layers_per_block=(1, 1, 1, 1, 1)).decoder
+    rows = []
+    with Chip(TARGETS[f"{board}-ttsim"]) as chip:
+        for name, part in parts(decoder).items():
+            x = torch.randn(1, part.channels, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+            got, want = part.on(chip, x), part.in_torch(x.double())
+            rows.append({"board": board, "block": name, **compare(got, want).as_dict()})
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def frames(board: str, _) -> list[dict]:
+    chip, rows, (z, truth) = f"{board}-ttsim", [], demo_clip()
+    for fidelity in FIDELITIES:
+        decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
+        figures, video = on_chip(decoder, z, truth, chip)
+        rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)})
+        if fidelity == FIDELITIES[0]:
+            kept = load_file(FRAMES) if FRAMES.is_file() else {}
+            save_file(kept | {chip: video.contiguous()}, FRAMES)
+    return rows
+
+
+PARTS = {
+    "cost": costs, "mocked": mocked, "refused": refused, "simulated": simulated, "blocks": blocks, "frames": frames,
+}  # fmt: skip
 
 
 def main() -> None:

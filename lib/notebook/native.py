@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from lib.notebook.stored import stored
+from lib.notebook.stored import RESULTS, stored
 from lib.programs.cost import roofline
 from lib.targets.boards import BOARDS
 
+FRAMES = RESULTS / "native.safetensors"
 CASES = {"stock": ("stock", "a whole clip"), "compiled for tiles": ("steady", "one latent frame")}
 
 
