@@ -24,7 +24,10 @@ NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "in
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none."""
+    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none.
+
+    Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    """
 
     fidelity: str = "hifi4"
 
