@@ -1,33 +1,53 @@
 """What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in lib/notebook/results.
 
-    python -m findings native [--parts cost,mocked,simulated] [--boards n150,p150] [--latent-frames 28] [--out FILE]
+    python -m findings native [--parts PART,…] [--boards n150,p150] [--latent-frames 28] [--out FILE]
 
 cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each board.
 mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
-simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, against float64; ten minutes.
+mocked_in_twos: the same for two steps of two latent frames.
+refused: what TT-NN says to a convolution in block floats, on each mocked board.
+simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, also by HiFi2, against float64.
+blocks: each kind of block, of the full-size model's channels, on each simulated chip, against float64.
+frames: the demo clip on each simulated chip against float64; the frames go into native.safetensors.
 A part that isn't made again stays as it is stored.
 """
 
 import argparse
 import json
 import sys
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLMochi
+from safetensors.torch import load_file, save_file
 
+from findings.transfers import once
 from lib import for_tiles
 from lib.basics.compare import compare
 from lib.decoders.native import NativeDecoder
+from lib.decoders.native_writer import Arithmetic
 from lib.decoders.stream import stream_decode
 from lib.media.models import load_vae
+from lib.notebook.native import FRAMES
+from lib.notebook.native_parts import in_block_floats, parts
+from lib.notebook.silicon_frames import demo_clip, on_chip
 from lib.notebook.stored import RESULTS, store
+from lib.probing.on_ttnn import failure
 from lib.programs.cost import cost, roofline
 from lib.targets.boards import BOARDS
+from lib.targets.target import TARGETS
+from lib.ttnn.chip import Broke, Chip
 from lib.ttnn.places import ttnn_version
 
 FULL, WHOLE = (1, 60, 106), (3, 32, 32)  # latent frames, height and width
-STEPS = {"first step": (FULL, True), "steady step": (FULL, False), "clip of 3x32x32": (WHOLE, True)}
+TWO = (2, *FULL[1:])
+STEPS = {
+    "first step": (FULL, True), "steady step": (FULL, False), "steady step of two": (TWO, False),
+    "clip of 3x32x32": (WHOLE, True),
+}  # fmt: skip
+FIDELITIES = ("hifi4", "hifi2")
 
 
 def costs(board: str, _) -> list[dict]:
@@ -36,18 +56,21 @@ def costs(board: str, _) -> list[dict]:
     rows = []
     for name, (size, begins) in STEPS.items():
         program = decoder.step(size, begins, board).program
-        found = cost(program)
+        found, at_least = cost(program), Counter()
+        for op in program.main.ops:
+            at_least[op.name] += once(op)
         blocks = {op.location: op.attributes["conv3d_config"] for op in program.main.ops if op.name == "ttnn.conv3d"}
         rows.append(
             {"board": board, "program": name, **found.record(), "bytes_by_kind": found.bytes_by_kind()}
+            | {"once_by_kind": {kind: at_least[kind] for kind in found.bytes_by_kind()}}
             | {"counts": dict(found.counts()), "roofline": roofline(found, BOARDS[board]).as_dict(), "blocks": blocks}
         )
     return rows
 
 
-def mocked(board: str, latent_frames: int) -> list[dict]:
+def mocked(board: str, latent_frames: int, a_step: int = 1) -> list[dict]:
     decoder, rows = NativeDecoder(load_vae("random")), []
-    for step in stream_decode(decoder, torch.zeros(1, 12, latent_frames, *FULL[1:]), f"{board}-ttnn"):
+    for step in stream_decode(decoder, torch.zeros(1, 12, latent_frames, *FULL[1:]), f"{board}-ttnn", a_step):
         ran = step.verdict.ran
         rows.append({"board": board, "step": step.number, "status": step.verdict.status, "kind": step.verdict.kind})
         if ran:
@@ -65,13 +88,61 @@ def simulated(board: str, _) -> list[dict]:
         want = vae.decoder.double()(z.double())[0][:, :, native.dropped_frames :]
         in_torch = tiles(z)[0][:, :, native.dropped_frames :]
     evaluated = native.evaluate(z, None, board)[0][:, :, native.dropped_frames :]
-    steps = list(stream_decode(native, z, f"{board}-ttsim"))
-    frames = torch.cat([step.frames for step in steps], dim=2)
-    rows = {steps[0].verdict.outputs_from: frames, "evaluated on the host": evaluated, "for tiles, eager": in_torch}
+    rows = {}
+    for fidelity in FIDELITIES:
+        decoder = NativeDecoder(vae, arithmetic=Arithmetic(fidelity))
+        steps = list(stream_decode(decoder, z, f"{board}-ttsim"))
+        print(steps[-1].verdict, file=sys.stderr, flush=True)
+        name = steps[0].verdict.outputs_from + ("" if fidelity == FIDELITIES[0] else f", {fidelity}")
+        rows[name] = torch.cat([step.frames for step in steps], dim=2)
+    rows |= {"evaluated on the host": evaluated, "for tiles, eager": in_torch}
     return [{"board": board, "outputs": name, **compare(got, want).as_dict()} for name, got in rows.items()]
 
 
-PARTS = {"cost": costs, "mocked": mocked, "simulated": simulated}
+def mocked_in_twos(board: str, _) -> list[dict]:
+    return mocked(board, 4, 2)
+
+
+def refused(board: str, _) -> list[dict]:
+    rows = []
+    for where in ("weights", "activations"):
+        made, arguments = in_block_floats(where, board)
+        with Chip(TARGETS[f"{board}-ttnn"]) as chip:
+            try:
+                chip.run(made, arguments)
+                said = None
+            except Broke as broke:
+                said = failure(broke, None).message.splitlines()[-1]
+        rows.append({"board": board, "bfloat8_b": where, "said": said})
+    return rows
+
+
+def blocks(board: str, _) -> list[dict]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = AutoencoderKLMochi(layers_per_block=(1, 1, 1, 1, 1)).decoder
+    rows = []
+    with Chip(TARGETS[f"{board}-ttsim"]) as chip:
+        for name, part in parts(decoder).items():
+            x = torch.randn(1, part.channels, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
+            got, want = part.on(chip, x), part.in_torch(x.double())
+            rows.append({"board": board, "block": name, **compare(got, want).as_dict()})
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def frames(board: str, _) -> list[dict]:
+    chip, (z, truth) = f"{board}-ttsim", demo_clip()
+    figures, video = on_chip(NativeDecoder(load_vae("demo")), z, truth, chip)
+    kept = load_file(FRAMES) if FRAMES.is_file() else {}
+    save_file(kept | {chip: video.contiguous()}, FRAMES)
+    return [{"board": board, "pcc": compare(video, truth).pcc, **asdict(figures)}]
+
+
+PARTS = {
+    "cost": costs, "mocked": mocked, "mocked_in_twos": mocked_in_twos, "refused": refused,
+    "simulated": simulated, "blocks": blocks, "frames": frames,
+}  # fmt: skip
 
 
 def main() -> None:

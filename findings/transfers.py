@@ -1,30 +1,36 @@
 """How many bytes do TT-NN's kernels read from DRAM and write to it, beside what lib.programs.cost says?
 
-    python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--out FILE]
+    python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--keep] [--out FILE]
 
 Each case is one op, executed by TT-NN on Tenstorrent's simulator with the board's grid of cores; the simulator must be
 one that counts (findings/counting_ttsim.py). With --fast, for a simulator built so, sizes of a 480×848 clip are counted
 too.
-"each operand once" is what was assumed of every op before these counts.
+"each operand once" is what was assumed of every op before these counts. The case "native" are two steps of the demo
+decoder in TT-NN's ops, one latent frame of 4x4, with a row for each kind of op. --keep leaves other rows as they are.
 """
 
 import argparse
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lib.basics.errors import Refused
-from lib.notebook.stored import store
-from lib.programs.cost import op_cost
+from lib.decoders.native import NativeDecoder
+from lib.media.models import load_vae
+from lib.notebook.stored import store, stored
+from lib.programs.cost import FREE, op_cost
 from lib.programs.program import Op, TensorType, Value
 from lib.targets.target import resolve
 from lib.ttnn import Broke, Chip
 from lib.ttnn.handmade import EXACT, conv3d, op, program, tensor
 from lib.ttnn.places import ttnn_version
+from lib.ttnn.ttsim import kept_version
 
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
+NATIVE = (1, 4, 4)  # latent frames, height and width
 # Bytes and nothing else depend on it: a quarter of the simulator's work.
 COARSE = {"compute_config": {"math_fidelity": "lofi", "fp32_dest_acc_en": True}}
 
@@ -135,27 +141,57 @@ def once(operation: Op) -> int:
     return (min(read, written) if operation.name == "ttnn.slice_static" else read) + written
 
 
+def native_steps(chip: Chip) -> list[dict]:
+    """Every op of a native decoder's first step, and of one that goes on: `exact` are those with all bytes as estimated."""
+    decoder, board, found = NativeDecoder(load_vae("demo")), chip.target.board, defaultdict(list)
+    for begins in (True, False):
+        made = decoder.step(NATIVE, begins, board.name)
+        shapes = {} if begins else decoder.state_shapes(1, *NATIVE[1:])
+        state = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+        inputs = decoder.inputs(torch.zeros(1, decoder.latent_channels, *NATIVE, dtype=torch.bfloat16), state)
+        moved = chip.run(made.program, made.weights | inputs, fetch=(), shared="native").transfers
+        ops = [one for one in made.program.main.ops if one.name not in FREE]
+        for one, transfers in zip(ops, counted(moved), strict=True):
+            found[one.name].append((one, transfers, op_cost(one, board.chip)))
+    rows = []
+    for kind, seen in found.items():
+        read, written = (sum(transfers[place] for _, transfers, _ in seen) for place in (0, 1))
+        estimate = sum(cost.moved for *_, cost in seen)
+        exact = sum(tuple(transfers) == (cost.read, cost.written) for _, transfers, cost in seen)
+        row = {"case": f"native: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}", "board": board.name}
+        rows.append(row | against(read, written, sum(once(one) for one, *_ in seen), estimate))
+        rows[-1] |= {"ops": len(seen), "exact": exact}
+    return rows
+
+
+def counted(transfers: tuple) -> tuple:
+    if not transfers:
+        raise Refused("ttsim", "one that doesn't count", "findings/counting_ttsim.py's")
+    return transfers
+
+
+def against(read: int, written: int, at_least: int, estimate: int) -> dict:
+    return {
+        "once": at_least, "read": read, "written": written, "estimate": estimate,
+        "seen_over_once": round((read + written) / at_least, 3),
+        "seen_over_estimate": round((read + written) / estimate, 3),
+    }  # fmt: skip
+
+
 def measure(name: str, chip: Chip, cases: dict) -> dict:
     values, ops = cases[name]()
     made = program(values, ops)
     arguments = {a.name: torch.zeros(a.type.shape, dtype=torch.int32 if a.type.dtype == "si32" else torch.bfloat16)
                  for a in made.arguments}  # fmt: skip
     cost = op_cost(ops[0], chip.target.board.chip)
-    row = {"case": name, "board": chip.target.board.name, "once": once(ops[0])}
+    row = {"case": name, "board": chip.target.board.name}
     try:
         transfers = chip.run(made, arguments, fetch=(), key=name, name=name).transfers
     except Broke as broke:
         return row | {"error": str(broke)[:200]}
-    if not transfers:
-        raise Refused("ttsim", "one that doesn't count", "findings/counting_ttsim.py's")
-    ((read, written),) = transfers
+    ((read, written),) = counted(transfers)
     host = sum(v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system")  # no kernel's
-    estimate = cost.read + cost.written - host
-    return row | {
-        "read": read, "written": written, "estimate": estimate,
-        "seen_over_once": round((read + written) / row["once"], 3),
-        "seen_over_estimate": round((read + written) / estimate, 3),
-    }  # fmt: skip
+    return row | against(read, written, once(ops[0]), cost.read + cost.written - host)
 
 
 def main() -> None:
@@ -163,19 +199,22 @@ def main() -> None:
     parser.add_argument("--boards", default="p150,n150")
     parser.add_argument("--cases", help="names, with ; between them")
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cases = CASES | (FAST if options.fast else {})
-    rows = []
+    rows = stored("transfers")["rows"] if options.keep else []
     for board in options.boards.split(","):
         target = resolve(f"{board}-ttsim")
         y, x = target.board.chip.grid_yx
         # The simulator's chip has all its cores; the board's, some switched off.
         with Chip(target, TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE=f"{x - 1},{y - 1}") as chip:
-            for name in options.cases.split(";") if options.cases else cases:
-                rows.append(measure(name, chip, cases))
-                print(rows[-1], file=sys.stderr, flush=True)
-                store("transfers", {"rows": rows}, options.out, ttnn=ttnn_version())
+            for name in options.cases.split(";") if options.cases else [*cases, "native"]:
+                new = native_steps(chip) if name == "native" else [measure(name, chip, cases)]
+                names = {row["case"] for row in new}
+                rows = [row for row in rows if row["board"] != board or row["case"] not in names] + new
+                print(*new, sep="\n", file=sys.stderr, flush=True)
+                store("transfers", {"rows": rows}, options.out, ttnn=ttnn_version(), ttsim=kept_version())
 
 
 if __name__ == "__main__":

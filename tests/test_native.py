@@ -12,13 +12,14 @@ from lib.basics.errors import Refused
 from lib.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
 from lib.decoders.stream import Stream, stream_decode
 from lib.media.models import load_vae
+from lib.notebook.native_parts import in_block_floats, parts
 from lib.probing.verdict import MOCKED
 from lib.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
 from lib.programs.cost import cost
 from lib.programs.evaluate import evaluate
 from lib.targets.boards import BOARDS
 from lib.targets.target import TARGETS
-from lib.ttnn.chip import Chip
+from lib.ttnn.chip import Broke, Chip
 from lib.ttnn.handmade import deallocated, program
 from lib.ttnn.places import why_not
 
@@ -128,6 +129,34 @@ def test_a_norm_of_other_numbers_shows():
     made, arguments = half(norm, conv, x, None, "n150")
     arguments["half.norm"] = arguments["half.norm"].flip(0)
     assert compare(evaluate(made, arguments)[0], half_in_float64(norm, conv, x, None)[0]).pcc < 0.9
+
+
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_each_kind_of_block_is_exact_but_for_rounding(vae, board):
+    kinds = parts(vae.decoder)
+    assert len(kinds) == 6
+    for name, part in kinds.items():
+        x = numbers(1, part.channels, 2, 4, 5)
+        (rows,) = evaluate(*part.program(x, board))
+        got = rows.movedim(-1, 1)[:, : part.out_channels]
+        assert compare(got, part.in_torch(x.double())).pcc > 0.9999, name
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", CHIPS)
+def test_blocks_on_a_simulated_chip(vae, target):
+    kinds = parts(vae.decoder)
+    with Chip(TARGETS[target]) as chip:
+        for name in ("resnet, 64", "up block, 64 to 64, pixels 3×2×2"):
+            x = numbers(1, kinds[name].channels, 1, 3, 4)
+            assert compare(kinds[name].on(chip, x), kinds[name].in_torch(x.double())).pcc > 0.9999, name
+
+
+@needs_ttnn
+@pytest.mark.parametrize("where, said", [("weights", "got DataType::BFLOAT8_B"), ("activations", "must be row-major")])
+def test_a_convolution_takes_no_block_floats(where, said):
+    with Chip(TARGETS["n150-ttnn"]) as chip, pytest.raises(Broke, match=said):
+        chip.run(*in_block_floats(where, "n150"))
 
 
 def test_the_demo_decoder_is_exact_but_for_rounding(vae, native):

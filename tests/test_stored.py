@@ -14,6 +14,8 @@ from findings import __main__ as findings
 from lib.basics.errors import Refused
 from lib.decoders.mochi import Rewrites
 from lib.notebook import stored as module
+from lib.notebook.native import native_frames
+from lib.notebook.silicon import CHIPS
 from lib.notebook.stored import stored, stored_ways
 from lib.notebook.versions import versions
 from lib.ways.convolutions import CONVOLUTIONS
@@ -66,6 +68,13 @@ def test_the_stored_run_of_the_native_decoder_went_through_on_both_boards():
         assert max(row["peak_dram_bytes"] for row in rows) < 7e9
         (steady,) = (row for row in found["cost"] if (row["board"], row["program"]) == (board, "steady step"))
         assert steady["ops"] == rows[-1]["ops"] and steady["dram_bytes_moved"] < 75e9
+        assert min(row["pcc"] for row in found["blocks"] if row["board"] == board) > 0.9999
+    assert [row["chip"] for row in found["frames"]] == list(native_frames()) == list(CHIPS)
+
+
+def test_the_native_decoders_bytes_are_as_counted():
+    rows = [row for row in stored("transfers")["rows"] if row["case"].startswith("native")]
+    assert len(rows) == 12 and all(row["exact"] == row["ops"] for row in rows)
 
 
 def test_a_result_of_other_versions_says_so_where_it_is_shown(tmp_path, monkeypatch):

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from lib.basics.errors import Refused
 from lib.decoders.checks import check_step
 from lib.decoders.native_writer import PAST, Arithmetic, Writer
-from lib.decoders.pixel_shuffle import rows_in_order
 from lib.decoders.steps import split
 from lib.media.latents import DROPPED_FRAMES
 from lib.programs.evaluate import evaluate
-from lib.programs.program import TILE, Program, Value
+from lib.programs.program import TILE, Program
 from lib.ttnn.handmade import deallocated, program
 
 State = dict[str, Tensor]
@@ -125,32 +124,16 @@ class NativeDecoder(nn.Module):
         writer, decoder = Writer(board, self.arithmetic, size[0]), self.decoder
         channels = self.latent_channels + -self.latent_channels % TILE
         z = writer.argument(LATENTS, (1, *size, channels))
-        pasts = {}
         if not begins:
             shapes = self.state_shapes(1, *size[1:])
-            pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
-        kept: dict[str, Value] = {}
+            writer.pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
         writer.place = "conv_in"
         x = writer.pointwise(z, decoder.conv_in.weight.flatten(1), decoder.conv_in.bias)
         for name, block in self.blocks.items():
-            for i, resnet in enumerate(block.resnets):
-                shortcut = x
-                for norm, conv in (("norm1", "conv1"), ("norm2", "conv2")):
-                    writer.place = f"{name}.resnets.{i}.{conv}"
-                    past = f"{writer.place}.{x.type.shape[2]}x{x.type.shape[3]}.past"
-                    clip, kept[past] = writer.norm_silu(x, getattr(resnet, norm).norm_layer, pasts.get(past))
-                    conv3d = getattr(resnet, conv).conv
-                    x = writer.conv(clip, conv3d.weight, conv3d.bias, padding=1)
-                ends = block is decoder.block_out and i == len(block.resnets) - 1
-                x = writer.add(x, shortcut, ("silu",) if ends else ())
-            if hasattr(block, "proj"):
-                writer.place = f"{name}.proj"
-                expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
-                weight, bias = (rows_in_order(p, expansion, 1, 1) for p in (block.proj.weight, block.proj.bias))
-                x = writer.depth_to_space(writer.pointwise(x, weight, bias), expansion)
+            x = writer.block(name, block, x, ends=block is decoder.block_out)
         writer.place = "proj_out"
         frames = writer.pointwise(x, decoder.proj_out.weight, decoder.proj_out.bias)
-        returns = [frames, *kept.values()]
+        returns = [frames, *writer.kept.values()]
         held = {a.value for a in writer.arguments if a.kind == "parameter"} | {z}
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
-        return Written(made, writer.weights, ("frames", *kept))
+        return Written(made, writer.weights, ("frames", *writer.kept))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.basics.errors import Refused
+from lib.decoders.pixel_shuffle import rows_in_order
 from lib.programs.conv3d_blocks import Size, choose
 from lib.programs.program import TILE, Argument, Op, Value
 from lib.targets.boards import BOARDS
@@ -23,7 +24,10 @@ NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "in
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none."""
+    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none.
+
+    Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    """
 
     fidelity: str = "hifi4"
 
@@ -45,6 +49,10 @@ class Writer:
         self.weights: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
+        self.pasts: dict[
+            str, Value
+        ] = {}  # the frames before the step's, by their names in the state; none: a clip begins
+        self.kept: dict[str, Value] = {}  # the same for the next step
 
     def argument(self, name: str, shape: tuple[int, ...]) -> Value:
         return self.given(tensor(name, shape, layout="row_major"), name, "input")
@@ -101,6 +109,28 @@ class Writer:
             ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts,
         )  # fmt: skip
         return clip, kept
+
+    def resnet(self, name: str, resnet: nn.Module, x: Value, ends: bool = False) -> Value:
+        """Two convolutions of normed clips, and x; SiLU of it where the decoder `ends`."""
+        shortcut = x
+        for norm, conv in (("norm1", "conv1"), ("norm2", "conv2")):
+            self.place = f"{name}.{conv}"
+            past = f"{self.place}.{x.type.shape[2]}x{x.type.shape[3]}.past"
+            clip, self.kept[past] = self.norm_silu(x, getattr(resnet, norm).norm_layer, self.pasts.get(past))
+            conv3d = getattr(resnet, conv).conv
+            x = self.conv(clip, conv3d.weight, conv3d.bias, padding=1)
+        return self.add(x, shortcut, ("silu",) if ends else ())
+
+    def block(self, name: str, block: nn.Module, x: Value, ends: bool = False) -> Value:
+        """Its resnets and, where it has them, a projection and the pixel shuffle."""
+        for i, resnet in enumerate(block.resnets):
+            x = self.resnet(f"{name}.resnets.{i}", resnet, x, ends and i == len(block.resnets) - 1)
+        if not hasattr(block, "proj"):
+            return x
+        self.place = f"{name}.proj"
+        expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
+        weight, bias = (rows_in_order(p, expansion, 1, 1) for p in (block.proj.weight, block.proj.bias))
+        return self.depth_to_space(self.pointwise(x, weight, bias), expansion)
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:
         fused = [{"op_type": name} for name in activations]

@@ -1,13 +1,18 @@
-"""Mochi's decoder three ways, at 480×848: stock, compiled for tiles, written in TT-NN's ops; stored figures, side by side."""
+"""Mochi's decoder three ways: stock, compiled for tiles, written in TT-NN's ops; stored figures and frames, side by side."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pandas as pd
+import torch
+from safetensors.torch import load_file
 
-from lib.notebook.stored import stored
+from lib.notebook.silicon_frames import stored_frames
+from lib.notebook.stored import RESULTS, stored
 from lib.programs.cost import roofline
 from lib.targets.boards import BOARDS
 
+FRAMES = RESULTS / "native.safetensors"
 CASES = {"stock": ("stock", "a whole clip"), "compiled for tiles": ("steady", "one latent frame")}
 
 
@@ -24,6 +29,38 @@ def three_ways() -> pd.DataFrame:
             table[board, name] = figures(row, board, program, row["latent_frames"], row["allocator_bytes"])
         table[board, "in TT-NN's ops"] = figures(written.loc[board], board, "one latent frame", 1, peaks[board])
     return pd.DataFrame.from_dict(table, orient="index")
+
+
+def bytes_by_kind() -> pd.DataFrame:
+    """GB of a steady step at 480×848 by kind of op, on each board; beside it what reading each operand once would move."""
+    table = {}
+    for row in stored("native")["cost"]:
+        if row["program"] == "steady step":
+            table[row["board"]], table["each once"] = row["bytes_by_kind"], row["once_by_kind"]
+    found = pd.DataFrame(table).rename(index=lambda name: name.removeprefix("ttnn.").removeprefix("generic_op."))
+    return pd.concat([found, found.sum().to_frame("all").T]).div(1e9)
+
+
+def clip_table() -> pd.DataFrame:
+    """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the simulation's cost."""
+    table = {}
+    for compiled, native in zip(stored_frames()[0], stored("native")["frames"], strict=True):
+        table[compiled.chip, "compiled for tiles"] = closeness(asdict(compiled))
+        table[native["chip"], "in TT-NN's ops"] = closeness(native)
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def closeness(row: dict) -> dict:
+    psnr = row["psnr_db"]
+    return {
+        "PSNR min": round(min(psnr), 1), "PSNR mean": round(sum(psnr) / len(psnr), 1), "max abs": round(row["max_abs"], 4),
+        "ops": sum(row["ops"]), "s simulated": round(row["seconds"]), "GB of the host": round(row["memory_bytes"] / 1e9, 1),
+    }  # fmt: skip
+
+
+def native_frames() -> dict[str, torch.Tensor]:
+    """The demo clip's frames, [1, 3, T, H, W] in bf16, as each simulated chip gave them."""
+    return load_file(FRAMES)
 
 
 def figures(row: pd.Series, board: str, program: str, latent_frames: int, allocated: float) -> dict:

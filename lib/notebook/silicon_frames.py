@@ -1,14 +1,19 @@
 """The demo clip as the chips' own kernels decode it, simulated: frames and figures that `findings/silicon_frames.py` made."""
 
+import sys
 from dataclasses import asdict, dataclass
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from lib.basics.compare import compare
+from lib.decoders.stream import stream_decode
+from lib.media.latents import DROPPED_FRAMES, load_latents
+from lib.media.models import load_vae
 from lib.notebook.stored import RESULTS, stored
 
 FRAMES = RESULTS / "silicon_frames.safetensors"
+LATENTS = (1, 12, 4, 8, 8)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,24 @@ def stored_frames() -> tuple[list[Decoded], dict[str, torch.Tensor], dict]:
     """Figures a chip, frames [1, 3, T, H, W] in bf16 a chip, and how the chips differ."""
     found = stored("silicon_frames")
     return [Decoded(**row) for row in found["rows"]], load_file(FRAMES), found["between_chips"]
+
+
+def demo_clip() -> tuple[torch.Tensor, torch.Tensor]:
+    """The demo clip's latents in bf16, and its frames by the stock decoder in float64."""
+    vae = load_vae("demo")
+    z = load_latents("clip", vae, LATENTS).bfloat16()
+    with torch.no_grad():
+        return z, vae.decoder.double()(z.double())[0][:, :, DROPPED_FRAMES:]
+
+
+def on_chip(decoder, z: torch.Tensor, truth: torch.Tensor, chip: str) -> tuple[Decoded, torch.Tensor]:
+    """The clip streamed on a chip, step by step: figures, and frames."""
+    steps = []
+    for step in stream_decode(decoder, z, chip):
+        print(step.verdict, file=sys.stderr, flush=True)
+        steps.append(step)
+    frames = torch.cat([step.frames for step in steps], dim=2)
+    return decoded(chip, z, frames, truth, [step.verdict.ran for step in steps]), frames
 
 
 def decoded(chip: str, latents: torch.Tensor, frames: torch.Tensor, truth: torch.Tensor, runs: list) -> Decoded:

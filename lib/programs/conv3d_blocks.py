@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lib.basics.errors import Refused
-from lib.programs.convolution import L1_SMALL_BYTES, conv3d
+from lib.programs.convolution import L1_SMALL_BYTES, conv3d, spread
 from lib.programs.program import TILE, Op, TensorType, Value
 from lib.targets.boards import BOARDS, Chip
 
@@ -90,13 +90,9 @@ def free_bytes(chip: Chip) -> int:
 
 def shares(size: Size, blocks: Blocks, chip: Chip) -> list[tuple[int, int]]:
     """How many blocks there are of input channels, output channels, frames, rows and columns, and on how many cores."""
-    left, found = math.prod(chip.grid_yx), []
     of = (size.c_in // blocks.c_in, size.c_out // blocks.c_out)
     of += tuple(-(-o // b) for o, b in zip(size.out, (blocks.t, blocks.h, blocks.w), strict=True))
-    for count in of:
-        found.append((count, min(count, left)))
-        left //= found[-1][1]
-    return found
+    return list(zip(of, spread(of, chip), strict=True))
 
 
 def products(size: Size, blocks: Blocks, chip: Chip) -> int:

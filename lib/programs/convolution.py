@@ -1,7 +1,7 @@
 """What a convolution asks of DRAM besides each operand once: rules read off the transfers of TT-NN 0.81.1's kernels.
 
 Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`). A conv2d's rule gives the counts
-within 2 % at the first three sizes of the Mochi decoder, on both chips; a conv3d's within 13 %.
+within 2 % at the first three sizes of the Mochi decoder, on both chips; a conv3d's to the byte.
 
 `ttnn.conv2d` wants input, output and one block of work in L1. Where that doesn't fit, it goes slice by slice along the
 output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo. Their output is as
@@ -10,11 +10,12 @@ no program states: 212, 424 and 848 columns, all but the first size of a 480×84
 cores hold runs of channels that don't begin at its DRAM's 64 bytes, so more is read than asked for.
 
 `ttnn.conv3d` reads its input again for each block of output channels, and with each block of outputs its halo, but for
-what a core keeps along the width. The compiler's blocks of 1×1×1 outputs by 32 channels read an input of 768 channels
-about 200 times.
+what a core keeps along the width; its weights once, as cores hand them on, and its bias on each core. The compiler's
+blocks of 1×1×1 outputs by 32 channels read an input of 768 channels about 200 times.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lib.programs.program import TILE, Op
@@ -154,16 +155,29 @@ def conv3d(op: Op, chip: Chip) -> Passes:
     halo = [
         d * (k - 1) + 1 - s for k, s, d in zip(a["kernel_size"], a["stride"], a.get("dilation", [1, 1, 1]), strict=True)
     ]
+    parts = a["in_channels"] // (config.get("c_in_block") or a["in_channels"])
     again = -(-a["out_channels"] // config["c_out_block"])
-    cores = math.prod(chip.grid_yx)
-    run = min(counts[2], max(1, -(-math.prod(counts) * again // cores)))  # blocks along the width that one core makes
-    runs = [counts[0], counts[1], -(-counts[2] // run)]
+    cores = spread((parts, again, *counts), chip)
+    runs = [counts[0], counts[1], cores[4]]  # along the width a core keeps what its next block needs
+    # Zeros around it are made, repeated edges are read.
+    around = [2 * pad * (a.get("padding_mode", "zeros") == "zeros") for pad in a["padding"]]
     pixels = math.prod(
-        size * stride + more * n for size, stride, more, n in zip((t, h, w), a["stride"], halo, runs, strict=True)
+        size * stride + more * n - made
+        for size, stride, more, n, made in zip((t, h, w), a["stride"], halo, runs, around, strict=True)
     )
-    read = again * pixels * a["batch_size"] * a["in_channels"] * BF16
-    read += sum(value.type.stored_bytes for value in op.operands[1:] if value.type is not None)
+    weight, *bias = (value.type.stored_bytes for value in op.operands[1:] if value.type is not None)
+    read = again * pixels * a["batch_size"] * a["in_channels"] * BF16 + weight + sum(bias) * math.prod(cores[2:])
     return Passes(read, out.stored_bytes, 1)
+
+
+def spread(counts: Iterable[int], chip: Chip) -> list[int]:
+    """On how many cores a conv3d's blocks are: of input channels, output channels, frames, rows and columns, in turn."""
+    left, found = math.prod(chip.grid_yx), []
+    for count in counts:
+        each = -(-count // min(count, left))
+        left //= min(count, left)
+        found.append(-(-count // each))
+    return found
 
 
 def _tiles(size: int) -> int:

@@ -236,14 +236,29 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         read = _reshape_read(op)
     elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
-    elif op.name == "ttnn.generic_op.group_affine":  # every piece of the channels reads all sums
-        read += (op.attributes["pieces"] - 1) * _dram(op.operands[0])
+    elif op.name in OWN:
+        read += OWN[op.name](op, chip)
     elif op.name in REDUCTIONS:
         kept = _kept_bytes(op)
         read, written, launches = read + kept, written + kept, launches + (kept > 0)
     return OpCost(op.name, op.location, read, written, flops(op), launches)
 
 
+def _affine_again(op: Op, chip: Chip) -> int:
+    """Every piece of the channels reads all sums, every core the norm's weight and bias."""
+    (sums, affine), pieces = op.operands, op.attributes["pieces"]
+    cores = min(op.results[0].type.shape[0] // 2 * pieces, math.prod(chip.grid_yx))
+    return (pieces - 1) * _dram(sums) + (cores - 1) * _dram(affine)
+
+
+def _scale_again(op: Op, chip: Chip) -> int:
+    """A frame's scale and shift are read for each of its parts, as often as they fill a tile with."""
+    affine = op.operands[1].type
+    return (op.attributes["parts"] * (TILE * TILE // affine.shape[-1]) - 1) * affine.stored_bytes
+
+
+# What the project's own kernels (lib/ttnn/host/own_ops.py) read more than once.
+OWN = {"ttnn.generic_op.group_affine": _affine_again, "ttnn.generic_op.norm_silu": _scale_again}
 REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
 
 
