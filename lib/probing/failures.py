@@ -34,8 +34,8 @@ KINDS = (
         KERNELS,
         r"Statically allocated (?:circular|dataflow) buffers[^\n]*(?:clash with|grow to)[^\n]*",
     ),
-    ("kernel build", KERNELS, r"[^\n]*(?:Failed to generate binaries|build failed)[^\n]*"),
-    ("disk full", None, r"[^\n]*No space left on device[^\n]*"),
+    ("kernel build", KERNELS, r"(?m:^)[^\n]*(?:Failed to generate binaries|build failed)[^\n]*"),
+    ("disk full", None, r"(?m:^)[^\n]*No space left on device[^\n]*"),
     ("compiler error", None, r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: (?:'(?P<op>[\w.]+)' op )?[^\n]*"""),
     ("runtime check", KERNELS, r"TT_(?:FATAL|THROW)[^\n]*(?:\n(?:info:)?\s*[^\n]+)?"),
 )

@@ -103,7 +103,7 @@ class Session(contextlib.AbstractContextManager):
             except TimedOut:
                 ended.failure = timed_out(timeout)
             except Died as end:
-                ended.failure = died(end.returncode, self.worker.log_text())
+                ended.failure = died(end.returncode, without_modules(self.worker.log_text()))
         return ended
 
     def judge(self, name: str, number: int, ended: "Ended", log: str) -> Verdict:

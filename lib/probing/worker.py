@@ -10,6 +10,7 @@ A client can't be reconfigured and a failing program can end its process: hence 
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from lib.targets import runtime_files
 from lib.targets.target import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
 PR_SET_PDEATHSIG = 1
+STACK_BYTES = 128 << 20  # Linux leaves as much room for a process's first thread, whatever its limit was
 
 
 class Worker:
@@ -195,8 +197,16 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def deepen_stack() -> None:
+    """torch_xla and the compiler recurse along a graph: HunyuanVideo-1.5's, of a whole clip, goes deeper than the usual 8 MB."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    deep = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_STACK, (deep, most))
+
+
 def main() -> None:
     die_with_parent()
+    deepen_stack()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this process
     folder, events = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
     worker = None
