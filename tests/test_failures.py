@@ -38,3 +38,9 @@ def test_backtraces_are_cut_away():
 def test_a_death_without_a_word_names_the_signal():
     assert "SIGKILL" in died(-9, "2026 | info | Device | fine").message
     assert died(-6, SAID["DRAM out of memory"]).kind == "DRAM out of memory"
+
+
+def test_a_long_line_is_read_once():
+    """A module's constants are such lines; read again from each of its places, this one would take an hour."""
+    log = "\n".join(["x" * 1_000_000, "TT_THROW: trisc0 build failed. Log: ", "y" * 1_000_000])
+    assert classify(log).message == "TT_THROW: trisc0 build failed. Log:"
