@@ -8,6 +8,7 @@ mocked_in_twos: the same for two steps of two latent frames.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.
 simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, also by HiFi2, against float64.
 blocks: each kind of block, of the full-size model's channels, on each simulated chip, against float64.
+roundings: a convolution on each simulated chip, with a bias and without: its error, beside that of one rounding to bf16.
 frames: the demo clip on each simulated chip against float64; the frames go into native.safetensors.
 A part that isn't made again stays as it is stored.
 """
@@ -31,7 +32,7 @@ from lib.decoders.native_writer import Arithmetic
 from lib.decoders.stream import stream_decode
 from lib.media.models import load_vae
 from lib.notebook.native import FRAMES
-from lib.notebook.native_parts import in_block_floats, parts
+from lib.notebook.native_parts import convolution, in_block_floats, parts
 from lib.notebook.silicon_frames import demo_clip, on_chip
 from lib.notebook.stored import RESULTS, store
 from lib.probing.on_ttnn import failure
@@ -131,6 +132,20 @@ def blocks(board: str, _) -> list[dict]:
     return rows
 
 
+def roundings(board: str, _) -> list[dict]:
+    rows = []
+    with Chip(TARGETS[f"{board}-ttsim"]) as chip:
+        for biased in (True, False):
+            part = convolution(64, biased)
+            x = torch.randn(1, part.channels, 4, 6, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+            got, exact = part.on(chip, x).double(), part.in_torch(x.double())
+            error, once_rounded = (
+                (value - exact).square().mean().sqrt().item() for value in (got, exact.bfloat16().double())
+            )
+            rows.append({"board": board, "bias": biased, "error": error, "one_rounding": once_rounded})
+    return rows
+
+
 def frames(board: str, _) -> list[dict]:
     chip, (z, truth) = f"{board}-ttsim", demo_clip()
     figures, video = on_chip(NativeDecoder(load_vae("demo")), z, truth, chip)
@@ -141,7 +156,7 @@ def frames(board: str, _) -> list[dict]:
 
 PARTS = {
     "cost": costs, "mocked": mocked, "mocked_in_twos": mocked_in_twos, "refused": refused,
-    "simulated": simulated, "blocks": blocks, "frames": frames,
+    "simulated": simulated, "blocks": blocks, "roundings": roundings, "frames": frames,
 }  # fmt: skip
 
 

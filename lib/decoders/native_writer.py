@@ -49,10 +49,9 @@ class Writer:
         self.weights: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
-        self.pasts: dict[
-            str, Value
-        ] = {}  # the frames before the step's, by their names in the state; none: a clip begins
-        self.kept: dict[str, Value] = {}  # the same for the next step
+        # By their names in the state: the frames before the step's, none where a clip begins, and those for the next.
+        self.pasts: dict[str, Value] = {}
+        self.kept: dict[str, Value] = {}
 
     def argument(self, name: str, shape: tuple[int, ...]) -> Value:
         return self.given(tensor(name, shape, layout="row_major"), name, "input")
@@ -71,8 +70,11 @@ class Writer:
         self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
         return made
 
-    def conv(self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0) -> Value:
-        """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges."""
+    def conv(self, x: Value, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Value:
+        """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges.
+
+        Hazard: `ttnn.conv3d` rounds before it adds a bias, and after it (findings/native.py, "roundings").
+        """
         _, t, h, w, c = x.type.shape
         out_channels, _, *kernel = weight.shape
         out = (t - kernel[0] + 1, h, w)
@@ -80,7 +82,7 @@ class Writer:
         blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
-        operands = [x, w_2d, self.weight(f"{self.place}.bias", bias[None])]
+        operands = [x, w_2d] + ([] if bias is None else [self.weight(f"{self.place}.bias", bias[None])])
         attributes = size.attributes(blocks) | self.arithmetic.config()
         return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes)[0]
 

@@ -75,6 +75,19 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
     return found
 
 
+def convolution(channels: int, biased: bool) -> Part:
+    """3x3x3, with random weights, on frames with the two before them: of T it gives T - 2."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()
+    bias = torch.randn(channels, generator=generator).bfloat16() if biased else None
+
+    def in_torch(x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x, (1, 1, 1, 1, 0, 0), mode="replicate")
+        return nn.functional.conv3d(padded, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    return Part(channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1))
+
+
 def in_block_floats(where: str, board: str) -> tuple[Program, dict[str, Tensor]]:
     """A convolution with its "weights" or its "activations" in bfloat8_b: the program and its arguments."""
     writer, block = Writer(board, Arithmetic()), {"weights": 1, "activations": 0}[where]

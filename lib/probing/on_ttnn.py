@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 
-import torch
 from torch import nn
 
 from lib.basics.errors import Refused
 from lib.probing.failures import Failure, classify, died, timed_out, too_large
 from lib.probing.session import Session
-from lib.probing.trace import arguments_by_name, handed_on, weights_by_name
+from lib.probing.trace import arguments_by_name, weights_by_name
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import map_tensors, tensors
 from lib.programs.program import TensorType
@@ -41,8 +40,8 @@ class OnTTNN(contextlib.AbstractContextManager):
     ):
         self.module, self.target, self.stateful, self.report = module, target, stateful, report
         self.given = arguments_by_name(state, STATE)
-        self.kept = None  # the state's structure, each tensor replaced by its place among the program's results
-        self.types: dict[str, TensorType] = {}  # of the state's entries
+        self.kept: tuple[str, ...] = ()  # the state's entries, and what they are
+        self.types: dict[str, TensorType] = {}
         with contextlib.ExitStack() as stack:
             self.chip = stack.enter_context(Chip(target))
             self.compiler = stack.enter_context(Session(module, target.compiler, stateful, state, options))
@@ -56,9 +55,9 @@ class OnTTNN(contextlib.AbstractContextManager):
             return dataclasses.replace(compiled, target=self.target.name, stages=stages)
         module = self.module.get_submodule(part)
         arguments = weights_by_name(module) | arguments_by_name(inputs, "input") | self.given
-        outputs, state = self.result_order() if self.stateful else (self.result_order(), None)
+        outputs, state = self.result_order() if self.stateful else (self.result_order(), {})
         keep = {name: place.item() for name, place in arguments_by_name(state, STATE).items()}
-        same = [f"{STATE}.{name}" for name, place in state.items() if place is None] if isinstance(state, dict) else []
+        same = [f"{STATE}.{name}" for name, place in state.items() if place is None]
         read = {argument.name: argument.type for argument in compiled.program.arguments}
         unread = {name: self.given[name] for name in same if name in self.given and name not in read}  # never sent
         stay = [name for name in same if name not in unread]
@@ -70,7 +69,7 @@ class OnTTNN(contextlib.AbstractContextManager):
         except Broke as broke:
             return self.failed(compiled, failure(broke, timeout))
         self.given = unread
-        self.kept = state
+        self.kept = tuple(state)
         returned = {name: compiled.program.main.returns[place].type for name, place in keep.items()}
         self.types = {name: (self.types | read)[name] for name in stay} | returned
         return self.passed(compiled, ran, outputs)
@@ -109,14 +108,9 @@ class OnTTNN(contextlib.AbstractContextManager):
         """The module's state, copied to the host. Raises `Refused` where kernels don't run: it would mean nothing."""
         if not self.target.outputs_are_real:
             raise Refused("state", f"a state on {self.target.name}, where kernels don't run", "a target with results")
-        here = (
-            handed_on(self.kept, dict.fromkeys(self.kept, torch.empty(0))) if isinstance(self.kept, dict) else self.kept
-        )
-        names = iter(arguments_by_name(here, STATE))
-        return map_tensors(lambda _: self.entry(next(names)), here)
-
-    def entry(self, name: str) -> torch.Tensor:
-        return self.given[name] if name in self.given else self.chip.kept(name, self.types[name].dtype)
+        names = {name: f"{STATE}.{name}" for name in self.kept}
+        return {name: self.given[at] if at in self.given else self.chip.kept(at, self.types[at].dtype)
+                for name, at in names.items()}  # fmt: skip
 
     def close(self) -> None:
         self.open.close()

@@ -28,8 +28,8 @@ LANE_OUTPUTS = {"host": "the host, eager", "xla": "the host's CPU through torch_
 class Session(contextlib.AbstractContextManager):
     """One module on one target, in a process of its own; `call` it as often as needed.
 
-    With `stateful`, the module takes a keyword `state`, returns `(output, state)`, and the state stays on the
-    device from call to call. Raises `Refused` at once for a target that isn't there or a disk without room.
+    With `stateful`, the module takes a keyword `state`, returns `(output, state)`, and the state, a dict of tensors, stays
+    on the device from call to call. Raises `Refused` at once for a target that isn't there or a disk without room.
     """
 
     def __init__(self, module: nn.Module, target: Target, stateful: bool = False, state=None, options=None):

@@ -130,15 +130,11 @@ def traced_call(module: nn.Module, inputs: tuple, marked: bool, on_cut: Callable
 def without_unchanged(outputs, state: dict):
     """`(result, state)` with None for the entries that are the old state's: as results, each would be copied."""
     result, new = outputs
-    if not isinstance(new, dict):
-        return outputs
     return result, {name: None if value is state.get(name) else value for name, value in new.items()}
 
 
 def handed_on(new, old):
     """A state with the old one's entries where `without_unchanged` left None."""
-    if not isinstance(new, dict):
-        return new
     return {name: old[name] if value is None else value for name, value in new.items()}
 
 

@@ -198,7 +198,7 @@ def die_with_parent() -> None:
 
 
 def deepen_stack() -> None:
-    """torch_xla and the compiler recurse along a graph: HunyuanVideo-1.5's, of a whole clip, goes deeper than the usual 8 MB."""
+    """The usual 8 MB overflow once HunyuanVideo-1.5's decoder is compiled for a whole clip: something there is recursive."""
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     deep = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
     resource.setrlimit(resource.RLIMIT_STACK, (deep, most))
