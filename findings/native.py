@@ -8,7 +8,7 @@ mocked_in_twos: the same for two steps of two latent frames.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.
 simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, also by HiFi2, against float64.
 blocks: each kind of block, of the full-size model's channels, on each simulated chip, against float64.
-roundings: a convolution on each simulated chip, with a bias and without: its error, beside that of one rounding to bf16.
+roundings: a convolution on each simulated chip, in one block of input channels and in two: its error, and one rounding's.
 frames: the demo clip on each simulated chip against float64; the frames go into native.safetensors.
 A part that isn't made again stays as it is stored.
 """
@@ -135,14 +135,14 @@ def blocks(board: str, _) -> list[dict]:
 def roundings(board: str, _) -> list[dict]:
     rows = []
     with Chip(TARGETS[f"{board}-ttsim"]) as chip:
-        for biased in (True, False):
-            part = convolution(64, biased)
+        for blocks in (1, 2):
+            part = convolution(64, 64 // blocks)
             x = torch.randn(1, part.channels, 4, 6, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
             got, exact = part.on(chip, x).double(), part.in_torch(x.double())
             error, once_rounded = (
                 (value - exact).square().mean().sqrt().item() for value in (got, exact.bfloat16().double())
             )
-            rows.append({"board": board, "bias": biased, "error": error, "one_rounding": once_rounded})
+            rows.append({"board": board, "blocks": blocks, "error": error, "one_rounding": once_rounded})
     return rows
 
 

@@ -12,7 +12,7 @@ from lib.basics.errors import Refused
 from lib.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
 from lib.decoders.stream import Stream, stream_decode
 from lib.media.models import load_vae
-from lib.notebook.native_parts import in_block_floats, parts
+from lib.notebook.native_parts import convolution, in_block_floats, parts
 from lib.probing.verdict import MOCKED
 from lib.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
 from lib.programs.cost import cost
@@ -105,6 +105,18 @@ def test_a_convolution_with_its_norm_on_a_simulated_chip(target):
             ran = chip.run(made, arguments)
             for got, want in zip(ran.outputs.values(), half_in_float64(norm, conv, x, past), strict=True):
                 assert compare(got, want).pcc > 0.9999, case
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", CHIPS)
+def test_a_convolution_in_two_blocks_rounds_once(target):
+    with Chip(TARGETS[target]) as chip:
+        for c_in, low, high in ((64, 1.2, 1.5), (32, 1, 1.05)):
+            part = convolution(64, c_in)
+            x = numbers(1, part.channels, 3, 6, 6)
+            got, exact = part.on(chip, x).double(), part.in_torch(x.double())
+            error = (got - exact).square().mean() / (exact.bfloat16() - exact).square().mean()
+            assert low < error.sqrt() < high, c_in
 
 
 @needs_ttsim
@@ -215,7 +227,7 @@ def test_blocks_fit_and_no_other_that_does_moves_less(board):
     for out, channels in SIZES:
         size = Size(out, channels, channels, (3, 3, 3), (0, 1, 1))
         blocks = choose(size, board)
-        assert l1_bytes(size, blocks) <= free_bytes(chip)
+        assert l1_bytes(size, blocks) <= free_bytes(chip) and blocks.c_in < channels
         assert math.prod(cores for _, cores in shares(size, blocks, chip)) <= math.prod(chip.grid_yx)
         assert moved(size, blocks, chip) < moved(size, Blocks(1, 4, 8, 32, 128), chip)  # those tried first, by hand
 

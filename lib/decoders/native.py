@@ -6,7 +6,8 @@ several passes for, are four ops of the project's own (lib/ttnn/host/own_ops.py)
 norm and SiLU in one, and the pixel shuffle. Norm and SiLU write the clip behind the two frames of its past, so that the
 convolution finds them in one tensor, and keep its last two for the next step: nothing else is copied.
 
-Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions.
+Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions, but
+of 32 channels, which are rounded once more before their bias.
 """
 
 from copy import deepcopy
@@ -17,11 +18,11 @@ from torch import Tensor, nn
 
 from lib.basics.errors import Refused
 from lib.decoders.checks import check_step
-from lib.decoders.native_writer import PAST, Arithmetic, Writer
+from lib.decoders.native_writer import PAST, Arithmetic, Writer, filled
 from lib.decoders.steps import split
 from lib.media.latents import DROPPED_FRAMES
 from lib.programs.evaluate import evaluate
-from lib.programs.program import TILE, Program
+from lib.programs.program import Program
 from lib.ttnn.handmade import deallocated, program
 
 State = dict[str, Tensor]
@@ -104,9 +105,8 @@ class NativeDecoder(nn.Module):
         return self.frames(frames), dict(zip(written.results[1:], kept, strict=True))
 
     def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
-        """The latents as the program takes them, channels last and filled up to a tile; the state by its names there."""
-        rows = z_bcthw.permute(0, 2, 3, 4, 1)
-        rows = nn.functional.pad(rows, (0, -rows.shape[-1] % TILE))
+        """The latents as the program takes them, channels last and filled up; the state by its names there."""
+        rows = filled(z_bcthw.permute(0, 2, 3, 4, 1))
         return {LATENTS: rows} | {PREFIX + name: value for name, value in (state or {}).items()}
 
     def frames(self, rows: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ class NativeDecoder(nn.Module):
 
     def write(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
         writer, decoder = Writer(board, self.arithmetic, size[0]), self.decoder
-        channels = self.latent_channels + -self.latent_channels % TILE
-        z = writer.argument(LATENTS, (1, *size, channels))
+        latents = torch.empty(1, self.latent_channels, *size, device="meta")
+        z = writer.argument(LATENTS, tuple(self.inputs(latents)[LATENTS].shape))
         if not begins:
             shapes = self.state_shapes(1, *size[1:])
             writer.pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}

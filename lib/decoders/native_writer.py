@@ -35,6 +35,12 @@ class Arithmetic:
         return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
 
 
+def filled(rows: Tensor) -> Tensor:
+    """Channels, the last dimension, that aren't a multiple of 32 filled up to one with zeros, at least 64: two blocks."""
+    channels = rows.shape[-1]
+    return nn.functional.pad(rows, (0, -channels % TILE + TILE * (channels < TILE)))
+
+
 class Writer:
     """Writes a program for one board, op after op, for a step of some latent frames.
 
@@ -70,21 +76,22 @@ class Writer:
         self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
         return made
 
-    def conv(self, x: Value, weight: Tensor, bias: Tensor | None, padding: int = 0) -> Value:
+    def conv(self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0, c_in: int | None = None) -> Value:
         """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges.
 
-        Hazard: `ttnn.conv3d` rounds before it adds a bias, and after it (findings/native.py, "roundings").
+        In blocks of `c_in` input channels, or of as many as are best.
         """
         _, t, h, w, c = x.type.shape
         out_channels, _, *kernel = weight.shape
         out = (t - kernel[0] + 1, h, w)
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
         blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
+        blocks = replace(blocks, c_in=c_in or blocks.c_in)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
-        operands = [x, w_2d] + ([] if bias is None else [self.weight(f"{self.place}.bias", bias[None])])
+        bias = self.weight(f"{self.place}.bias", bias[None])
         attributes = size.attributes(blocks) | self.arithmetic.config()
-        return self.op("conv3d", operands, ((1, *out, out_channels), "bf16"), **attributes)[0]
+        return self.op("conv3d", [x, w_2d, bias], ((1, *out, out_channels), "bf16"), **attributes)[0]
 
     def pointwise(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
         """A linear layer, [O, C], its outputs filled up to whole tiles."""

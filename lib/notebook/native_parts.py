@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lib.decoders.native_writer import Arithmetic, Writer
-from lib.programs.program import TILE, Op, Program, Value
+from lib.decoders.native_writer import Arithmetic, Writer, filled
+from lib.programs.program import Op, Program, Value
 from lib.ttnn.chip import Chip
 from lib.ttnn.handmade import program, tensor
 
@@ -25,8 +25,7 @@ class Part:
 
     def program(self, x_bcthw: Tensor, board: str) -> tuple[Program, dict[str, Tensor]]:
         """For a clip that begins, and its arguments; what it gives is [1, T, H, W, C], C filled up to a tile."""
-        rows = x_bcthw.permute(0, 2, 3, 4, 1)
-        rows = nn.functional.pad(rows, (0, -rows.shape[-1] % TILE))
+        rows = filled(x_bcthw.permute(0, 2, 3, 4, 1))
         writer = Writer(board, Arithmetic())
         y = self.write(writer, writer.argument("x", tuple(rows.shape)))
         return program(writer.arguments, writer.ops, [y], writer.chip), writer.weights | {"x": rows}
@@ -75,25 +74,25 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
     return found
 
 
-def convolution(channels: int, biased: bool) -> Part:
-    """3x3x3, with random weights, on frames with the two before them: of T it gives T - 2."""
+def convolution(channels: int, c_in: int) -> Part:
+    """3x3x3 in blocks of `c_in` input channels, random weights, on frames with the two before them: of T it gives T - 2."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()
-    bias = torch.randn(channels, generator=generator).bfloat16() if biased else None
+    bias = torch.randn(channels, generator=generator).bfloat16()
 
     def in_torch(x: Tensor) -> Tensor:
         padded = nn.functional.pad(x, (1, 1, 1, 1, 0, 0), mode="replicate")
-        return nn.functional.conv3d(padded, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        return nn.functional.conv3d(padded, weight.to(x.dtype), bias.to(x.dtype))
 
-    return Part(channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1))
+    return Part(channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1, c_in=c_in))
 
 
 def in_block_floats(where: str, board: str) -> tuple[Program, dict[str, Tensor]]:
     """A convolution with its "weights" or its "activations" in bfloat8_b: the program and its arguments."""
     writer, block = Writer(board, Arithmetic()), {"weights": 1, "activations": 0}[where]
-    x = tensor("x", (1, 3, 8, 8, TILE), layout="row_major" if block else "tile")
+    x = tensor("x", (1, 3, 8, 8, 64), layout="row_major" if block else "tile")
     writer.given(x, "x", "input")
-    writer.conv(x, torch.zeros(TILE, TILE, 3, 3, 3).bfloat16(), torch.zeros(TILE).bfloat16(), padding=1)
+    writer.conv(x, torch.zeros(64, 64, 3, 3, 3).bfloat16(), torch.zeros(64).bfloat16(), padding=1)
     (conv,) = writer.ops
     was = conv.operands[block]
     less = tensor("less", was.type.shape, "bfp_bf8")

@@ -5,6 +5,9 @@ reads its halo again, each block of output channels the whole input, and cores t
 add up over the network on the chip, which costs no DRAM. What a block takes of L1 are its patches (27 pixels' channels
 for each output of 3x3x3), the weights, the input that it reads, and partial sums: as the op's program factory allocates
 them (tt-metal, ttnn/cpp/ttnn/operations/experimental/conv3d/device/conv3d_program_factory.cpp).
+
+Hazard: sums of one block of input channels are bf16, rounded before the bias is added and again after it; of several they
+are float32, rounded once (findings/native.py, "roundings"). So there are at least two, where the channels are more than 32.
 """
 
 import itertools
@@ -127,7 +130,8 @@ def candidates(size: Size, chip: Chip):
 
     cores = math.prod(chip.grid_yx)
     sides = [[s for s in SIDES if s < o] + [o] * (o <= SIDES[-1]) for o in size.out]
-    into = divisors(size.c_in, min(LEAST_IN, size.c_in), size.c_in)
+    most = max(size.c_in // 2, TILE)
+    into = divisors(size.c_in, min(LEAST_IN, most), most)
     for c_in, c_out in itertools.product(into, divisors(size.c_out, TILE, 512)):
         # The matrix engine holds four tiles of float32: a block's columns are fewer, or whole fours.
         if size.c_in // c_in > cores or (c_out > 4 * TILE and c_out % (4 * TILE)):
