@@ -4,7 +4,7 @@
 
 Random weights in bf16, the published widths; one block of the transformer and one of the text encoder are in memory, never
 all. All are compiled and, unless --lane compile is given, run op by op on TT-NN's mocked board; the encoder streamed at 480×848,
-step by step until it ends or fails. Rows that are in the stored result already are kept.
+step by step until it ends or fails, and stock's, the whole clip at once. Rows that are in the stored result already are kept.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from lib.notebook.stored import RESULTS, store
 from lib.probing.probe import probe
 from lib.probing.verdict import Verdict
 
-ENCODER = "encoder"
+ENCODER, STOCK = "encoder", "encoder, stock"
 TIMEOUT_SECONDS = 1800
 
 
@@ -73,9 +73,15 @@ def encoder_steps(board: str, lane: str, most: int, path: Path) -> None:
                 return
 
 
+def stock_encoder() -> tuple[torch.nn.Module, tuple[torch.Tensor]]:
+    """diffusers' own, and the whole clip."""
+    torch.manual_seed(0)
+    return AutoencoderKLMochi().encoder.requires_grad_(False).bfloat16(), (torch.zeros(WHOLE_CLIP).bfloat16(),)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=";".join([*PARTS, ENCODER]), help="names, with ; between them")
+    parser.add_argument("--parts", default=";".join([*PARTS, STOCK, ENCODER]), help="names, with ; between them")
     parser.add_argument("--boards", default="n150,p150")
     parser.add_argument("--lane", default="ttnn", choices=("ttnn", "compile"))
     parser.add_argument("--steps", type=int, default=28, help="the encoder's, at most")
@@ -86,7 +92,7 @@ def main() -> None:
             if part == ENCODER:
                 encoder_steps(board, options.lane, options.steps, options.out)
                 continue
-            module, inputs = make_part(part, FULL)
+            module, inputs = stock_encoder() if part == STOCK else make_part(part, FULL)
             verdict = probe(module, inputs, f"{board}-{options.lane}", name=part, timeout=TIMEOUT_SECONDS)
             row = {"part": part, "board": board, "lane": options.lane} | row_of(verdict)
             print(

@@ -43,11 +43,10 @@ def bytes_by_kind() -> pd.DataFrame:
 
 def clip_table() -> pd.DataFrame:
     """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the simulation's cost."""
-    table = {}
-    for compiled, native in zip(stored_frames()[0], stored("native")["frames"], strict=True):
-        table[compiled.chip, "compiled for tiles"] = closeness(asdict(compiled))
-        table[native["chip"], "in TT-NN's ops"] = closeness(native)
-    return pd.DataFrame.from_dict(table, orient="index")
+    names = {"hifi4": "in TT-NN's ops", "hifi2": "in TT-NN's ops, HiFi2"}
+    table = {(row.chip, "compiled for tiles"): closeness(asdict(row)) for row in stored_frames()[0]}
+    table |= {(row["chip"], names[row["fidelity"]]): closeness(row) for row in stored("native")["frames"]}
+    return pd.DataFrame.from_dict(table, orient="index").sort_index()
 
 
 def closeness(row: dict) -> dict:

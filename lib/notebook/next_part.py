@@ -14,6 +14,13 @@ from lib.programs.program import ELEMENT_BYTES, TILE
 from lib.targets.boards import BOARDS
 
 LATENT_FRAMES = 28
+# Seconds that a test of tt_dit's hand-written pipeline allows on cards, 168 frames at 848×480 in 50 steps (tt-metal,
+# models/tt_dit/tests/models/mochi/test_performance_mochi.py).
+PUBLISHED = {
+    "8 Wormhole": {"text encoder": 8, "transformer": 1320, "decoder": 55},
+    "4 Blackhole": {"text encoder": 8, "transformer": 2600, "decoder": 90},
+    "32 chips": {"text encoder": 8, "transformer": 400, "decoder": 22},
+}
 TYPES = {"bf16": "bf16", "bf8": "bfp_bf8", "bf4": "bfp_bf4"}
 
 
@@ -24,7 +31,7 @@ def part_rows() -> pd.DataFrame:
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
     """The parts without the encoder, by board: what one call costs."""
-    rows = rows[rows["part"] != "encoder"].set_index(["part", "board"])
+    rows = rows[~rows["part"].str.startswith("encoder")].set_index(["part", "board"])
     return pd.DataFrame(
         {
             "ops": rows["ops"].astype(int),
@@ -63,6 +70,24 @@ def encoder_steps(rows: pd.DataFrame) -> pd.DataFrame:
             "state, GB": (rows["state_bytes"] / 1e9).round(2),
             "peak, GB": (rows["peak_dram_bytes"] / 1e9).round(2),
             "by the allocator": (rows["allocator_bytes"] / 1e9).round(2),
+        }
+    )
+
+
+def stock_encoder(rows: pd.DataFrame) -> pd.DataFrame:
+    """diffusers' encoder on the whole clip at once, beside all steps of ours that ran; a row a board."""
+    stock = rows[rows["part"] == "encoder, stock"].set_index("board")
+    ours = rows[(rows["part"] == "encoder") & (rows["status"] == "pass")].groupby("board")
+    return pd.DataFrame(
+        {
+            "stock": runs(stock),
+            "ops": stock["ops"].astype(int),
+            "GB moved": (stock["dram_bytes_moved"] / 1e9).round(1),
+            "largest tensor, GB": (stock["largest_tensor_bytes"] / 1e9).round(2),
+            "peak, GB": (stock["peak_dram_bytes"] / 1e9).round(2),
+            "our steps that run": ours.size(),
+            "their GB moved": (ours["dram_bytes_moved"].sum() / 1e9).round(1),
+            "their peak, GB": (ours["peak_dram_bytes"].max() / 1e9).round(2),
         }
     )
 
