@@ -16,6 +16,7 @@ from lib.decoders.mochi import Rewrites
 from lib.notebook import stored as module
 from lib.notebook.native import native_frames
 from lib.notebook.silicon import CHIPS
+from lib.notebook.silicon_frames import stored_frames
 from lib.notebook.stored import stored, stored_ways
 from lib.notebook.versions import versions
 from lib.ways.convolutions import CONVOLUTIONS
@@ -69,7 +70,10 @@ def test_the_stored_run_of_the_native_decoder_went_through_on_both_boards():
         (steady,) = (row for row in found["cost"] if (row["board"], row["program"]) == (board, "steady step"))
         assert steady["ops"] == rows[-1]["ops"] and steady["dram_bytes_moved"] < 75e9
         assert min(row["pcc"] for row in found["blocks"] if row["board"] == board) > 0.9999
-    assert [row["chip"] for row in found["frames"]] == list(native_frames()) == list(CHIPS)
+    mean = {(row["chip"], row["fidelity"]): sum(row["psnr_db"]) / 19 for row in found["frames"]}
+    compiled = {row.chip: sum(row.psnr_db) / 19 for row in stored_frames()[0]}
+    assert list(native_frames()) == list(compiled) == list(CHIPS)
+    assert all(mean[chip, "hifi4"] > max(compiled[chip], mean[chip, "hifi2"]) for chip in CHIPS)
 
 
 def test_the_native_decoders_bytes_are_as_counted():
