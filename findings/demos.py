@@ -76,8 +76,8 @@ DEMOS = {
             latents_std=(1.0,) * 12,
         ),
         6,
-        # About the same work each, on a CPU. Small crops teach most in a minute; GroupNorm takes its statistics over the
-        # whole frame, so whole frames and longer clips must come in before the end.
+        # About the same work each. Small crops teach most in a minute; GroupNorm takes its statistics over the whole
+        # frame, so whole frames and longer clips must come in before the end.
         [((2, 13, 32), 0.85), ((1, 13, 64), 0.15)],
         [((2, 13, 32), 0.25), ((1, 13, 64), 0.3), ((1, 19, 48), 0.25), ((1, 37, 32), 0.2)],
         lambda vae, z: vae.decoder(z)[0],

@@ -1,4 +1,4 @@
-"""Measure a small autoencoder as it is loaded from its folder, and write the figures, the record and a sample beside it.
+"""Measure a small autoencoder as its folder has it, and write the figures, the record and a sample beside it.
 
     python -m findings measure_demo --family wan
 
@@ -31,8 +31,8 @@ def held_out(demo: Demo, name: str) -> list[torch.Tensor]:
 
 
 def measure(demo: Demo, vae):
-    """PSNR of each held-out set in dB: mean and least over its clips of the frames the pipeline keeps, and where it drops
-    some, which ought to repeat the first, the mean with them."""
+    """PSNR of each held-out set in dB: mean and least over its clips of the frames the pipeline keeps, and the mean with
+    those it drops, if any, which ought to repeat the first."""
     figures = {}
     for name in clips.HELD_OUT:
         kept, whole = [], []

@@ -183,7 +183,7 @@ class Run:
         torch.save(dict(kept, optimisers=[o.state_dict() for o in self.optimisers]), self.args.checkpoint)
 
     def step(self, x, progress):
-        """One step on clips x at `progress` (0 to 1) of the schedule: a warm-up, then a cosine. Returns the squared error."""
+        """One step on clips x at `progress` (0 to 1) of the schedule, a warm-up and a cosine. Returns the squared error."""
         args, step = self.args, self.state["step"]
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         for group in [group for optimiser in self.optimisers for group in optimiser.param_groups]:
