@@ -1,9 +1,11 @@
-"""Train the small Mochi VAE of lib/media/weights/demo from nothing, on clips drawn as it goes.
+"""Train a small autoencoder of lib/media/weights from nothing, on clips drawn as it goes.
 
     python -m findings train_demo --minutes 66 --threads 1
+    python -m findings train_demo --family wan --minutes 6 --batch-factor 32 --workers 7 --check-every 60
 
 Run it again with the same options after an interruption and it goes on from its last checkpoint. The weights in
 `--out` are always those of the best validation so far. `measure_demo.py`, which it runs at the end, judges them.
+What the families are built of, and learn on, is in `demos.py`.
 """
 
 import argparse
@@ -12,98 +14,75 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import AutoencoderKLMochi
-from diffusers.models.attention_processor import Attention
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from findings.demos import DEMOS, Demo, build
 from findings.measure_demo import measure_folder
 from findings.muon import Muon
-from lib.media.clips import FIRST_TRAINING_SEED, clip  # noqa: E402
-from lib.media.models import DEMO
-from lib.notebook.versions import origin
+from lib.media.clips import FIRST_TRAINING_SEED, clip
+from lib.notebook.versions import commit
 from lib.targets.target import PROJECT
 
-# Mochi's own blocks, strides and latent channels; only width and depth differ.
-CONFIG = dict(
-    encoder_block_out_channels=(32, 32, 32, 96),
-    decoder_block_out_channels=(32, 64, 64, 64),
-    layers_per_block=(1, 1, 1, 1, 1),
-    latents_mean=(0.0,) * 12,
-    latents_std=(1.0,) * 12,
-)
-
 SIGMA = 0.03  # the posterior's standard deviation
-
-# (batch, frames, crop): about the same work each. Small crops teach most in a minute; GroupNorm takes its statistics
-# over the whole frame, so whole frames and longer clips must come in before the end.
-EARLY = [((2, 13, 32), 0.85), ((1, 13, 64), 0.15)]
-LATE = [((2, 13, 32), 0.25), ((1, 13, 64), 0.3), ((1, 19, 48), 0.25), ((1, 37, 32), 0.2)]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--family", choices=DEMOS, default="mochi")
     parser.add_argument("--minutes", type=float, default=66, help="training time, over all resumed runs together")
     parser.add_argument("--steps", type=int, default=10**9, help="stop after this many steps, if that comes first")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch-factor", type=int, default=1, help="clips a step, times this (a GPU likes more)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead; 0: drawn as needed")
+    parser.add_argument("--check-every", type=float, default=600, help="seconds from validation to validation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=DEMO)
-    parser.add_argument("--checkpoint", type=Path, default=PROJECT / "findings/demo.ckpt")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="by default the family's folder of weights")
+    parser.add_argument("--checkpoint", type=Path)
+    args = parser.parse_args()
+    args.out = args.out or DEMOS[args.family].folder
+    name = "demo" if args.family == "mochi" else args.family
+    args.checkpoint = args.checkpoint or PROJECT / f"findings/{name}.ckpt"
+    return args
 
 
-def build():
-    """The untrained model, started so that the picture gets through: residual branches begin at zero, the layers
-    between them keep the variance, and the input's Fourier features, two octaves far above these clips', begin unused.
-    From torch's own start the branches' normalised noise drowns the picture, and training sits still for long."""
-    vae = AutoencoderKLMochi(**CONFIG)
-    for name, module in vae.named_modules():
-        if not isinstance(module, (torch.nn.Conv3d, torch.nn.Linear)) or ".attentions." in name:
-            if isinstance(module, Attention):
-                torch.nn.init.zeros_(module.to_out[0].weight)
-        elif ".conv2." in name:
-            torch.nn.init.zeros_(module.weight)
-        elif ".conv1." not in name:
-            torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-    with torch.no_grad():
-        vae.encoder.proj_in.weight[:, 3:] = 0
-        vae.encoder.proj_in.weight[:, :3] *= 5**0.5
-    return vae
+class Batches(Dataset):
+    """The clips of one step, [B, 3, T, S, S], the same whenever and wherever they are drawn."""
+
+    def __init__(self, demo: Demo, seed: int, factor: int):
+        self.demo, self.seed, self.factor = demo, seed, factor
+
+    def __getitem__(self, step_progress: tuple[int, float]) -> torch.Tensor:
+        step, progress = step_progress
+        g = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        shapes, odds = zip(*(self.demo.late if progress > 0.6 else self.demo.early))
+        batch, frames, size = shapes[torch.multinomial(torch.tensor(odds), 1, generator=g).item()]
+        count = batch * self.factor
+        first = FIRST_TRAINING_SEED + (self.seed * 10_000_000 + step) * 64 * math.ceil(count / 64)
+        xs = []
+        for i in range(count):
+            whole = clip(first + i, frames)
+            top, left = torch.randint(0, 64 - size + 1, (2,), generator=g).tolist()
+            xs.append(whole[:, :, top : top + size, left : left + size])
+        return torch.stack(xs)
 
 
-def target_of(x):
-    """What the decoder should give for clips x [B, 3, 6k+1, H, W]: [B, 3, 6k+6, H, W]. The causal padding makes five
-    frames before the first, which the Mochi pipeline drops; here they repeat the first."""
-    return torch.cat([x[:, :, :1].expand(-1, -1, 5, -1, -1), x], dim=2)
-
-
-def batch_of(step, progress, seed, factor):
-    """The training clips of one step, [B, 3, T, S, S], the same whenever it is drawn."""
-    g = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    shapes, odds = zip(*(LATE if progress > 0.6 else EARLY))
-    batch, frames, size = shapes[torch.multinomial(torch.tensor(odds), 1, generator=g).item()]
-    xs = []
-    for i in range(batch * factor):
-        whole = clip(FIRST_TRAINING_SEED + (seed * 10_000_000 + step) * 64 + i, frames)
-        top, left = torch.randint(0, 64 - size + 1, (2,), generator=g).tolist()
-        xs.append(whole[:, :, top : top + size, left : left + size])
-    return torch.stack(xs)
-
-
-def loss_of(vae, x, generator):
+def loss_of(demo, vae, x, generator):
     """Squared and some absolute error of the decoded clip; the latents are pulled gently to zero, and the posterior's
     width is held at SIGMA: left to itself it starts at one, and the decoder learns to look away from the noise."""
     posterior = vae.encode(x).latent_dist
     z = posterior.mean + SIGMA * torch.randn(posterior.mean.shape, generator=generator, device=x.device)
-    y = vae.decoder(z)[0].float()
-    target = target_of(x)
+    y = demo.decode(vae, z).float()
+    target = demo.target(x)
     mse = F.mse_loss(y, target)
     prior = posterior.mean.float().square().mean()
     width = (posterior.logvar.float() - 2 * math.log(SIGMA)).square().mean()
@@ -111,23 +90,22 @@ def loss_of(vae, x, generator):
 
 
 @torch.no_grad()
-def validate(vae):
+def validate(demo, vae):
     """Mean PSNR in dB over eight clips of seeds that are neither trained on nor in the held-out sets."""
     values = []
     for seed in range(8):
-        x = clip(seed, 13)[None].to(vae.device)
+        x = clip(seed, demo.clip_frames)[None].to(vae.device)
         y = vae.decode(vae.encode(x).latent_dist.mode()).sample
         values.append(10 * math.log10(4 / F.mse_loss(y, x).item()))
     return sum(values) / len(values)
 
 
 @torch.no_grad()
-def save_weights(vae, out):
-    """Measure the latents' mean and std over 16 training clips, as Mochi's config has them, and save in float16."""
-    xs = [clip(FIRST_TRAINING_SEED + i, 13)[None].to(vae.device) for i in range(16)]
+def save_weights(demo, vae, out):
+    """Measure the latents' statistics over 16 training clips, as the family's config has them, and save in float16."""
+    xs = [clip(FIRST_TRAINING_SEED + i, demo.clip_frames)[None].to(vae.device) for i in range(16)]
     z = torch.cat([vae.encode(x).latent_dist.mode() for x in xs]).transpose(0, 1).flatten(1).double()
-    measured = dict(latents_mean=z.mean(1).tolist(), latents_std=z.std(1).tolist())
-    half = AutoencoderKLMochi.from_config(dict(vae.config, **measured))
+    half = demo.autoencoder.from_config(dict(vae.config, **demo.statistics(z)))
     half.load_state_dict(vae.state_dict())
     half.half().save_pretrained(out)
 
@@ -135,11 +113,17 @@ def save_weights(vae, out):
 def record(args, state):
     """Keep the command, the machine's kind and the curve beside the weights."""
     options = f"--minutes {args.minutes:g} --threads {args.threads} --lr {args.lr:g} --seed {args.seed}"
+    more = dict(batch_factor=1, workers=0, check_every=600)
+    options += "".join(
+        f" --{name.replace('_', '-')} {getattr(args, name):g}"
+        for name, usual in more.items()
+        if getattr(args, name) != usual
+    )
     cpu = f"CPU, {args.threads} of {os.cpu_count()} cores, {cpu_name()}"
     kept = dict(
-        command=f"python -m findings train_demo {options}",
+        command=f"python -m findings train_demo --family {args.family} {options}",
         machine=cpu if args.device == "cpu" else torch.cuda.get_device_name(),
-        made=origin(),
+        made=dict(commit=commit(), versions=dict(torch=torch.__version__, diffusers=diffusers.__version__)),
         seconds=round(state["seconds"]),
         steps=state["step"],
         validation_psnr=round(state["best"], 2),
@@ -159,10 +143,12 @@ class Run:
     """A model in training: its weights, their running average, the optimisers, and what is known of the past."""
 
     def __init__(self, args):
-        self.args = args
-        self.model = build().to(args.device)
+        self.args, self.demo = args, DEMOS[args.family]
+        self.model = build(self.demo).to(args.device)
         self.average = copy.deepcopy(self.model).eval()
-        hidden = {n for n, p in self.model.named_parameters() if p.ndim > 1 and n != "encoder.proj_in.weight"}
+        # A norm's scale is no matrix, whatever its shape; the first layer is no hidden one.
+        first = ("encoder.proj_in.weight", "encoder.conv_in.weight", "encoder.conv_in.conv.weight")
+        hidden = {n for n, p in self.model.named_parameters() if p.ndim > 1 and p[0].numel() > 1 and n not in first}
         matrices = [p for n, p in self.model.named_parameters() if n in hidden]
         others = [p for n, p in self.model.named_parameters() if n not in hidden]
         self.optimisers = [
@@ -172,6 +158,18 @@ class Run:
         self.state = dict(step=0, seconds=0.0, best=0.0, curve=[])
         if args.checkpoint.exists():
             self.load(torch.load(args.checkpoint, map_location=args.device))
+        self.started = time.time() - self.state["seconds"]
+
+    def progress(self) -> float:
+        """Of the schedule, 0 to 1; and notes the time."""
+        self.state["seconds"] = time.time() - self.started
+        return max(self.state["step"] / self.args.steps, self.state["seconds"] / (self.args.minutes * 60))
+
+    def batches(self) -> Iterator[torch.Tensor]:
+        """Each step's clips, for as long as they are asked for."""
+        data = Batches(self.demo, self.args.seed, self.args.batch_factor)
+        steps = ((step, self.progress()) for step in range(self.state["step"], self.args.steps))
+        return iter(DataLoader(data, batch_size=None, sampler=steps, num_workers=self.args.workers))
 
     def load(self, saved):
         self.model.load_state_dict(saved["model"])
@@ -184,17 +182,17 @@ class Run:
         kept = dict(model=self.model.state_dict(), average=self.average.state_dict(), state=self.state)
         torch.save(dict(kept, optimisers=[o.state_dict() for o in self.optimisers]), self.args.checkpoint)
 
-    def step(self, progress):
-        """One step at `progress` (0 to 1) of the schedule: a warm-up, then a cosine. Returns the squared error."""
+    def step(self, x, progress):
+        """One step on clips x at `progress` (0 to 1) of the schedule, a warm-up and a cosine. Returns the squared error."""
         args, step = self.args, self.state["step"]
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         for group in [group for optimiser in self.optimisers for group in optimiser.param_groups]:
             group["lr"] = args.lr * min(1, (step + 1) / 50) * (0.01 + 0.99 * cosine)
-        x = batch_of(step, progress, args.seed, args.batch_factor).to(args.device)
+        x = x.to(args.device)
         noise = torch.Generator(args.device).manual_seed(step)
-        # Attention is over time only, a few frames long: the plain formula is the fast one.
+        # Attention is over a few frames, or over a few pixels: the plain formula is the fast one.
         with torch.autocast(torch.device(args.device).type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss, mse = loss_of(self.model, x, noise)
+            loss, mse = loss_of(self.demo, self.model, x, noise)
         self.model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -208,14 +206,14 @@ class Run:
 
     def check(self, losses):
         """Validate, keep the weights if they are the best so far, and save the checkpoint. Returns the curve's point."""
-        psnr = validate(self.average)
+        psnr = validate(self.demo, self.average)
         point = dict(step=self.state["step"], seconds=round(self.state["seconds"]), psnr=round(psnr, 2))
         if losses:
             point["mse"] = round(sum(losses) / len(losses), 5)
         self.state["curve"].append(point)
         if psnr > self.state["best"]:
             self.state["best"] = psnr
-            save_weights(self.average, self.args.out)
+            save_weights(self.demo, self.average, self.args.out)
         self.save()
         record(self.args, self.state)
         return point
@@ -226,23 +224,22 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     run = Run(args)
-    started = time.time() - run.state["seconds"]
-    next_check = run.state["seconds"] + 600
+    batches = run.batches()
+    next_check = run.state["seconds"] + args.check_every
     losses = []
     with tqdm(total=round(args.minutes * 60), initial=round(run.state["seconds"]), unit="s", mininterval=5) as bar:
         while True:
-            run.state["seconds"] = time.time() - started
-            progress = max(run.state["step"] / args.steps, run.state["seconds"] / (args.minutes * 60))
+            progress = run.progress()
             bar.update(round(run.state["seconds"]) - bar.n)
             if progress >= 1 or run.state["seconds"] >= next_check:
                 bar.write(json.dumps(run.check(losses)))
-                losses, next_check = [], run.state["seconds"] + 600
+                losses, next_check = [], run.state["seconds"] + args.check_every
             if progress >= 1:
                 break
-            losses.append(run.step(progress))
+            losses.append(run.step(next(batches), progress))
             best = f"{run.state['best']:.2f}"
             bar.set_postfix(step=run.state["step"], mse=f"{losses[-1]:.4f}", best=best, refresh=False)
-    measure_folder(args.out)
+    measure_folder(run.demo, args.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The demo VAE in the repository loads with no network and still reconstructs what it was never shown."""
+"""The small autoencoders in the repository load with no network and still reconstruct what they were never shown."""
 
 import json
 import socket
@@ -10,20 +10,28 @@ from diffusers import AutoencoderKLMochi
 
 from lib.basics.compare import compare
 from lib.media import clips
+from lib.media.latents import load_latents, statistics
+from lib.media.video_models import TRAINED, load_autoencoder
+from lib.notebook.trained import decoded
 
 FOLDER = Path(clips.__file__).parent / "weights" / "demo"
 WEIGHTS = FOLDER / "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def vae():
+def offline():
     def no_network(*_, **__):
         raise AssertionError("loading the demo weights reached for the network")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(socket.socket, "connect", no_network)
-        yield AutoencoderKLMochi.from_pretrained(FOLDER, torch_dtype=torch.float32, local_files_only=True).eval()
+        yield
+
+
+@pytest.fixture(scope="module")
+def vae(offline):
+    return AutoencoderKLMochi.from_pretrained(FOLDER, torch_dtype=torch.float32, local_files_only=True).eval()
 
 
 def test_weights_are_small_and_shaped_like_mochi(vae):
@@ -61,3 +69,43 @@ def test_record_meets_the_promise():
     assert set(record["held_out"]) == set(clips.HELD_OUT)
     for name, row in record["held_out"].items():
         assert row["mean_with_first_five"] >= 28.0, name
+
+
+@pytest.fixture(scope="module", params=TRAINED)
+def other(request, offline):
+    return request.param, load_autoencoder(request.param)
+
+
+def test_other_families_weights_are_small_and_shaped_like_theirs(other):
+    name, vae = other
+    assert (TRAINED[name] / WEIGHTS.name).stat().st_size <= 4_000_000
+    assert type(vae).__name__ == {"wan-demo": "AutoencoderKLWan", "cogvideox-demo": "AutoencoderKLCogVideoX"}[name]
+    assert load_latents("clip", vae, (1, 16, 3, 4, 5)).shape == (1, 16, 3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    "seed, kind", [pytest.param(100, "seen", id="other_seed"), pytest.param(200, "unseen", id="other_shapes")]
+)
+@torch.no_grad()
+def test_other_families_keep_a_held_out_clip_above_its_floor(other, seed, kind):
+    _, vae = other
+    x = clips.clip(seed, 17, kind=kind)[None]
+    assert compare(vae.decode(vae.encode(x).latent_dist.mode()).sample, x).psnr_db > 33.0
+
+
+def test_other_families_latents_are_of_the_spread_that_the_config_says(other):
+    _, vae = other
+    far = statistics(load_latents("clip", vae, (1, 16, 5, 8, 8)), vae).distance
+    assert far["denormalised"] < min(0.5, far["normalised"])
+
+
+def test_other_families_decode_the_demo_clip_as_the_notebook_shows_it(other):
+    row = decoded(other[0], "cpu", torch.float32)
+    assert row.frames.shape == row.clip.shape == (1, 3, 9, 64, 64)
+    assert len(row.psnr_db) == 9 and min(row.psnr_db) > 90 and compare(row.stock, row.clip).psnr_db > 27
+
+
+def test_other_families_records_meet_the_promise():
+    for name, folder in TRAINED.items():
+        held_out = json.loads((folder / "training.json").read_text())["held_out"]
+        assert set(held_out) == set(clips.HELD_OUT) and min(row["mean"] for row in held_out.values()) >= 32.0, name

@@ -5,7 +5,7 @@ pixels of a 64-pixel frame and in frames; larger frames scale the picture up, sm
 finest detail is never finer than at 64 x 64. The values are rounded to 8 bits, as in a video file, which also hides
 the last-digit differences between machines.
 
-`HELD_OUT` names the clips that the demo VAE (lib/media/weights/demo) is judged on and never trained on.
+`HELD_OUT` names the clips that the small autoencoders of lib/media/weights are judged on and never trained on.
 """
 
 from dataclasses import dataclass, field
@@ -65,8 +65,8 @@ class Background:
 def clip(seed: int, frames: int = 19, height: int = 64, width: int = 64, kind: str = "seen") -> Tensor:
     """Draw the clip of this seed: Tensor [3, frames, height, width] (CTHW), float32 in [-1, 1].
 
-    kind "seen" has the shapes and letters that the demo VAE was trained on, "unseen" has others. The Mochi VAE takes
-    frames = 6 k + 1 and sizes in multiples of 8; here any will do. Raises `Refused`, a ValueError, for
+    kind "seen" has the shapes and letters that the small autoencoders were trained on, "unseen" has others. The Mochi VAE
+    takes frames = 6 k + 1 and sizes in multiples of 8; here any will do. Raises `Refused`, a ValueError, for
     values that are impossible.
     """
     if kind not in SHAPES:

@@ -13,7 +13,7 @@ import imageio.v3 as imageio
 import numpy
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKLMochi
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLWan
 from torch import nn
 
 from lib.basics.errors import Refused
@@ -39,7 +39,7 @@ def load_latents(
     """Latents as `vae.decode` takes them: z [B, C, T, H, W] in float32, denormalised.
 
     `vae` is any of diffusers' video autoencoders. `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor
-    file or a video file; a clip and a video are encoded by Mochi's alone. `shape` is that of
+    file or a video file; a clip and a video are encoded, by Mochi's, Wan's or CogVideoX's. `shape` is that of
     'clip' and 'random'; a tensor file has its own. `form` says whether a tensor file holds them 'normalised' or
     'denormalised'; 'auto' goes by the file's kind: a .latent file denormalised, all others normalised.
     Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf, and statistics that
@@ -48,29 +48,44 @@ def load_latents(
     if source == "random":
         z = denormalise(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), vae)
     elif source == "clip":
-        z = encode(demo_clip(frames_of(shape), *pixels_of(shape)), vae)
+        frames, pixels = compression(vae)
+        z = encode(demo_clip(frames_of(shape, frames), *pixels_of(shape, pixels)), vae)
     else:
         z = from_file(Path(source), vae, shape, form)
     return check_latents(z, channels_of(vae))
 
 
-def frames_of(shape: tuple[int, ...]) -> int:
-    """Video frames of T latent frames: the first stands for one, each other for six."""
-    return FRAMES_PER_LATENT * (shape[2] - 1) + 1
+def frames_of(shape: tuple[int, ...], per_latent: int = FRAMES_PER_LATENT) -> int:
+    """Video frames of T latent frames: the first stands for one, each other for `per_latent`, Mochi's six unless said."""
+    return per_latent * (shape[2] - 1) + 1
 
 
-def pixels_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    return PIXELS_PER_LATENT * shape[3], PIXELS_PER_LATENT * shape[4]
+def pixels_of(shape: tuple[int, ...], per_latent: int = PIXELS_PER_LATENT) -> tuple[int, int]:
+    return per_latent * shape[3], per_latent * shape[4]
+
+
+def compression(vae: nn.Module) -> tuple[int, int]:
+    """How many frames, and how many pixels in height and in width, a latent stands for.
+
+    Raises `Refused` for an autoencoder of another family than those that encode here.
+    """
+    config = vae.config
+    if isinstance(vae, AutoencoderKLMochi):
+        return FRAMES_PER_LATENT, PIXELS_PER_LATENT
+    if isinstance(vae, AutoencoderKLWan):
+        return 2 ** sum(config.temperal_downsample), 2 ** (len(config.dim_mult) - 1) * (config.patch_size or 1)
+    if isinstance(vae, AutoencoderKLCogVideoX):
+        return config.temporal_compression_ratio, 2 ** (len(config.block_out_channels) - 1)
+    raise Refused("latents", f"a clip to encode, for an {type(vae).__name__}", "'random', or a file of latents")
 
 
 def encode(clip_cthw: torch.Tensor, vae: nn.Module) -> torch.Tensor:
-    """A clip [3, 6 k + 1, H, W] in [-1, 1] -> z [1, 12, k + 1, H/8, W/8], the mean of the posterior."""
-    if not isinstance(vae, AutoencoderKLMochi):
-        raise Refused("latents", f"a clip to encode, for an {type(vae).__name__}", "'random', or a file of latents")
+    """A clip [3, n k + 1, H, W] in [-1, 1] -> z [1, C, k + 1, H / m, W / m], the mean of the posterior; n and m are
+    those of `compression`. Raises `Refused` as that does, and for a model without encoder."""
+    compression(vae)
     if vae.encoder is None:
         raise Refused("latents", "a clip to encode, and a model without encoder", "a file of latents, or a whole VAE")
-    moments, _ = vae.encoder(clip_cthw[None])
-    return moments.chunk(2, dim=1)[0]
+    return vae.encode(clip_cthw[None]).latent_dist.mode()
 
 
 def channels_of(vae: nn.Module) -> int:
@@ -107,7 +122,8 @@ def from_file(path: Path, vae: nn.Module, shape: tuple[int, ...], form: str) -> 
         raise Refused("latents", f"no file {str(path)!r}", CHOICES)
     try:
         if path.suffix in VIDEO_FILES:
-            return encode(read_clip(path, shape), vae)
+            frames, pixels = compression(vae)
+            return encode(read_clip(path, frames_of(shape, frames), pixels_of(shape, pixels)), vae)
         z = read_tensor(path).float()
     except Refused:
         raise
@@ -199,9 +215,9 @@ def statistics(z_bcthw: torch.Tensor, vae: nn.Module) -> Statistics:
     return Statistics(distance, 2 * len(mean), values.square().mean().sqrt().item())
 
 
-def read_clip(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
-    """The first frames of a video, cropped at the middle: [3, T, H, W] in [-1, 1]."""
-    frames, (height, width) = frames_of(shape), pixels_of(shape)
+def read_clip(path: Path, frames: int, size: tuple[int, int]) -> torch.Tensor:
+    """The first frames of a video, cropped at the middle to `size`: [3, T, H, W] in [-1, 1]."""
+    height, width = size
     thwc = imageio.imread(path, plugin="FFMPEG" if path.suffix != ".gif" else None)[:frames, ..., :3]
     if thwc.shape[0] < frames or thwc.shape[1] < height or thwc.shape[2] < width:
         raise Refused(

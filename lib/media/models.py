@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from lib.basics.errors import Refused
 from lib.basics.finite import check_finite
 
-DEMO = Path(__file__).with_name("weights") / "demo"
+WEIGHTS = Path(__file__).with_name("weights")
+DEMO = WEIGHTS / "demo"
 # The architecture of Mochi's decoder with the fewest channels that its 32-group norms allow.
 SMALL = {
     "encoder_block_out_channels": (32, 32, 32, 32),

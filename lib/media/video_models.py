@@ -7,7 +7,7 @@ import diffusers
 import torch
 from torch import nn
 
-from lib.media.models import SEEDED, load_vae, pretrained
+from lib.media.models import SEEDED, WEIGHTS, load_vae, pretrained
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ MODELS = {
     )
 }  # fmt: skip
 
+# Small trained ones, which ship with the project.
+TRAINED = {"wan-demo": WEIGHTS / "wan", "cogvideox-demo": WEIGHTS / "cogvideox"}
+
 
 def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
     """The published architecture with seeded weights, in float32."""
@@ -64,13 +67,16 @@ def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
 
 
 def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
-    """Any family's autoencoder: a name of `MODELS` for random weights, else a folder (its own, a pipeline's) or a hub id.
+    """Any family's autoencoder, in float32, in eval mode.
 
-    What `load_vae` takes besides is Mochi's. In float32, in eval mode. Raises `Refused` for what isn't found, another class, and weights that aren't the config's.
+    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its own, a
+    pipeline's) or a hub id. What `load_vae` takes besides is Mochi's. Raises `Refused` for what isn't found, another
+    class, and weights that aren't the config's.
     """
     if model in MODELS:
         return random_autoencoder(MODELS[model], seed)
     if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
         return load_vae(model, seed, variant)
     classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
-    return pretrained(model, variant, classes, f"one of {', '.join(MODELS)}, a local folder or a hub id")
+    names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
+    return pretrained(str(TRAINED.get(model, model)), variant, classes, names)

@@ -21,7 +21,7 @@ from lib.decoders.mochi import TileDecoder
 from lib.decoders.stream import decode_on_host, stream_decode
 from lib.media.frames import video_file
 from lib.media.latents import FORMS, channels_of, load_latents
-from lib.media.video_models import MODELS, load_autoencoder
+from lib.media.video_models import MODELS, TRAINED, load_autoencoder
 from lib.notebook.parameters import DTYPES, HOST_DTYPES
 from lib.targets.target import HOST, TARGET_NAMES, resolve
 
@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--model",
         default="demo",
-        help=f"demo, random, small, a folder, a .safetensors file, a hub id; for random weights also {', '.join(MODELS)}",
+        help=f"demo, {', '.join(TRAINED)}, random, small, a folder, a .safetensors file, a hub id; "
+        f"for random weights also {', '.join(MODELS)}",
     )
     add("--variant", default="", help="of a folder's weights, such as bf16")
     add("--target", default="auto", choices=TARGET_NAMES, metavar="TARGET", help=", ".join(TARGET_NAMES))
