@@ -15,7 +15,7 @@ from lib.notebook.sweep import grid as grids
 from lib.notebook.sweep.__main__ import main
 from lib.notebook.sweep.cluster import connected, gigabytes, run_all
 from lib.notebook.sweep.grid import Run, read_grid, whole
-from lib.notebook.sweep.report import changes, read_table, report, table
+from lib.notebook.sweep.report import changes, label, read_table, report, table, varying
 from lib.notebook.sweep.run import FAIL, PASS, STOPPED, execute, kept, write
 
 QUICK = {"notebook": "01_repro", "plugin": "installed", "parameters": {"target": "cpu", "latent_heigth": 2}}
@@ -241,6 +241,16 @@ def test_the_table_has_a_row_a_verdict_and_one_a_run_without(tmp_path):
     assert list(again["parameter latent_height"]) == [4, 8] and len(pd.read_csv(tmp_path / "records.csv")) == 2
     page = (tmp_path / "report.html").read_text()
     assert "killed by SIGKILL" in page and "1 pass, 1 fail" in page and "https://unpkg" not in page
+
+
+def test_notebooks_of_other_parameters_share_a_page(tmp_path):
+    records = found(tmp_path)
+    others = records.assign(notebook="02_decompose", **{"parameter strategy": ["sum", "linear"], "parameter model": "demo"})
+    both = pd.concat([records, others], ignore_index=True)
+    assert varying(both) == ["parameter latent_height", "parameter strategy"]
+    assert label([1.0, float("nan"), "sum", None]) == "1 · sum"
+    report(tmp_path, both, None)
+    assert "4 runs" in (tmp_path / "report.html").read_text()
 
 
 def test_what_changed_is_told_and_nothing_else(tmp_path):

@@ -154,8 +154,15 @@ def page(found: pd.DataFrame, changed: pd.DataFrame | None) -> str:
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
+    """The parameters of which a notebook has several values; not those that differ from one notebook to another."""
     names = [name for name in runs if name == "plugin" or name.startswith("parameter ")]
-    return [name for name in names if runs[name].map(repr).nunique() > 1]
+    each = [runs[runs["notebook"] == notebook] for notebook in runs["notebook"].unique()]
+    return [name for name in names if any(own[name].map(repr).nunique() > 1 for own in each)]
+
+
+def label(values) -> str:
+    """The values in a line, but those of parameters that the notebook doesn't have."""
+    return " · ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values if not pd.isna(v))
 
 
 def datatable(frame: pd.DataFrame) -> str:
@@ -175,7 +182,7 @@ def verdict_grid(found: pd.DataFrame) -> Figure:
     """A row a module, a column a combination of what varies: passed, failed, or there was no verdict."""
     named = found.dropna(subset=["verdict"])
     across = varying(found)
-    column = named[across].astype(str).agg(" · ".join, axis=1) if across else pd.Series("", index=named.index)
+    column = [label(values) for values in named[across].astype(object).to_numpy()]
     codes = named.assign(column=column, code=named["status"].map({"pass": 2, "fail": 1}))
     codes = codes.pivot_table(index=["notebook", "verdict"], columns="column", values="code", aggfunc="min", sort=False)
     height, width = max(2.0, 0.22 * len(codes) + 1.8), max(6.0, 0.3 * codes.shape[1] + 4)
@@ -215,10 +222,10 @@ def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
     for axes, value, title in zip(
         panels, ("peak_dram_bytes", "dram_bytes_moved"), ("peak DRAM, GB", "DRAM traffic, GB")
     ):
-        largest = found.groupby([*lines, axis], as_index=False)[value].max()
-        for key, line in largest.groupby(shown) if shown else [((), largest)]:
+        largest = found.groupby([*lines, axis], as_index=False, dropna=False)[value].max()
+        for key, line in largest.groupby(shown, dropna=False) if shown else [((), largest)]:
             line = line.sort_values(axis)
-            axes.plot(line[axis], line[value] / 1e9, marker="o", label=" · ".join(map(str, key)))
+            axes.plot(line[axis], line[value] / 1e9, marker="o", label=label(key))
         axes.set(xlabel=axis, ylabel=f"{title} (computed)", yscale="log")
         axes.spines[["top", "right"]].set_visible(False)
     boards = {TARGETS[name].board for name in found["verdict target"] if name in TARGETS and TARGETS[name].board}
