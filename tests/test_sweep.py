@@ -245,7 +245,9 @@ def test_the_table_has_a_row_a_verdict_and_one_a_run_without(tmp_path):
 
 def test_notebooks_of_other_parameters_share_a_page(tmp_path):
     records = found(tmp_path)
-    others = records.assign(notebook="02_decompose", **{"parameter strategy": ["sum", "linear"], "parameter model": "demo"})
+    others = records.assign(
+        notebook="02_decompose", **{"parameter strategy": ["sum", "linear"], "parameter model": "demo"}
+    )
     both = pd.concat([records, others], ignore_index=True)
     assert varying(both) == ["parameter latent_height", "parameter strategy"]
     assert label([1.0, float("nan"), "sum", None]) == "1 · sum"
