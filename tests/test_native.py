@@ -232,6 +232,12 @@ def test_blocks_fit_and_no_other_that_does_moves_less(board):
         assert moved(size, blocks, chip) < moved(size, Blocks(1, 4, 8, 32, 128), chip)  # those tried first, by hand
 
 
+@pytest.mark.parametrize("channels", [32, 64, 96, 160, 768])
+def test_blocks_are_of_whole_tiles(channels):
+    blocks = choose(Size((1, 6, 7), channels, channels, (3, 3, 3), (0, 1, 1)), "n150")
+    assert blocks.c_in % 32 == 0 and channels % blocks.c_in == 0
+
+
 @pytest.mark.parametrize("board", ["n150", "p150"])
 def test_a_full_size_step_costs_what_was_aimed_for(board):
     with torch.device("meta"):

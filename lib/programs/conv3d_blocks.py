@@ -130,8 +130,7 @@ def candidates(size: Size, chip: Chip):
 
     cores = math.prod(chip.grid_yx)
     sides = [[s for s in SIDES if s < o] + [o] * (o <= SIDES[-1]) for o in size.out]
-    most = max(size.c_in // 2, TILE)
-    into = divisors(size.c_in, min(LEAST_IN, most), most)
+    into = divisors(size.c_in, LEAST_IN, size.c_in // 2) or [TILE]
     for c_in, c_out in itertools.product(into, divisors(size.c_out, TILE, 512)):
         # The matrix engine holds four tiles of float32: a block's columns are fewer, or whole fours.
         if size.c_in // c_in > cores or (c_out > 4 * TILE and c_out % (4 * TILE)):
