@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib import Refused, compare
-from lib.basics.compare import RunningComparison
+from lib.basics.compare import RunningComparison, psnr_by_frame
 
 
 def pieces(noise, offset=0.0):
@@ -34,3 +34,13 @@ def test_equal_pieces_and_none():
     assert (running.closeness.pcc, running.closeness.psnr_db) == (1.0, float("inf"))
     with pytest.raises(Refused, match="NaN"):
         running.add(want * float("nan"), want)
+
+
+def test_each_frame_is_compared_with_its_own():
+    clip = torch.zeros(1, 3, 2, 4, 4)
+    off = clip.clone()
+    off[:, :, 1] = 0.2
+    first, second = psnr_by_frame(off, clip)
+    assert first == float("inf") and second == pytest.approx(20.0)
+    with pytest.raises(Refused):
+        psnr_by_frame(off, clip[:, :, :1])

@@ -44,6 +44,13 @@ def compare(got: torch.Tensor, want: torch.Tensor, data_range: float = 2.0) -> C
     return Closeness((a @ b).item() / norm if norm else 0.0, max_abs, psnr)
 
 
+def psnr_by_frame(got_bcthw: torch.Tensor, want_bcthw: torch.Tensor) -> list[float]:
+    """PSNR in dB of each frame of two clips in [-1, 1]. Raises `Refused` as `compare` does."""
+    if got_bcthw.shape != want_bcthw.shape:
+        raise Refused("compare", f"shape {tuple(got_bcthw.shape)}", f"shape {tuple(want_bcthw.shape)}")
+    return [compare(got, want).psnr_db for got, want in zip(got_bcthw.unbind(2), want_bcthw.unbind(2))]
+
+
 class RunningComparison:
     """`compare` of two clips that come in pieces: holds sums, no tensors."""
 

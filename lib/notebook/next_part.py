@@ -96,14 +96,14 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     """Estimate: roofline seconds of each part for 163 frames at 480×848 on one chip, were its memory enough.
 
     Text: two prompts. Transformer: 64 steps, with the prompt and without. The encoder, which making a video from a text
-    doesn't need: steps as measured, and as the last two differ for those that weren't.
+    doesn't need: by the p150's programs, and as the last two differ for those that weren't compiled.
     """
     decoder = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"])
     table = {}
     for board in ("n150", "p150"):
         found = {row["part"]: row for row in rows.to_dict("records") if row["board"] == board}
         call = {part: least_seconds(row, board) for part, row in found.items()}
-        steps = rows[(rows["part"] == "encoder") & (rows["board"] == "n150")].sort_values("step").to_dict("records")
+        steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].sort_values("step").to_dict("records")
         encoder = [least_seconds(row, board) for row in steps]
         more = encoder[-1] - encoder[-2]
         encoder += [encoder[-1] + more * i for i in range(1, LATENT_FRAMES - len(encoder) + 1)]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.basics.compare import compare
+from lib.basics.compare import compare, psnr_by_frame
 from lib.decoders.stream import stream_decode
 from lib.media.latents import DROPPED_FRAMES, load_latents
 from lib.media.models import load_vae
@@ -63,7 +63,7 @@ def decoded(chip: str, latents: torch.Tensor, frames: torch.Tensor, truth: torch
     return Decoded(
         chip,
         list(latents.shape),
-        [compare(frames[:, :, t], truth[:, :, t]).psnr_db for t in range(frames.shape[2])],
+        psnr_by_frame(frames, truth),
         compare(frames, truth).max_abs,
         sum(ran.seconds for ran in runs),
         max(ran.memory_bytes for ran in runs),

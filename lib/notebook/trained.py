@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lib.basics.compare import Closeness, compare
+from lib.basics.compare import Closeness, compare, psnr_by_frame
 from lib.decoders.families import for_tiles
 from lib.decoders.stream import stream_decode
 from lib.media.clips import demo_clip
@@ -35,7 +35,7 @@ class Trained:
     @property
     def psnr_db(self) -> list[float]:
         """Of each frame against stock's."""
-        return [compare(self.frames[:, :, t], self.stock[:, :, t]).psnr_db for t in range(self.frames.shape[2])]
+        return psnr_by_frame(self.frames, self.stock)
 
 
 @torch.no_grad()
