@@ -40,7 +40,7 @@ class Tiles(nn.Module):
     def forward(self, frame, *past):
         x, new = [frame], []
         for norm, conv, seen in zip(self.norms, self.convs, (past[:2], past[2:])):
-            x, kept = conv([group_norm_silu(x[0], norm)], SIZE, list(seen))
+            x, kept = conv(group_norm_silu(x, norm), SIZE, list(seen))
             new += kept
         return x[0] + frame, *new
 
@@ -63,7 +63,7 @@ def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
     def zeros(*shape):
         return torch.zeros(shape, dtype=torch.bfloat16)
 
-    past = [zeros(*tiles.convs[0].past_shape(SIZE)) for _ in range(4)]
+    past = [zeros(1, *tiles.convs[0].past_shape(SIZE)) for _ in range(4)]
     return {
         "stock": (Stock(stock.block_in.resnets[0]), (zeros(1, channels, 3, *SIZE),)),
         "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels), *past)),

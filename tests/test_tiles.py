@@ -125,7 +125,7 @@ def test_causal_conv_of_pairs(rewrites):
     first, past = paired(pairs[:1], (5, 3), None)
     rest, past = paired(pairs[1:], (5, 3), past)
     want = in_pairs([f.flatten(1).t() for f in conv(x)[0][0].unbind(1)])
-    assert len(past) == 1 and past[0].shape == paired.past_shape((5, 3))
+    assert [tuple(kept.shape) for kept in past] == [(1, *paired.past_shape((5, 3)))]
     assert max((got - w).abs().max() for got, w in zip(first + rest, want, strict=True)) <= ROUNDING
 
 
@@ -139,14 +139,27 @@ def test_refuses_frames_that_do_not_fit_abreast():
 
 @pytest.mark.parametrize("rewrites", [Rewrites(), Rewrites(pixel_shuffle=False)], ids=["all", "as_written"])
 @pytest.mark.parametrize(
-    "expansion, abreast", [((3, 2), 1), ((2, 2), 1), ((1, 2), 1), ((1, 2), 2), ((2, 2), 2), ((4, 3), 2)], ids=str
+    "expansion, given, abreast",
+    [
+        ((3, 2), 1, 1),
+        ((2, 2), 1, 1),
+        ((1, 2), 1, 1),
+        ((1, 2), 1, 2),
+        ((2, 2), 1, 2),
+        ((4, 3), 1, 2),
+        ((1, 2), 2, 2),
+        ((3, 2), 2, 2),
+        ((2, 2), 2, 1),
+    ],
+    ids=str,
 )
-def test_pixel_shuffle(expansion, abreast, rewrites):
+def test_pixel_shuffle(expansion, given, abreast, rewrites):
     torch.manual_seed(0)
     block = MochiUpBlock3D(8, 4, 0, *expansion).double().requires_grad_(False)
     x = latents(1, 8, 2, 3, 5)
-    shuffle = PixelShuffle(block.proj, (expansion[0], expansion[1], expansion[1]), rewrites, abreast)
-    frames, size = shuffle([f.flatten(1).t() for f in x[0].unbind(1)], (3, 5))
+    shuffle = PixelShuffle(block.proj, (expansion[0], expansion[1], expansion[1]), rewrites, abreast, given)
+    frames = [f.flatten(1).t() for f in x[0].unbind(1)]
+    frames, size = shuffle(in_pairs(frames) if given == 2 else frames, (3, 5))
     want = block(x)[0][0]
     assert size == tuple(want.shape[2:])
     want = [w.flatten(1).t() for w in want.unbind(1)]
@@ -156,8 +169,10 @@ def test_pixel_shuffle(expansion, abreast, rewrites):
 
 @pytest.mark.parametrize("n", [8480, 1024, 77], ids=["in_pieces", "one_square", "not_whole_tiles"])
 def test_group_norm_silu_is_exact(n):
-    x, norm = pixels(n, mean=1.0), affine(64)
-    assert compare(group_norm_silu(x, norm), group_norm_silu_stock(x, norm)).max_abs <= ROUNDING
+    """Of each frame by itself."""
+    frames, norm = [pixels(n, mean=1.0), 3 * pixels(n, mean=-2.0)], affine(64)
+    for got, want in zip(group_norm_silu(frames, norm), group_norm_silu_stock(frames, norm), strict=True):
+        assert compare(got, want).max_abs <= ROUNDING
 
 
 # Rounding the result to bf16 alone leaves 59 dB. What is lost beyond that grows with mean / deviation of a group,
@@ -167,8 +182,8 @@ def test_group_norm_silu_is_exact(n):
 @pytest.mark.parametrize("n", [8480, 1024, 77], ids=["in_pieces", "one_square", "not_whole_tiles"])
 def test_group_norm_silu_in_bf16(n, mean, psnr_db):
     x, norm = pixels(n, mean).bfloat16(), affine(64).bfloat16()
-    exact = group_norm_silu_stock(x.double(), affine(64).bfloat16().double())
-    ours, stock = compare(group_norm_silu(x, norm), exact), compare(group_norm_silu_stock(x, norm), exact)
+    (exact,) = group_norm_silu_stock([x.double()], affine(64).bfloat16().double())
+    ours, stock = (compare(way([x], norm)[0], exact) for way in (group_norm_silu, group_norm_silu_stock))
     assert ours.pcc >= 0.9998 and ours.psnr_db >= psnr_db and stock.psnr_db >= psnr_db
 
 
@@ -211,7 +226,7 @@ def test_refuses_a_state_of_something_else(stock):
         ({name: past for name, past in state.items() if name != first}, f"without {first}"),
         (decoder(latents(1, 12, 1, 5, 4))[1], "for latents of 4 x 5"),
         (decoder(latents(1, 12, 1, 4, 6))[1], "for latents of 4 x 5"),
-        (decoder(latents(2, 12, 1, 4, 5))[1], r"need \(1, 42, 64\)"),
+        (decoder(latents(2, 12, 1, 4, 5))[1], r"need \(1, 1, 42, 64\)"),
         ({name: past.float() for name, past in state.items()}, "torch.float64"),
     ):
         with pytest.raises(Refused, match=match):

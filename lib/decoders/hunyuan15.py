@@ -58,7 +58,9 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         shapes = super().state_shapes(batch, height, width)
         for module in self.modules():
             if isinstance(module, CausalAttention):
-                shapes |= {k: (batch, *shape) for k, shape in module.state_shapes((height, width), latents or 1).items()}
+                shapes |= {
+                    k: (batch, *shape) for k, shape in module.state_shapes((height, width), latents or 1).items()
+                }
         return shapes
 
     def seen(self, state: State | None, height: int, width: int) -> int:

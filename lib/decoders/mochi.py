@@ -1,6 +1,5 @@
 """The Mochi decoder for tiles: the same weights and the same numbers in another shape of program."""
 
-import math
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ State = dict[str, Tensor]
 class Rewrites:
     """What is rewritten. Each can be switched off alone, to see what it buys."""
 
-    pairs: bool = True  # at the last size, two frames are held and convolved as one, else each alone
+    pairs: bool = True  # where their number is even, two frames are held and convolved as one, else each alone
     weights: bool = True  # weights reordered before the graph, else in it
     padding: bool = True  # replicate padding as a gather of rows, else F.pad
     row_major: bool = True  # from the padding to the convolution without tiles
@@ -35,12 +34,13 @@ class Rewrites:
 class TileDecoder(nn.Module):
     """A `MochiDecoder3D` (diffusers) that decodes a clip in steps of any number of latent frames, exactly.
 
-    Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no dimension
-    under 32 in the last two places, and no tensor larger than two frames of the video, whatever the length of the step.
-    After the last pixel shuffle a tensor holds two frames, [H * W, 2 C] (see `lib.decoders.abreast`).
+    Inside, a latent frame becomes a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no
+    dimension under 32 in the last two places, and no tensor larger than two frames of the video, whatever the length of
+    the step. Where a latent frame gives an even number of frames, from the second pixel shuffle on, a tensor holds two,
+    [H * W, 2 C] (see `lib.decoders.abreast`).
 
-    The state is a flat dict of tensors, the two frames that each convolution saw last, padded: [B, (H + 2) * (W + 2),
-    C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, (H + 2) * (W + 2), 2 C],
+    The state is a flat dict of tensors, the two frames that each convolution saw last, padded: [B, 1, (H + 2) * (W + 2),
+    C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, 1, (H + 2) * (W + 2), 2 C],
     "block_out.resnets.0.conv1.480x848.past2". The name holds H x W, because 60 x 106 and 106 x 60 have the same shape.
     It can be saved as it is.
 
@@ -63,8 +63,7 @@ class TileDecoder(nn.Module):
         blocks = {"block_in": decoder.block_in}
         blocks |= {f"up_blocks.{i}": block for i, block in enumerate(decoder.up_blocks)}
         blocks |= {"block_out": decoder.block_out}
-        frames_per_latent = math.prod(block.temporal_expansion for block in decoder.up_blocks)
-        pairs, abreast = rewrites.pairs and frames_per_latent % 2 == 0, 1
+        abreast, frames = 1, 1  # frames of a latent frame
         for name, block in blocks.items():
             for i, resnet in enumerate(block.resnets):
                 halves = f"{name}.resnets.{i}.conv1", f"{name}.resnets.{i}.conv2"
@@ -74,8 +73,9 @@ class TileDecoder(nn.Module):
                 self.plan.append(halves)
             if hasattr(block, "proj"):
                 expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
-                abreast = 2 if pairs and block is decoder.up_blocks[-1] else 1
-                self.shuffles[_key(name)] = PixelShuffle(block.proj, expansion, rewrites, abreast)
+                frames *= block.temporal_expansion
+                given, abreast = abreast, 2 if rewrites.pairs and frames % 2 == 0 else 1
+                self.shuffles[_key(name)] = PixelShuffle(block.proj, expansion, rewrites, abreast, given)
                 self.plan.append(name)
         self.proj_out, self.colours = wide_linear(decoder.proj_out, abreast), decoder.proj_out.out_features
 
@@ -85,7 +85,7 @@ class TileDecoder(nn.Module):
 
     def state_shapes(
         self, batch: int, height: int, width: int, latents: int | None = None
-    ) -> dict[str, tuple[int, int, int]]:
+    ) -> dict[str, tuple[int, int, int, int]]:
         """The state's names and shapes, for latents of this height and width, however many."""
         shapes, size = {}, (height, width)
         for entry in self.plan:
@@ -110,16 +110,25 @@ class TileDecoder(nn.Module):
         self.check(z_bcthw, state)
         clips, states = [], []
         for b, z_cthw in enumerate(z_bcthw):
-            clip, new = self._clip(z_cthw, state and {name: past[b] for name, past in state.items()})
+            clip, new = self._clip(z_cthw, state and {name: past[b : b + 1] for name, past in state.items()})
             clips.append(clip)
             states.append(new)
-        return torch.stack(clips), {name: torch.stack([new[name] for new in states]) for name in states[0]}
+        return torch.stack(clips), {name: torch.cat([new[name] for new in states]) for name in states[0]}
 
     def _clip(self, z_cthw: Tensor, state: State | None) -> tuple[Tensor, State]:
-        size, new = tuple(z_cthw.shape[2:]), {}
+        """One latent frame after another: what steps they come in changes nothing, nor does the length of one its memory."""
+        pictures = []
+        for z_chw in z_cthw.unbind(1):
+            frames, size, state = self._latent(z_chw, state)
+            # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for all frames.
+            pictures += [self.proj_out.weight @ F.silu(frame).t() + self.proj_out.bias[:, None] for frame in frames]
+        return torch.cat(pictures).unflatten(0, (-1, self.colours)).transpose(0, 1).unflatten(2, size), state
+
+    def _latent(self, z_chw: Tensor, state: State | None) -> tuple[list[Tensor], tuple[int, int], State]:
+        """[12, H, W] -> the frames before `proj_out`, their height and width, and the state."""
+        size, new = tuple(z_chw.shape[1:]), {}
         norm_silu = group_norm_silu if self.rewrites.group_norm else group_norm_silu_stock
-        weight = self.conv_in.weight.flatten(1)
-        frames = [F.linear(z_chw.flatten(1).t(), weight, self.conv_in.bias) for z_chw in z_cthw.unbind(1)]
+        frames = [F.linear(z_chw.flatten(1).t(), self.conv_in.weight.flatten(1), self.conv_in.bias)]
         for entry in self.plan:
             if isinstance(entry, str):
                 frames, size = self.shuffles[_key(entry)](frames, size)
@@ -128,12 +137,10 @@ class TileDecoder(nn.Module):
             for name in entry:
                 norm, conv = self.norms[_key(name)], self.convs[_key(name)]
                 pasts = _pasts(name, conv, size)
-                x, kept = conv([norm_silu(frame, norm) for frame in x], size, state and [state[p] for p in pasts])
+                x, kept = conv(norm_silu(x, norm), size, state and [state[p] for p in pasts])
                 new |= zip(pasts, kept)
             frames = [y + frame for y, frame in zip(x, frames)]
-        # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for all frames.
-        rgb = torch.cat([self.proj_out.weight @ F.silu(frame).t() + self.proj_out.bias[:, None] for frame in frames])
-        return rgb.unflatten(0, (-1, self.colours)).transpose(0, 1).unflatten(2, size), new
+        return frames, size, new
 
 
 def _key(name: str) -> str:

@@ -33,7 +33,7 @@ class TileEncoder(nn.Module):
     others are 6 n; inside, one latent frame is made after the other. (Frames after the last whole 6 change nothing in the
     stock encoder's result; here they are refused.) A frame is pixels by channels, [H * W, C], as in the decoder.
 
-    The state is a flat dict: the two frames that each convolution saw last, padded, [B, (H + 2) * (W + 2), C],
+    The state is a flat dict: the two frames that each convolution saw last, padded, [B, 1, (H + 2) * (W + 2), C],
     "block_in.resnets.0.conv1.480x848.past2"; and all frames that each attention saw, [B, H * W, C],
     "down_blocks.0.attentions.0.240x424.frame17". The latter are passed through from step to step.
 
@@ -134,12 +134,12 @@ class TileEncoder(nn.Module):
         ):
             clips, states = [], []
             for b, x_cthw in enumerate(piece):
-                clip, new = self.latent(x_cthw, state and {name: past[b] for name, past in state.items()})
+                clip, new = self.latent(x_cthw, state and {name: past[b : b + 1] for name, past in state.items()})
                 clips.append(clip)
                 states.append(new)
             moments.append(torch.stack(clips)[:, :, None])
             grown = {name: past for name, past in (state or {}).items() if ".frame" in name}
-            state = grown | {name: torch.stack([new[name] for new in states]) for name in states[0]}
+            state = grown | {name: torch.cat([new[name] for new in states]) for name in states[0]}
         return torch.cat(moments, 2), state
 
     def latent(self, x_cthw: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -151,8 +151,8 @@ class TileEncoder(nn.Module):
                 frames, size = stage(frames, size)
             else:
                 frames = stage(frames, size, state, new)
-        (frame,) = frames
-        out = F.linear(group_norm_silu(frame, self.norm_out), self.proj_out.weight)
+        (frame,) = group_norm_silu(frames, self.norm_out)
+        out = F.linear(frame, self.proj_out.weight)
         return out.t().unflatten(1, size), new
 
 
@@ -192,7 +192,7 @@ class Residual(nn.Module):
         self.norms = nn.ModuleList(deepcopy(norm.norm_layer) for norm in (stock.norm1, stock.norm2))
         self.convs = nn.ModuleList(CausalConv(conv.conv, Rewrites()) for conv in (stock.conv1, stock.conv2))
 
-    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, int]]:
+    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, ...]]:
         return {
             key: conv.past_shape(size)
             for name, conv in zip(self.names, self.convs)
@@ -203,7 +203,7 @@ class Residual(nn.Module):
         x = frames
         for name, norm, conv in zip(self.names, self.norms, self.convs):
             pasts = keys(name, size, conv.kept)
-            x, kept = conv([group_norm_silu(frame, norm) for frame in x], size, state and [state[p] for p in pasts])
+            x, kept = conv(group_norm_silu(x, norm), size, state and [state[p] for p in pasts])
             new |= zip(pasts, kept)
         return [a + b for a, b in zip(x, frames)]
 
@@ -219,14 +219,14 @@ class Attention(nn.Module):
     def key(self, size: tuple[int, int], frame: int) -> str:
         return f"{self.name}.{size[0]}x{size[1]}.frame{frame}"
 
-    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, int]]:
+    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, ...]]:
         return {self.key(size, frame): (size[0] * size[1], self.norm.num_channels) for frame in range(seen)}
 
     def forward(self, frames: list[Tensor], size: tuple[int, int], state: State | None, new: State) -> list[Tensor]:
         seen = sum(name.startswith(f"{self.name}.") for name in state or ())
-        past = [state[self.key(size, frame)] for frame in range(seen)]
-        normed = [group_norm(frame, self.norm) for frame in frames]
-        new |= {self.key(size, seen + i): frame for i, frame in enumerate(normed)}
+        past = [state[self.key(size, frame)].flatten(0, 1) for frame in range(seen)]
+        normed = group_norm(frames, self.norm)
+        new |= {self.key(size, seen + i): frame[None] for i, frame in enumerate(normed)}
         return [a + b for a, b in zip(frames, self.attention(past, normed))]
 
 

@@ -27,10 +27,12 @@ class PixelShuffle(nn.Module):
     divides the other.
     """
 
-    def __init__(self, proj: nn.Linear, expansion: tuple[int, int, int], rewrites, abreast: int = 1):
+    def __init__(
+        self, proj: nn.Linear, expansion: tuple[int, int, int], rewrites, abreast: int = 1, given_abreast: int = 1
+    ):
         super().__init__()
-        self.expansion, self.rewrites, self.abreast = expansion, rewrites, abreast
-        self.joined = max(1, abreast // expansion[0])
+        self.expansion, self.rewrites, self.abreast, self.given_abreast = expansion, rewrites, abreast, given_abreast
+        self.joined = max(given_abreast, abreast // expansion[0])
         self.outputs, rest = divmod(self.joined * expansion[0], abreast)
         if rest:
             raise Refused("frames abreast", abreast, f"a divisor or a multiple of {expansion[0]}")
@@ -44,7 +46,8 @@ class PixelShuffle(nn.Module):
     def forward(self, frames: list[Tensor], size: tuple[int, int]) -> tuple[list[Tensor], tuple[int, int]]:
         (_, sh, sw), (h, w) = self.expansion, size
         shuffle = self.gathered if self.rewrites.pixel_shuffle else self.permuted
-        groups = [frames[i : i + self.joined] for i in range(0, len(frames), self.joined)]
+        each = self.joined // self.given_abreast
+        groups = [frames[i : i + each] for i in range(0, len(frames), each)]
         return [out for group in groups for out in shuffle(group, size)], (h * sh, w * sw)
 
     def gathered(self, frames: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
@@ -63,7 +66,7 @@ class PixelShuffle(nn.Module):
         """As the decoder writes it."""
         (st, sh, sw), (h, w) = self.expansion, size
         outs = []
-        for x_nc in frames:
+        for x_nc in (part for frame in frames for part in frame.chunk(self.given_abreast, dim=1)):
             y = F.linear(x_nc, self.weight, self.bias).t().reshape(-1, st, sh, sw, h, w)
             outs += y.permute(1, 0, 4, 2, 5, 3).reshape(st, -1, h * sh * w * sw).transpose(1, 2).unbind()
         return [torch.cat(outs[i : i + self.abreast], dim=1) for i in range(0, len(outs), self.abreast)]

@@ -61,7 +61,7 @@ class SpatialNormSilu(nn.Module):
 
     def affine(self, frames: list[Tensor]) -> tuple[Tensor, Tensor]:
         """a and b, [C] each, in float32 or better, from the channels' sums over all frames."""
-        mean, square = group_moments(frames, self.groups)
+        mean, square = (moment.mean(0) for moment in group_moments(frames, self.groups))
         deviation = torch.rsqrt(square - mean * mean + self.eps)
         a = (self.gain.to(mean.dtype).view(self.groups, -1) * deviation).flatten()
         return a, self.bias.to(mean.dtype) - mean.expand(-1, a.numel() // self.groups).flatten() * a

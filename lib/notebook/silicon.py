@@ -84,7 +84,7 @@ class Norm(nn.Module):
         self.norm.bias.data += 0.5 * torch.randn(channels)
 
     def forward(self, x_nc: Tensor) -> Tensor:
-        return group_norm_silu(x_nc, self.norm)
+        return group_norm_silu([x_nc], self.norm)[0]
 
 
 @torch.no_grad()
