@@ -18,6 +18,7 @@ from lib.decoders.mochi import Rewrites, TileDecoder
 from lib.decoders.pixel_shuffle import PixelShuffle
 from lib.decoders.row_major import pad_rows
 from lib.decoders.upstream import upstream_decoder
+from lib.probing.probe import probe
 
 ROUNDING = 1e-10  # float64, values near 1
 ALONE = [dataclasses.replace(Rewrites(), **{field.name: False}) for field in dataclasses.fields(Rewrites)]
@@ -185,6 +186,44 @@ def test_group_norm_silu_in_bf16(n, mean, psnr_db):
     (exact,) = group_norm_silu_stock([x.double()], affine(64).bfloat16().double())
     ours, stock = (compare(way([x], norm)[0], exact) for way in (group_norm_silu, group_norm_silu_stock))
     assert ours.pcc >= 0.9998 and ours.psnr_db >= psnr_db and stock.psnr_db >= psnr_db
+
+
+class Norms(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = affine(64).bfloat16()
+
+    def forward(self, *frames):
+        return tuple(group_norm_silu(list(frames), self.norm))
+
+
+def test_what_is_small_in_norms_is_done_once_for_all_frames():
+    frames = [pixels(1024, mean).bfloat16() for mean in (0, 1, 2)]
+    one, three = (probe(Norms(), tuple(frames[:n]), "p150-compile").cost.counts() for n in (1, 3))
+    assert one["ttnn.linear"] == 1 and three["ttnn.linear"] == 3
+    small = "ttnn.typecast", "ttnn.clamp_scalar", "ttnn.subtract"
+    assert [one[op] for op in small] == [three[op] for op in small] == [2, 1, 2]
+
+
+class Step(torch.nn.Module):
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, frame, *past):
+        (out,), kept = self.conv([frame], (8, 12), list(past))
+        return out, *kept
+
+
+def test_a_past_goes_into_its_convolution_as_it_is():
+    """Two gathers are the new frame's; the past is neither gathered, nor in tiles."""
+    conv = CausalConv(torch.nn.Conv3d(64, 64, 3).bfloat16(), Rewrites())
+    past = [torch.zeros(1, *conv.past_shape((8, 12))).bfloat16() for _ in range(2)]
+    verdict = probe(Step(conv), (torch.zeros(8 * 12, 64).bfloat16(), *past), "p150-compile")
+    assert verdict.op_counts["ttnn.conv2d"] == 3 and verdict.op_counts["ttnn.rows_gather"] == 2
+    names = {argument.value.name for argument in verdict.program.arguments if argument.kind == "input"}
+    convs = [op for op in verdict.program.main.ops if op.name == "ttnn.conv2d"]
+    assert sum(op.operands[0].name in names for op in convs) == 2
 
 
 def test_pieces_are_whole_tiles():

@@ -1,10 +1,11 @@
-"""Frames abreast: two frames of the last size side by side along the channels, [N, 2 C], convolved as one.
+"""Frames abreast: two frames of the last two sizes side by side along the channels, [N, 2 C], convolved as one.
 
 Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: as three Conv2d and two additions that
 is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition for two frames, 7
-passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. It is worth
-paying where DRAM binds, which by the roofline is so on both boards: 0.80 s a step at 480x848 on an n150, 0.91 without
-pairs; 0.45 and 0.51 on a p150 (findings/decoder_cost.py).
+passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. By the
+roofline it is worth paying on both boards: 0.80 s a step at 480x848 on an n150, 0.88 without pairs; 0.40 and 0.50 on
+a p150 (findings/decoder_cost.py). The n150 is then bound by arithmetic: with pairs at the last size alone it would
+take 0.75 s, but 459 more ops, each of which the host has to start.
 Which frames share a pair is their place in the clip, so a split into steps changes nothing. (A frame that overflowed
 would spoil the other: zero times infinity.)
 """
