@@ -1,10 +1,10 @@
-"""What do the compiler's options bring for a block of the decoder: level 1, and what upstream's bring-ups use?
+"""What do the compiler's options bring for a block and a step of the decoder: level 1, and what upstream's bring-ups use?
 
     python -m findings compile_options [--boards n150,p150] [--options default;level 1;…] [--out FILE]
 
 The first residual block of the full-size decoder on one frame of 60×106, random weights, bf16: as diffusers has it, and
-rewritten for tiles with the state of the frames before. Seconds are of the compiler's process, beside those of the same
-block without options; they are noisy, and shown as a ratio.
+rewritten for tiles with the state of the frames before; and the whole steady step, for tiles. Seconds are of the compiler's process, beside those of the same
+block without options; they are noisy, and shown as a ratio. Ten minutes.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from findings.decoder_cost import case
 from lib.decoders.group_norm import group_norm_silu
 from lib.decoders.mochi import TileDecoder
 from lib.media.models import load_vae
@@ -63,10 +64,12 @@ def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
     def zeros(*shape):
         return torch.zeros(shape, dtype=torch.bfloat16)
 
+    step = case("tiles", stock, zeros(1, stock.conv_in.in_channels, 1, *SIZE))
     past = [zeros(1, *tiles.convs[0].past_shape(SIZE)) for _ in range(4)]
     return {
         "stock": (Stock(stock.block_in.resnets[0]), (zeros(1, channels, 3, *SIZE),)),
         "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels), *past)),
+        "tiles, a step": step,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the compiler's options bring for a block of the decoder: stored figures, as a table."""
+"""What the compiler's options bring for a block and a step of the decoder: stored figures, as a table."""
 
 import re
 
