@@ -21,10 +21,10 @@ def rows_in_order(parameter: Tensor, expansion: tuple[int, int, int], joined: in
 
 
 class PixelShuffle(nn.Module):
-    """The end of a `MochiUpBlock3D`: frames [H * W, Cin] -> st times as many, [H * sh * W * sw, abreast * C].
+    """The end of a `MochiUpBlock3D`: frames [H * W, given_abreast * Cin] -> st times as many, [H * sh * W * sw, abreast * C].
 
-    Where one frame gives fewer than should stand abreast, so many are joined first. Raises `Refused` where neither
-    divides the other.
+    Where one tensor gives fewer frames than should stand abreast, so many are joined first. Raises `Refused` where
+    they can't be divided up.
     """
 
     def __init__(
