@@ -47,8 +47,8 @@ class TimeAttention(nn.Module):
         """For each of `frames`, [N, C]: what it gets from itself and all before it, `past` among them, oldest first."""
         if not past and len(frames) == 1:  # all its weight is on itself
             return [self.proj(self.kv(frames[0]).chunk(2, -1)[1])]
-        seen_tnc, new_tnc = torch.stack([*past, *frames]), torch.stack(frames)
-        bands = [self.band(seen_tnc[:, rows], new_tnc[:, rows]) for rows in bands_of(*seen_tnc.shape)]
+        seen = [*past, *frames]
+        bands = [self.band(rows_of(seen, rows), rows_of(frames, rows)) for rows in bands_of(len(seen), *seen[0].shape)]
         return list(torch.cat(bands, 1).unbind())
 
     def band(self, seen_tnc: Tensor, new_tnc: Tensor) -> Tensor:
@@ -66,6 +66,12 @@ class TimeAttention(nn.Module):
     def by_head(self, x_tnc: Tensor) -> Tensor:
         """[T, n, heads * c] -> [heads * n, T, c]: cut at tiles' edges, then turned once."""
         return torch.cat(x_tnc.chunk(self.heads, -1), 1).transpose(0, 1)
+
+
+def rows_of(frames: list[Tensor], rows: slice) -> Tensor:
+    """A band of each frame, [N, C] -> [T, n, C]. Cut before they are put together: whole frames would be one block of DRAM
+    as large as all of them, for which at last a board that has the memory has no room in one piece."""
+    return torch.cat([x[rows] for x in frames]).unflatten(0, (len(frames), -1))
 
 
 def back(new: int, seen: int, device) -> Tensor:

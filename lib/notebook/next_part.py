@@ -96,7 +96,7 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     """Estimate: roofline seconds of each part for 163 frames at 480×848 on one chip, were its memory enough.
 
     Text: two prompts. Transformer: 64 steps, with the prompt and without. The encoder, which making a video from a text
-    doesn't need: by the p150's programs, and as the last two differ for those that weren't compiled.
+    doesn't need: by the p150's programs, for the n150's end before the clip does.
     """
     decoder = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"])
     table = {}
@@ -105,8 +105,6 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
         call = {part: least_seconds(row, board) for part, row in found.items()}
         steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].sort_values("step").to_dict("records")
         encoder = [least_seconds(row, board) for row in steps]
-        more = encoder[-1] - encoder[-2]
-        encoder += [encoder[-1] + more * i for i in range(1, LATENT_FRAMES - len(encoder) + 1)]
         ends = call["before"] + call["after"]
         table[board] = {
             "text encoder": call["text block"] * TEXT_BLOCKS * PASSES,
