@@ -5,7 +5,7 @@
 Without --shape and --cases: what 03_full_decoder shows, stored in lib/notebook/results. For each case, DRAM moved, operations,
 peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.programs.cost`). "tiles" is the steady step of a
 stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
-"tiles without …" the steady step with one rewrite off. "stock" and "upstream" decode the clip in one call. The weights
+"tiles without …" the steady step with one rewrite off, "tiles, pairs at the last size" with pairs there alone. "stock" and "upstream" decode the clip in one call. The weights
 are random, full size, bf16. `--cpu` measures the small decoder on the host instead: streaming against stock, seconds
 and their ratio, in turns.
 """
@@ -28,10 +28,13 @@ from lib.decoders.upstream import upstream_decoder
 from lib.media.models import load_vae
 from lib.notebook.stored import store
 from lib.probing.probe import probe
+from lib.programs.cost import in_turn
+from lib.targets.boards import BOARDS
 
 REWRITES = [field.name for field in dataclasses.fields(Rewrites)]
 FULL_RESOLUTION, ANALYSIS = "1,12,1,60,106", "1,12,3,32,32"
-CASES = ["stock", "upstream", "tiles first", "tiles", *(f"tiles without {name}" for name in REWRITES)]
+LAST_PAIRS = "tiles, pairs at the last size"
+CASES = ["stock", "upstream", "tiles first", "tiles", LAST_PAIRS, *(f"tiles without {name}" for name in REWRITES)]
 
 
 class Call(nn.Module):
@@ -52,7 +55,8 @@ def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module,
     if not name.startswith("tiles"):
         return Call(mochi if name == "stock" else upstream_decoder(mochi)), (z_bcthw,)
     off = name.removeprefix("tiles without ")
-    decoder = TileDecoder(mochi, Rewrites(**({off: False} if off in REWRITES else {})))
+    changed = {"pairs": 1} if name == LAST_PAIRS else {off: 0} if off in REWRITES else {}
+    decoder = TileDecoder(mochi, Rewrites(**changed))
     if name == "tiles first":
         return Call(decoder), (z_bcthw,)
     batch, _, _, height, width = z_bcthw.shape
@@ -70,6 +74,7 @@ def compiled(cases: list[str], shape: str, target: str) -> dict:
         row = verdict.record()
         if verdict.ttnn:
             row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind()}
+            row |= {"seconds_in_turn": {board: in_turn(verdict.cost, BOARDS[board]) for board in ("n150", "p150")}}
         rows[name] = row
         print(f"{name}: {row.get('dram_bytes_moved', 0) / 1e9:.1f} GB moved, {row['status']}", file=sys.stderr)
     return {"shape": shape, "target": target, "cases": rows}

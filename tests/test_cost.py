@@ -1,5 +1,6 @@
 """Costs against counts done by hand, and against the allocator's own log."""
 
+import dataclasses
 import math
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ from lib.basics.errors import Refused
 from lib.notebook.cost_plot import plot_live, table
 from lib.programs.allocator import read_out_of_memory, read_report
 from lib.programs.convolution import geometry
-from lib.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, op_cost, roofline
+from lib.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
 from lib.programs.program import Op, TensorType, Value, read
 from lib.programs.reshape import is_view, map_bytes
 from lib.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
@@ -137,6 +138,15 @@ def test_roofline_binds_where_it_takes_longer(decoder):
         assert line.launch_seconds == pytest.approx((decoder.launches * 2e-6, decoder.launches * 22e-6))
         assert line.seconds == max(line.dram_seconds, line.launch_seconds[0])
     assert BOARDS["n150"].chip.bf16_tflops == pytest.approx(65.5, abs=0.1)
+
+
+def test_ops_in_turn_take_longer_than_the_longest_resource(decoder):
+    board = BOARDS["p150"]
+    line = roofline(decoder, board)
+    both = line.arithmetic_seconds + line.dram_seconds
+    assert max(line.arithmetic_seconds, line.dram_seconds) < in_turn(decoder, board) < both
+    one = dataclasses.replace(decoder, ops=decoder.ops[:1])
+    assert in_turn(one, board) == max(roofline(one, board).arithmetic_seconds, roofline(one, board).dram_seconds)
 
 
 @pytest.mark.parametrize(

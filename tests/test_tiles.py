@@ -21,8 +21,8 @@ from lib.decoders.upstream import upstream_decoder
 from lib.probing.probe import probe
 
 ROUNDING = 1e-10  # float64, values near 1
-ALONE = [dataclasses.replace(Rewrites(), **{field.name: False}) for field in dataclasses.fields(Rewrites)]
-NAMES = ["all", *(f"without_{field.name}" for field in dataclasses.fields(Rewrites))]
+ALONE = [dataclasses.replace(Rewrites(), **{field.name: 0}) for field in dataclasses.fields(Rewrites)]
+NAMES = ["all", *(f"without_{field.name}" for field in dataclasses.fields(Rewrites)), "pairs_at_the_last_size"]
 
 
 def mochi(seed=0, dtype=torch.float64):
@@ -56,7 +56,7 @@ def stock():
     return mochi()
 
 
-@pytest.mark.parametrize("rewrites", [Rewrites(), *ALONE], ids=NAMES)
+@pytest.mark.parametrize("rewrites", [Rewrites(), *ALONE, Rewrites(pairs=1)], ids=NAMES)
 def test_equals_the_stock_decoder(stock, rewrites):
     z = latents(2, 12, 3, 4, 5)
     frames, _ = TileDecoder(stock, rewrites)(z)
@@ -90,7 +90,7 @@ def test_leaves_the_stock_decoder_as_it_was(stock):
     decoder = TileDecoder(stock)
     decoder(latents(1, 12, 1, 4, 4))
     assert all(torch.equal(value, before[name]) for name, value in stock.state_dict().items())
-    moved = sum(p.numel() for p in TileDecoder(stock, Rewrites(pairs=False)).parameters())
+    moved = sum(p.numel() for p in TileDecoder(stock, Rewrites(pairs=0)).parameters())
     assert moved == sum(p.numel() for p in stock.parameters())
 
 

@@ -23,7 +23,9 @@ State = dict[str, Tensor]
 class Rewrites:
     """What is rewritten. Each can be switched off alone, to see what it buys."""
 
-    pairs: bool = True  # where their number is even, two frames are held and convolved as one, else each alone
+    pairs: int = (
+        2  # at so many of the last sizes two frames, if their number is even, are convolved as one, else each alone
+    )
     weights: bool = True  # weights reordered before the graph, else in it
     padding: bool = True  # replicate padding as a gather of rows, else F.pad
     row_major: bool = True  # from the padding to the convolution without tiles
@@ -74,7 +76,8 @@ class TileDecoder(nn.Module):
             if hasattr(block, "proj"):
                 expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
                 frames *= block.temporal_expansion
-                given, abreast = abreast, 2 if rewrites.pairs and frames % 2 == 0 else 1
+                sizes_left = len(decoder.up_blocks) - len(self.shuffles)
+                given, abreast = abreast, 2 if sizes_left <= rewrites.pairs and frames % 2 == 0 else 1
                 self.shuffles[_key(name)] = PixelShuffle(block.proj, expansion, rewrites, abreast, given)
                 self.plan.append(name)
         self.proj_out, self.colours = wide_linear(decoder.proj_out, abreast), decoder.proj_out.out_features
@@ -116,7 +119,7 @@ class TileDecoder(nn.Module):
         return torch.stack(clips), {name: torch.cat([new[name] for new in states]) for name in states[0]}
 
     def _clip(self, z_cthw: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One latent frame after another: what steps they come in changes nothing, nor does the length of one its memory."""
+        """One latent frame after another, so that the steps in which they come change nothing."""
         pictures = []
         for z_chw in z_cthw.unbind(1):
             frames, size, state = self._latent(z_chw, state)

@@ -13,8 +13,6 @@ from lib.programs.cost import roofline
 from lib.targets.boards import BOARDS
 
 FRAMES = RESULTS / "native.safetensors"
-ALLOCATED = "allocator_peak_dram_bytes"
-CASES = {"stock": ("stock", "a whole clip"), "compiled for tiles": ("steady", "one latent frame")}
 
 
 def three_ways() -> pd.DataFrame:
@@ -29,10 +27,10 @@ def three_ways() -> pd.DataFrame:
     streams = stored("full_resolution")["steps"]
     table = {}
     for board in ("n150", "p150"):
-        for name, (case, program) in CASES.items():
-            row = compiled.loc[board, case]
-            streamed = pd.DataFrame(streams[f"{board}-ttnn"] if case == "steady" else [], columns=[ALLOCATED])
-            table[board, name] = figures(row, board, program, row["latent_frames"], streamed[ALLOCATED].max())
+        streamed = max(step["allocator_peak_dram_bytes"] for step in streams[f"{board}-ttnn"])
+        stock, steady = compiled.loc[board, "stock"], compiled.loc[board, "steady"]
+        table[board, "stock"] = figures(stock, board, "a whole clip", stock["latent_frames"], None)
+        table[board, "compiled for tiles"] = figures(steady, board, "one latent frame", 1, streamed)
         table[board, "in TT-NN's ops"] = figures(written.loc[board], board, "one latent frame", 1, peaks[board])
     return pd.DataFrame.from_dict(table, orient="index")
 
@@ -68,7 +66,7 @@ def native_frames() -> dict[str, torch.Tensor]:
     return load_file(FRAMES)
 
 
-def figures(row: pd.Series, board: str, program: str, latent_frames: int, allocated: float) -> dict:
+def figures(row: pd.Series, board: str, program: str, latent_frames: int, allocated: float | None) -> dict:
     cost = SimpleNamespace(**{name: int(row[name]) for name in ("flops", "dram_bytes_moved", "launches")})
     line = roofline(cost, BOARDS[board])
     return {
@@ -76,6 +74,6 @@ def figures(row: pd.Series, board: str, program: str, latent_frames: int, alloca
         "ops": int(row["ops"]),
         "GB a latent frame": round(cost.dram_bytes_moved / latent_frames / 1e9, 1),
         "peak, GB": round(row["peak_dram_bytes"] / 1e9, 2),
-        "by the allocator": "–" if pd.isna(allocated) else f"{allocated / 1e9:.2f}",
+        "by the allocator": "–" if allocated is None else f"{allocated / 1e9:.2f}",
         "least s a latent frame": f"{line.seconds / latent_frames:.2f} ({line.binds})",
     }

@@ -185,6 +185,12 @@ def roofline(cost: Cost, board: Board) -> Roofline:
     return Roofline(board.name, by_arithmetic, by_dram, tuple(cost.launches * each for each in LAUNCH_SECONDS))
 
 
+def in_turn(cost: Cost, board: Board) -> float:
+    """Estimate: the least seconds of one run whose ops don't overlap, each by what binds it, arithmetic or DRAM."""
+    chip = board.chip
+    return sum(max(op.flops / (chip.bf16_tflops * 1e12), op.moved / (chip.dram_gb_per_s * 1e9)) for op in cost.ops)
+
+
 def chip_of(program: Program) -> Chip:
     """The chip that the program was compiled for."""
     return next(board.chip for board in BOARDS.values() if board.chip.dram_channels == program.dram_banks)
