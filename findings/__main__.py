@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 # These depend on the machine or the moment: they print JSON, and nothing is stored.
 PRINTS = ("cpu_ways", "peak_vs_allocator")
 DEMO_WEIGHTS = ("train_demo", "measure_demo")
-PARTS = ("__init__", "__main__", "demos", "muon", "counting_ttsim")
+PARTS = ("__init__", "__main__", "demos", "muon")
 
 
 def names() -> list[str]:

@@ -6,10 +6,10 @@ cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, 
 mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
 mocked_in_twos: the same for two steps of two latent frames.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.
-simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, also by HiFi2, against float64.
-blocks: each kind of block, of the full-size model's channels, on each simulated chip, against float64.
+simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, in each fidelity, against float64.
+blocks: each kind of block, of the full-size model's channels, on each simulated chip, in each fidelity, against float64.
 roundings: a convolution on each simulated chip, in one block of input channels and in two: its error, and one rounding's.
-frames: the demo clip on each simulated chip against float64, also by HiFi2; HiFi4's frames go into native.safetensors.
+frames: the demo clip on each simulated chip against float64, in each fidelity; the default's go into native.safetensors.
 A part that isn't made again stays as it is stored.
 """
 
@@ -48,7 +48,8 @@ STEPS = {
     "first step": (FULL, True), "steady step": (FULL, False), "steady step of two": (TWO, False),
     "clip of 3x32x32": (WHOLE, True),
 }  # fmt: skip
-FIDELITIES = ("hifi4", "hifi2")
+FIDELITIES = ("hifi4", "hifi3", "hifi2")
+DEFAULT = Arithmetic().fidelity
 
 
 def costs(board: str, _) -> list[dict]:
@@ -88,16 +89,18 @@ def simulated(board: str, _) -> list[dict]:
     with torch.no_grad():
         want = vae.decoder.double()(z.double())[0][:, :, native.dropped_frames :]
         in_torch = tiles(z)[0][:, :, native.dropped_frames :]
-    evaluated = native.evaluate(z, None, board)[0][:, :, native.dropped_frames :]
-    rows = {}
+    found = {}
     for fidelity in FIDELITIES:
         decoder = NativeDecoder(vae, arithmetic=Arithmetic(fidelity))
         steps = list(stream_decode(decoder, z, f"{board}-ttsim"))
         print(steps[-1].verdict, file=sys.stderr, flush=True)
-        name = steps[0].verdict.outputs_from + ("" if fidelity == FIDELITIES[0] else f", {fidelity}")
-        rows[name] = torch.cat([step.frames for step in steps], dim=2)
-    rows |= {"evaluated on the host": evaluated, "for tiles, eager": in_torch}
-    return [{"board": board, "outputs": name, **compare(got, want).as_dict()} for name, got in rows.items()]
+        found[steps[0].verdict.outputs_from, fidelity] = torch.cat([step.frames for step in steps], dim=2)
+        found["evaluated on the host", fidelity] = decoder.evaluate(z, None, board)[0][:, :, native.dropped_frames :]
+    found["for tiles, eager", None] = in_torch
+    return [
+        {"board": board, "outputs": name, "fidelity": fidelity, **compare(got, want).as_dict()}
+        for (name, fidelity), got in found.items()
+    ]
 
 
 def mocked_in_twos(board: str, _) -> list[dict]:
@@ -126,9 +129,11 @@ def blocks(board: str, _) -> list[dict]:
     with Chip(TARGETS[f"{board}-ttsim"]) as chip:
         for name, part in parts(decoder).items():
             x = torch.randn(1, part.channels, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
-            got, want = part.on(chip, x), part.in_torch(x.double())
-            rows.append({"board": board, "block": name, **compare(got, want).as_dict()})
-            print(rows[-1], file=sys.stderr, flush=True)
+            want = part.in_torch(x.double())
+            for fidelity in FIDELITIES:
+                got = part.on(chip, x, Arithmetic(fidelity))
+                rows.append({"board": board, "block": name, "fidelity": fidelity, **compare(got, want).as_dict()})
+                print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
@@ -152,7 +157,7 @@ def frames(board: str, _) -> list[dict]:
         decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
         figures, video = on_chip(decoder, z, truth, chip)
         rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)})
-        if fidelity == FIDELITIES[0]:
+        if fidelity == DEFAULT:
             kept = load_file(FRAMES) if FRAMES.is_file() else {}
             save_file(kept | {chip: video.contiguous()}, FRAMES)
     return rows

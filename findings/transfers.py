@@ -2,9 +2,10 @@
 
     python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--keep] [--out FILE]
 
-Each case is one op, executed by TT-NN on Tenstorrent's simulator with the board's grid of cores; the simulator must be
-one that counts (findings/counting_ttsim.py). With --fast, for a simulator built so, sizes of a 480×848 clip are counted
-too.
+Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM (lib/ttnn/host/transfers.py has
+the format; ttsim as it is released doesn't count). The stored counts were made on ttsim v1.10.0 with counters where a
+core's request reaches another tile; those of a 480×848 clip's sizes with matrix products left out, which the counts don't
+depend on. --fast asks for these too.
 "each operand once" is what was assumed of every op before these counts. The case "native" are two steps of the demo
 decoder in TT-NN's ops, one latent frame of 4x4, with a row for each kind of op. --keep leaves other rows as they are.
 """
@@ -166,7 +167,7 @@ def native_steps(chip: Chip) -> list[dict]:
 
 def counted(transfers: tuple) -> tuple:
     if not transfers:
-        raise Refused("ttsim", "one that doesn't count", "findings/counting_ttsim.py's")
+        raise Refused("ttsim", "one that doesn't count", "one that heeds TTSIM_DRAM_COUNT (lib/ttnn/host/transfers.py)")
     return transfers
 
 
@@ -206,9 +207,7 @@ def main() -> None:
     rows = stored("transfers")["rows"] if options.keep else []
     for board in options.boards.split(","):
         target = resolve(f"{board}-ttsim")
-        y, x = target.board.chip.grid_yx
-        # The simulator's chip has all its cores; the board's, some switched off.
-        with Chip(target, TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE=f"{x - 1},{y - 1}") as chip:
+        with Chip(target) as chip:
             for name in options.cases.split(";") if options.cases else [*cases, "native"]:
                 new = native_steps(chip) if name == "native" else [measure(name, chip, cases)]
                 names = {row["case"] for row in new}

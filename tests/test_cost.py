@@ -11,6 +11,7 @@ from lib.notebook.cost_plot import plot_live, table
 from lib.programs.allocator import read_out_of_memory, read_report
 from lib.programs.convolution import geometry
 from lib.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
+from lib.programs.fidelity import in_fidelity
 from lib.programs.program import Op, TensorType, Value, read
 from lib.programs.reshape import is_view, map_bytes
 from lib.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
@@ -134,10 +135,19 @@ def test_roofline_binds_where_it_takes_longer(decoder):
         board = BOARDS[name]
         line = roofline(decoder, board)
         assert line.dram_seconds == pytest.approx(decoder.dram_bytes_moved / (board.chip.dram_gb_per_s * 1e9))
-        assert line.arithmetic_seconds == pytest.approx(decoder.flops / (board.chip.bf16_tflops * 1e12))
+        assert line.arithmetic_seconds == pytest.approx(decoder.hifi4_flops / (board.chip.bf16_tflops * 1e12))
         assert line.launch_seconds == pytest.approx((decoder.launches * 2e-6, decoder.launches * 22e-6))
         assert line.seconds == max(line.dram_seconds, line.launch_seconds[0])
     assert BOARDS["n150"].chip.bf16_tflops == pytest.approx(65.5, abs=0.1)
+
+
+def test_fewer_passes_take_less_of_the_multiplier():
+    board, program = BOARDS["n150"], read(compiled.text("conv3d"))
+    four = cost(program)
+    three = cost(in_fidelity(program, "hifi3"))
+    assert three.flops == four.flops == four.hifi4_flops and three.dram_bytes_moved == four.dram_bytes_moved
+    assert three.hifi4_flops == pytest.approx(0.75 * four.flops)
+    assert roofline(three, board).arithmetic_seconds == pytest.approx(0.75 * roofline(four, board).arithmetic_seconds)
 
 
 def test_ops_in_turn_take_longer_than_the_longest_resource(decoder):

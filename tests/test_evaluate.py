@@ -113,7 +113,7 @@ def test_weights_scaled_while_prepared():
         pytest.param('"ttnn.permute"', '"ttnn.permute_oddly"', "ttnn.permute_oddly", id="unknown_op"),
         pytest.param("<{permutation", "<{oddly = 1 : i32, permutation", "oddly", id="unknown_attribute"),
         pytest.param("fp32_dest_acc_en = true", "fp32_dest_acc_en = false", "float32", id="narrow_accumulation"),
-        pytest.param("math_fidelity = hifi4", "math_fidelity = lofi", "HiFi4", id="low_fidelity"),
+        pytest.param("math_fidelity = hifi4", "math_fidelity = hifi5", "hifi4 or hifi3", id="unknown_fidelity"),
         pytest.param('padding_mode = "zeros"', 'padding_mode = "reflect"', "reflect", id="padding_mode"),
         pytest.param("conv3d_config<", "conv3d_config<oddly = 1, ", "oddly", id="unknown_config"),
     ],

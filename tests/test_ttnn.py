@@ -4,11 +4,16 @@ Tests marked `needs_ttnn` run where `make sim` was run, those marked `needs_ttsi
 """
 
 import hashlib
+import json
+import re
+import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,7 +32,7 @@ from lib.targets import target as targets
 from lib.targets.boards import BOARDS
 from lib.targets.target import TARGETS
 from lib.ttnn import chip as chips
-from lib.ttnn import places, runtime_root, ttsim
+from lib.ttnn import places, ttsim, workarounds
 from lib.ttnn.chip import Broke, Chip
 from lib.ttnn.description import describe
 from lib.ttnn.handmade import op, program, tensor
@@ -79,11 +84,13 @@ def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(mon
     monkeypatch.setattr(places, "packages", lambda: tmp_path)
     simulated = places.environment(TARGETS["p150-ttsim"], tmp_path)
     card = places.environment(TARGETS["ttnn"], tmp_path)
+    assert simulated.pop("TT_METAL_CACHE") != card.pop("TT_METAL_CACHE")  # kernels of a named work-around are kept apart
     assert card.items() <= simulated.items()
     assert {name for name in simulated if name not in card} == {
         "TT_METAL_SIMULATOR",
         "TT_METAL_SLOW_DISPATCH_MODE",
         "TT_METAL_DISABLE_SFPLOADMACRO",
+        "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE",
         "TTSIM_DRAM_COUNT",  # heeded by a simulator that counts alone
     }
 
@@ -281,29 +288,135 @@ def test_the_card_decides_for_which_board_a_program_is_compiled(monkeypatch, tmp
 
 
 def test_one_line_is_taken_out_of_a_kernel_and_no_other():
-    assert runtime_root.dropped("  b", "a\n  b c\nd\n") == "a\nd\n"
+    assert workarounds.dropped("  b", "a\n  b c\nd\n") == "a\nd\n"
     for other in ("a\n", "  b\n  b\n"):
         with pytest.raises(Refused, match="exactly one"):
-            runtime_root.dropped("  b", other)
+            workarounds.dropped("  b", other)
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", TTSIM)
+def test_a_simulated_chip_has_the_boards_grid_and_its_memory(target, tmp_path):
+    """Which a mocked board of TT-NN's has, too."""
+    found = {}
+    for name in (target, target.replace("ttsim", "ttnn")):
+        (tmp_path / name).mkdir()
+        variables = places.environment(TARGETS[name], tmp_path / name)
+        asked = [places.python(), Path(__file__).parent / "data" / "grid.py"]
+        said = subprocess.run(asked, env=variables, cwd=tmp_path / name, capture_output=True, text=True, check=True)
+        found[name] = re.findall(r"^(?:grid|DRAM|L1) .*$", said.stdout, re.M)
+    rows, columns = TARGETS[target].board.chip.grid_yx
+    assert found[target][0] == f"grid {columns} x {rows}" and len(found[target]) == 3
+    assert len({tuple(lines) for lines in found.values()}) == 1
+
+
+@needs_ttsim
+def test_a_comparison_by_the_sign_bit_gives_the_bits_of_one_with_zero(tmp_path):
+    """The p150's work-around, beside the form that it replaces: with +0.0 in a register that ttsim compares."""
+    variables = places.environment(TARGETS["p150-ttsim"], tmp_path)
+    asked = [places.python(), Path(__file__).parent / "data" / "comparisons.py"]
+    said = subprocess.run(asked, env=variables, cwd=tmp_path, capture_output=True, text=True)
+    found = json.loads(re.search(r"^FOUND (.*)$", said.stdout, re.M)[1])
+    assert len(found) == 16
+    for bits, forms in found.items():
+        negative = int(bits, 16) >> 31
+        # "0 > x" in both forms, "0 <= x" in both forms
+        assert forms == [negative, negative, 1 - negative, 1 - negative], bits
+
+
+def test_only_comparisons_with_the_constant_zero_are_written_otherwise(tmp_path):
+    source, front = tmp_path / "kernel.s", tmp_path / "as"
+    front.write_text(workarounds.IN_FRONT)
+    front.chmod(0o755)
+    (tmp_path / "as-unchanged").write_text("#!/bin/sh\n")
+    (tmp_path / "as-unchanged").chmod(0o755)
+    others = "\tSFPGT\tL1, L2, 0, 1\n\tSFPGT\tL9, L2, 0, 8\n\tSFPLE\tL10, L2, 0, 1\n"
+    source.write_text("\tSFPGT\tL9, L2, 0, 1\n\tsfple\tL9, L12, 0, 1\n" + others)
+    subprocess.run([front, "-o", "x.o", source], check=True)
+    assert source.read_text() == "\tsfpsetcc L2, 0, 0\n\tsfpsetcc L12, 0, 4\n" + others
 
 
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
     monkeypatch.setattr(ttsim, "KEPT", tmp_path / "kept")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path
 
 
-def test_ttsim_is_taken_from_a_file_or_a_folder(kept):
+def library(path: Path, pci: int, chips: int = 1) -> Path:
+    """What presents itself as ttsim does, built for the test: a PCI device a chip, and nothing behind it."""
+    code = f"""
+        void libttsim_init(void) {{}}
+        unsigned libttsim_pci_config_rd32(unsigned device, unsigned offset) {{
+            return (device >> 3) < {chips} ? {pci:#x}u : 0xffffffffu;
+        }}"""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=code, text=True, check=True)
+    return path
+
+
+def test_ttsim_is_taken_from_a_file_or_a_folder_by_what_it_says_it_is(kept):
+    blackhole = library(kept / "given" / "any-name.so", 0xB1401E52)
+    (kept / "given" / "README.md").write_text("# ttsim v1.10.0, built from source\n")
+    assert ttsim.keep(str(kept / "given")).startswith("ttsim v1.10.0, as TTSIM says")
+    assert ttsim.kept_library("blackhole").read_bytes() == blackhole.read_bytes()
+    assert not ttsim.kept_library("wormhole_b0").exists()
+    said = ttsim.keep(str(library(kept / "libttsim.so", 0x401E1E52)))
+    assert "unstated version" in said and f"made with ttsim {ttsim.VERSION}" in said
+    assert ttsim.kept_library("wormhole_b0").exists()
+
+
+def test_ttsim_is_looked_for_in_the_users_data_folder_then_in_the_cache(kept):
+    library(kept / "data" / "ttsim" / "libttsim_bh.so", 0xB1401E52)
+    (kept / "data" / "ttsim" / "version").write_text("v9.0\n")
+    assert "ttsim v9.0, from the user's data folder" in ttsim.keep(None) and ttsim.kept_version() == "v9.0"
+    shutil.rmtree(kept / "data")
+    assert ttsim.keep(None, "http://127.0.0.1:9") == "ttsim v9.0, as kept"
+
+
+@pytest.mark.parametrize(
+    "what, says",
+    [
+        ("nothing there", "No such file"),
+        ("an empty folder", "no library in"),
+        ("no library", "which isn't one"),
+        ("a library of something else", "which isn't one"),
+        ("another chip", "0xfeed1e52"),
+        ("two chips", "and more chips"),
+        ("two of one chip", "two libraries of a blackhole"),
+    ],
+)
+def test_what_is_no_ttsim_is_one_sentence(kept, what, says):
     given = kept / "given"
-    given.mkdir()
-    (given / "libttsim_bh.so").write_bytes(b"bh")
-    (given / "README.md").write_text("# ttsim v1.2.3, built from source\n")
-    assert ttsim.keep(str(given)).startswith("ttsim v1.2.3 (as given)")
-    assert ttsim.kept_library("blackhole").read_bytes() == b"bh" and not ttsim.kept_library("wormhole_b0").exists()
-    (kept / "libttsim_wh.so").write_bytes(b"wh")
-    assert "unknown version" in ttsim.keep(str(kept / "libttsim_wh.so"))
-    with pytest.raises(Refused, match="libttsim_bh.so or libttsim_wh.so"):
-        ttsim.keep(str(kept / "nothing"))
+    match what:
+        case "an empty folder":
+            given.mkdir()
+        case "no library":
+            given.write_bytes(b"bh")
+        case "a library of something else":
+            subprocess.run(["cc", "-shared", "-x", "c", "/dev/null", "-o", given], check=True)
+        case "another chip":
+            library(given, 0xFEED1E52)
+        case "two chips":
+            library(given, 0xB1401E52, chips=2)
+        case "two of one chip":
+            library(given / "a.so", 0xB1401E52)
+            shutil.copy(given / "a.so", given / "b.so")
+            with open(given / "b.so", "ab") as other:
+                other.write(b"other")
+    with pytest.raises(Refused, match=says) as refused:
+        ttsim.keep(str(given))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_data_folder_that_cannot_be_read_is_one_sentence(kept, monkeypatch):
+    def denied(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    (kept / "data" / "ttsim").mkdir(parents=True)
+    monkeypatch.setattr(Path, "iterdir", denied)  # root may read everything
+    with pytest.raises(Refused, match="Permission denied, need a data folder"):
+        ttsim.keep(None)
 
 
 @pytest.fixture
@@ -322,12 +435,14 @@ def releases(kept):
     thread.join()
 
 
-def test_ttsim_is_fetched_and_its_checksum_held(releases, monkeypatch):
+def test_ttsim_is_fetched_and_its_checksum_held(releases, kept, monkeypatch):
     assert "NOT verified" in ttsim.keep(None, releases)
     sums = {name: hashlib.sha256(name.encode()).hexdigest() for name in ttsim.CHECKSUMS}
     monkeypatch.setattr(ttsim, "CHECKSUMS", sums)
+    shutil.rmtree(ttsim.KEPT)
     assert "NOT verified" not in ttsim.keep(None, releases) and ttsim.kept_version() == ttsim.VERSION
     monkeypatch.setattr(ttsim, "CHECKSUMS", sums | {"libttsim_wh.so": "0" * 64})
+    shutil.rmtree(ttsim.KEPT)
     with pytest.raises(Refused, match="0000"):
         ttsim.keep(None, releases)
 

@@ -1,8 +1,9 @@
-"""Temporary folders of worker processes: made where there is room, and swept when their owner was killed."""
+"""Folders: workers' temporary ones, made where there is room and swept when their owner was killed; files put in place at once."""
 
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import psutil
@@ -35,3 +36,32 @@ def sweep() -> None:
         owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def share(source: str, target: str) -> None:
+    """A second name of a file, or its copy on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def write(path: Path, text: str) -> None:
+    """At once, and only if it says something else than what is there."""
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(f"{path}.{own_name()}")
+        part.write_text(text)
+        part.replace(path)
+
+
+def relink(link: Path, target: Path) -> None:
+    """At once, whoever else does the same."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(f"{link}.{own_name()}")
+    new.symlink_to(target)
+    new.replace(link)
+
+
+def own_name() -> str:
+    return f"{os.getpid()}.{threading.get_ident()}"

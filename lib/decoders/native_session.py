@@ -24,6 +24,9 @@ class NativeSession(contextlib.AbstractContextManager):
         if not target.on_ttnn:
             names = ", ".join(name for name, known in TARGETS.items() if known.lane in ON_TTNN)
             raise Refused("native decoder", f"target {target.name!r}", f"one where TT-NN executes it: {names}")
+        own = decoder.arithmetic.fidelity
+        if target.fidelity not in (None, own):
+            raise Refused("native decoder", f"{own} on target {target.name!r}", "the same fidelity, or a target without one")
         self.decoder, self.target, self.given = decoder, target, state
         self.kept: tuple[str, ...] = ()
         self.chip = Chip(target)

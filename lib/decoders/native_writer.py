@@ -13,7 +13,7 @@ from lib.basics.errors import Refused
 from lib.decoders.pixel_shuffle import rows_in_order
 from lib.programs.conv3d_blocks import Size, choose
 from lib.programs.program import TILE, Argument, Op, Value
-from lib.targets.boards import BOARDS
+from lib.targets.boards import BOARDS, FIDELITIES
 from lib.ttnn.handmade import tensor
 
 PAST = 2  # frames that a convolution keeps
@@ -24,12 +24,17 @@ NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "in
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Of the convolutions: `fidelity` "hifi4", or "hifi3" and "hifi2", of which the host evaluates none.
+    """Of the convolutions and the project's own kernels: `fidelity` as `lib.programs.fidelity` has it.
 
-    Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    HiFi3 is as close to float64 as HiFi4, in three passes of the multiplier for four, and a Wormhole's multiplier is wrong
+    in HiFi4 (`lib.programs.hazards`); what HiFi2 costs, 03 shows. Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
     """
 
-    fidelity: str = "hifi4"
+    fidelity: str = "hifi3"
+
+    def __post_init__(self):
+        if self.fidelity not in FIDELITIES:
+            raise Refused("fidelity", repr(self.fidelity), f"one of {', '.join(FIDELITIES)}")
 
     def config(self) -> dict:
         return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
@@ -104,8 +109,8 @@ class Writer:
         _, t, h, w, c = x.type.shape
         if c % TILE or c > CHUNK:
             raise Refused(f"{self.place}", f"{c} channels", f"a multiple of {TILE}, at most {CHUNK}")
-        parts = min(PARTS, -(-h * w // (CHUNK // c)))
-        (sums,) = self.op("generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts)
+        parts, arithmetic = min(PARTS, -(-h * w // (CHUNK // c))), self.arithmetic.config()
+        (sums,) = self.op("generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts, **arithmetic)
         affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
         groups = norm.num_groups
         pieces = next(p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or c % (16 * p) == 0))
@@ -115,7 +120,7 @@ class Writer:
         )  # fmt: skip
         clip, kept = self.op(
             "generic_op.norm_silu", [x, affine] + ([past] if past else []),
-            ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts,
+            ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts, **arithmetic,
         )  # fmt: skip
         return clip, kept
 

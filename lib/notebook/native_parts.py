@@ -23,16 +23,18 @@ class Part:
     in_torch: Callable[[Tensor], Tensor]
     write: Callable[[Writer, Value], Value]
 
-    def program(self, x_bcthw: Tensor, board: str) -> tuple[Program, dict[str, Tensor]]:
+    def program(
+        self, x_bcthw: Tensor, board: str, arithmetic: Arithmetic = Arithmetic()
+    ) -> tuple[Program, dict[str, Tensor]]:
         """For a clip that begins, and its arguments; what it gives is [1, T, H, W, C], C filled up to a tile."""
         rows = filled(x_bcthw.permute(0, 2, 3, 4, 1))
-        writer = Writer(board, Arithmetic())
+        writer = Writer(board, arithmetic)
         y = self.write(writer, writer.argument("x", tuple(rows.shape)))
         return program(writer.arguments, writer.ops, [y], writer.chip), writer.weights | {"x": rows}
 
-    def on(self, chip: Chip, x_bcthw: Tensor) -> Tensor:
+    def on(self, chip: Chip, x_bcthw: Tensor, arithmetic: Arithmetic = Arithmetic()) -> Tensor:
         """What the chip makes of it."""
-        y = chip.run(*self.program(x_bcthw, chip.target.board.name)).outputs[0]
+        y = chip.run(*self.program(x_bcthw, chip.target.board.name, arithmetic)).outputs[0]
         return y.movedim(-1, 1)[:, : self.out_channels]
 
 

@@ -1,6 +1,5 @@
 """Which part next? Stored costs of the pipeline's parts on one chip, multiplied out to a clip; all seconds are estimates."""
 
-from types import SimpleNamespace
 
 import pandas as pd
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 
 from lib.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, TextBlock
 from lib.notebook.stored import stored
-from lib.programs.cost import roofline
+from lib.programs.cost import roofline_of
 from lib.programs.program import ELEMENT_BYTES, TILE
 from lib.targets.boards import BOARDS
 
@@ -123,8 +122,7 @@ def arithmetic(found: dict, board: str) -> float:
 
 
 def least_seconds(row, board: str) -> float:
-    figures = {name: int(row[name]) for name in ("flops", "dram_bytes_moved", "launches")}
-    return roofline(SimpleNamespace(**figures), BOARDS[board]).seconds
+    return roofline_of(row["flops"], row["dram_bytes_moved"], int(row["launches"]), BOARDS[board]).seconds
 
 
 def weight_shapes() -> dict[str, list[tuple[int, ...]]]:

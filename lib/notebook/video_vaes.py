@@ -1,6 +1,5 @@
 """The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table and a plot."""
 
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -8,7 +7,7 @@ from matplotlib.figure import Figure
 
 from lib.media.video_models import MODELS
 from lib.notebook.stored import stored
-from lib.programs.cost import roofline
+from lib.programs.cost import roofline_of
 from lib.targets.boards import BOARDS
 
 CHIPS = ("n150", "p150")
@@ -38,7 +37,7 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
             found = rows.loc[(name, board)]
             steady, ours = found.loc["steady"], found.drop(index="stock", errors="ignore")
             stock = found.loc["stock"] if "stock" in found.index else None
-            line = roofline(SimpleNamespace(**steady[["flops", "dram_bytes_moved", "launches"]]), BOARDS[board])
+            line = roofline_of(*steady[["flops", "dram_bytes_moved", "launches"]], BOARDS[board])
             table[name, board] = {
                 "clip": model.clip,
                 "stock": "–" if stock is None else stock["runs"],

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lib.basics.errors import Refused
-from lib.targets.target import COMPILE, MOCK, ON_TTNN, TARGETS
+from lib.targets.target import COMPILE, MOCK, ON_TTNN, resolve
 
 REPORT = "ttnn-report"
 REPRO_NAME = "repro.py"
@@ -68,7 +68,7 @@ def as_text(value: str | int | bool) -> str:
 
 def environment(verdict, folder: Path) -> dict[str, str]:
     """What describes or mocks the verdict's board, its files in `folder`."""
-    target = TARGETS[verdict.target]
+    target = resolve(verdict.target)
     if target.on_ttnn:
         target = target.compiler
     if target.lane not in (COMPILE, MOCK):
@@ -98,7 +98,7 @@ def issue(verdict) -> str:
 
     Raises `Refused` for a verdict that passed, was replayed, or failed before or after the plugin.
     """
-    if verdict.passed or verdict.replayed or not verdict.stablehlo or TARGETS[verdict.target].lane in ON_TTNN:
+    if verdict.passed or verdict.replayed or not verdict.stablehlo or resolve(verdict.target).lane in ON_TTNN:
         raise Refused("issue", str(verdict), "a module that Tenstorrent's plugin refused, with its StableHLO")
     versions = {name: metadata.version(name) for name in ("torch", "torch_xla", "jax", "jaxlib")}
     location = verdict.location or "not told"
@@ -109,7 +109,7 @@ def issue(verdict) -> str:
 **Versions:** {verdict.plugin}; {", ".join(f"{name} {version}" for name, version in versions.items())}; \
 Python {platform.python_version()}, {platform.system()} {platform.machine()}
 
-**What happens:** `{verdict.kind}` in stage {verdict.stage}, target {verdict.target}{STOOD_IN.get(TARGETS[verdict.target].lane, "")}
+**What happens:** `{verdict.kind}` in stage {verdict.stage}, target {verdict.target}{STOOD_IN.get(resolve(verdict.target).lane, "")}
 
 ```
 {verdict.message}

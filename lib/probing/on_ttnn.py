@@ -11,6 +11,7 @@ from lib.probing.session import Session
 from lib.probing.trace import arguments_by_name, weights_by_name
 from lib.probing.verdict import FAIL, MOCKED, PASS, UNREACHED, Verdict
 from lib.probing.worker import map_tensors, tensors
+from lib.programs.fidelity import in_fidelity
 from lib.programs.program import TensorType
 from lib.targets.target import KERNELS, RUN, TARGETS, Target
 from lib.ttnn.chip import Broke, Chip, Ran
@@ -53,6 +54,8 @@ class OnTTNN(contextlib.AbstractContextManager):
         if not compiled.passed:
             stages = dict.fromkeys(self.target.stages, UNREACHED) | compiled.stages
             return dataclasses.replace(compiled, target=self.target.name, stages=stages)
+        if self.target.fidelity:
+            compiled = dataclasses.replace(compiled, written=in_fidelity(compiled.program, self.target.fidelity))
         module = self.module.get_submodule(part)
         arguments = weights_by_name(module) | arguments_by_name(inputs, "input") | self.given
         outputs, state = self.result_order() if self.stateful else (self.result_order(), {})

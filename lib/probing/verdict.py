@@ -7,8 +7,10 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 
+from lib.basics.errors import Refused
 from lib.probing import export
 from lib.programs.cost import Cost, cost
+from lib.programs.hazards import Hazard, hazards
 from lib.programs.program import Program, read
 from lib.ttnn.chip import Ran
 
@@ -32,7 +34,8 @@ class Verdict:
     where they come from. `log` is what the stack printed, without the modules. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
     run, on targets where it executes the program.
     `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
-    graph in one piece; the texts are then those of the last piece. `written` is a program that no compiler made.
+    graph in one piece; the texts are then those of the last piece. `written` is the program that ran where it isn't the
+    compiler's own: written by hand, or in another fidelity.
     `report` are the files that ttnn-visualizer opens, by name, if they were asked for.
     """
 
@@ -73,13 +76,21 @@ class Verdict:
 
     @cached_property
     def program(self) -> Program:
-        """The compiled program, or the one written by hand. Raises `Refused` if there is none."""
+        """The compiled program, or the one that ran for it. Raises `Refused` if there is none."""
         return self.written or read(self.ttnn or "")
 
     @cached_property
     def cost(self) -> Cost:
         """What a run of the compiled program moves, holds and computes (see `lib.programs.cost`)."""
         return cost(self.program)
+
+    @cached_property
+    def hazards(self) -> dict[Hazard, int]:
+        """What is known to go wrong with the program on silicon, and with how many of its ops; {} where there is none."""
+        try:
+            return hazards(self.program) if self.written or self.ttnn else {}
+        except Refused:  # a text that can't be read is a failure told elsewhere
+            return {}
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -102,6 +113,7 @@ class Verdict:
             "message": self.message,
             **({"cut": self.cut} if self.cut else {}),
             **({"options": self.options} if self.options else {}),
+            **({"hazards": {hazard.name: ops for hazard, ops in self.hazards.items()}} if self.hazards else {}),
         }
 
     def save(self, folder: Path) -> Path:
@@ -119,9 +131,13 @@ class Verdict:
     def __str__(self) -> str:
         strip = "  ".join(f"{LOOK[status][0]} {stage}" for stage, status in self.stages.items())
         why = f"\n{self.kind}: {self._reason()}" if not self.passed else f"\n{self.cut}" if self.cut else ""
-        return f"{self.name or 'module'} on {self.label}: {strip}{why}"
+        warned = "".join(f"\n{line}" for line in self._warnings())
+        return f"{self.name or 'module'} on {self.label}: {strip}{why}{warned}"
 
     __repr__ = __str__
+
+    def _warnings(self) -> list[str]:
+        return [f"on silicon, {ops} op{'s' * (ops > 1)}: {hazard}" for hazard, ops in self.hazards.items()]
 
     def _reason(self) -> str:
         where = f" at {self.location}" if self.location and self.location not in (self.message or "") else ""
@@ -143,5 +159,5 @@ class Verdict:
             why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
             why = "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run</div>"
-        why += "".join(f"<div>{escape(remark)}</div>" for remark in self.remarks)
+        why += "".join(f"<div>{escape(remark)}</div>" for remark in (*self._warnings(), *self.remarks))
         return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

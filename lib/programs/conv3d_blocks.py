@@ -8,6 +8,7 @@ them (tt-metal, ttnn/cpp/ttnn/operations/experimental/conv3d/device/conv3d_progr
 
 Hazard: sums of one block of input channels are bf16, rounded before the bias is added and again after it; of several they
 are float32, rounded once (findings/native.py, "roundings"). So there are at least two, where the channels are more than 32.
+And no block is taken that silicon is known to hang at, or to get wrong (`lib.programs.hazards`).
 """
 
 import itertools
@@ -17,6 +18,7 @@ from functools import lru_cache
 
 from lib.basics.errors import Refused
 from lib.programs.convolution import L1_SMALL_BYTES, conv3d, spread
+from lib.programs.hazards import of_op
 from lib.programs.program import TILE, Op, TensorType, Value
 from lib.targets.boards import BOARDS, Chip
 
@@ -138,7 +140,8 @@ def candidates(size: Size, chip: Chip):
         for t, h, w in itertools.product(*sides):
             blocks = Blocks(t, h, w, c_out, c_in)
             taken = l1_bytes(size, blocks)
-            if t * h * w <= 1024 and taken is not None and taken <= free_bytes(chip):
+            fits = t * h * w <= 1024 and taken is not None and taken <= free_bytes(chip)
+            if fits and not of_op(op(size, blocks), chip):
                 yield blocks
 
 

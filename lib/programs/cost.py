@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from lib.programs.convolution import conv2d, conv3d, geometry
+from lib.programs.fidelity import stated
 from lib.programs.program import ELEMENT_BYTES, TILE, Function, Op, Program, Value
 from lib.programs.reshape import is_view, map_bytes, map_key, tiles_read
-from lib.targets.boards import BOARDS, Board, Chip
+from lib.targets.boards import PASSES, Board, Chip
 
 # Bookkeeping: no work on the chip.
 FREE = {"ttnn.deallocate", "ttnn.get_device", "ttcore.load_cached"}
@@ -36,7 +37,8 @@ DATA_MOVEMENT = {
 class OpCost:
     """`read` and `written` in bytes of device memory (DRAM only), `flops` in multiplies and adds.
 
-    `launches` are the programs that the op starts on the chip: 0 for a view, several for a convolution.
+    `launches` are the programs that the op starts on the chip: 0 for a view, several for a convolution; `passes` those
+    of the multiplier, by the fidelity that the op asks for.
     """
 
     name: str
@@ -45,6 +47,7 @@ class OpCost:
     written: int
     flops: int
     launches: int = 1
+    passes: int = PASSES["hifi4"]
 
     @property
     def moved(self) -> int:
@@ -96,6 +99,11 @@ class Cost:
         return sum(op.flops for op in self.ops)
 
     @property
+    def hifi4_flops(self) -> int:
+        """The same at HiFi4's rate, in which an op of HiFi3 counts three quarters."""
+        return sum(op.flops * op.passes for op in self.ops) // PASSES["hifi4"]
+
+    @property
     def launches(self) -> int:
         """Programs started on the chip in one run."""
         return sum(op.launches for op in self.ops)
@@ -120,6 +128,7 @@ class Cost:
             "peak_dram_bytes": self.peak_dram_bytes,
             "const_eval_bytes_moved": self.const_eval_bytes_moved,
             "flops": self.flops,
+            "hifi4_flops": self.hifi4_flops,
         }
 
 
@@ -161,9 +170,9 @@ class Roofline:
 def cost(program: Program) -> Cost:
     """Cost a program as `lib.programs.program.read` gives it."""
     const_eval = [f for f in program.functions.values() if f.const_eval]
-    rounded = Sizes(program.dram_banks, program.dram_alignment)
+    rounded = Sizes.of_chip(program.chip)
     live, largest, peak = _live(program, rounded)
-    chip = chip_of(program)
+    chip = program.chip
     return Cost(
         ops=_op_costs(program.main, chip),
         const_eval=tuple(op for f in const_eval for op in _op_costs(f, chip)),
@@ -179,21 +188,21 @@ def cost(program: Program) -> Cost:
 
 def roofline(cost: Cost, board: Board) -> Roofline:
     """Seconds of one run by bf16 arithmetic, DRAM traffic and launches on one chip of the board. An estimate."""
+    return roofline_of(cost.hifi4_flops, cost.dram_bytes_moved, cost.launches, board)
+
+
+def roofline_of(hifi4_flops: float, dram_bytes: float, launches: int, board: Board) -> Roofline:
+    """The same of figures that are stored."""
     chip = board.chip
-    by_arithmetic = cost.flops / (chip.bf16_tflops * 1e12)
-    by_dram = cost.dram_bytes_moved / (chip.dram_gb_per_s * 1e9)
-    return Roofline(board.name, by_arithmetic, by_dram, tuple(cost.launches * each for each in LAUNCH_SECONDS))
+    by_arithmetic, by_dram = hifi4_flops / (chip.bf16_tflops * 1e12), dram_bytes / (chip.dram_gb_per_s * 1e9)
+    return Roofline(board.name, by_arithmetic, by_dram, tuple(launches * each for each in LAUNCH_SECONDS))
 
 
 def in_turn(cost: Cost, board: Board) -> float:
     """Estimate: the least seconds of one run whose ops don't overlap, each by what binds it, arithmetic or DRAM."""
     chip = board.chip
-    return sum(max(op.flops / (chip.bf16_tflops * 1e12), op.moved / (chip.dram_gb_per_s * 1e9)) for op in cost.ops)
-
-
-def chip_of(program: Program) -> Chip:
-    """The chip that the program was compiled for."""
-    return next(board.chip for board in BOARDS.values() if board.chip.dram_channels == program.dram_banks)
+    rate = chip.bf16_tflops * 1e12 * PASSES["hifi4"]
+    return sum(max(op.flops * op.passes / rate, op.moved / (chip.dram_gb_per_s * 1e9)) for op in cost.ops)
 
 
 @dataclass(frozen=True)
@@ -207,6 +216,10 @@ class Sizes:
 
     banks: int = 1
     alignment: int = 1
+
+    @classmethod
+    def of_chip(cls, chip: Chip) -> "Sizes":
+        return cls(chip.dram_channels, chip.noc_dram_align_bytes)
 
     def of(self, value: Value) -> int:
         """Bytes; 0 for a tensor in L1 or on the host, and for what is no tensor."""
@@ -229,7 +242,8 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         passes = CONVOLUTIONS[op.name](op, chip)
         # Takes weights that the compiler left on the host to DRAM, in every run.
         host = sum(v.type.logical_bytes for v in op.operands if v.type and v.type.memory == "system")
-        return OpCost(op.name, op.location, passes.read, passes.written + host, flops(op), passes.launches)
+        moved = passes.read, passes.written + host
+        return OpCost(op.name, op.location, *moved, flops(op), passes.launches, PASSES[stated(op)])
     written = sum(_dram(v) for v in op.results)
     read = sum(_dram(v) for v in op.operands)
     launches = int(read + written > 0)
@@ -247,7 +261,7 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
     elif op.name in REDUCTIONS:
         kept = _kept_bytes(op)
         read, written, launches = read + kept, written + kept, launches + (kept > 0)
-    return OpCost(op.name, op.location, read, written, flops(op), launches)
+    return OpCost(op.name, op.location, read, written, flops(op), launches, PASSES[stated(op)])
 
 
 def _affine_again(op: Op, chip: Chip) -> int:
@@ -387,7 +401,7 @@ class _Dram:
 
 def first_run_on_ttnn(program: Program) -> int:
     """The most bytes live after an op of a first run by `lib.ttnn`: inputs are given up, maps are made on the way."""
-    sizes, maps = Sizes(program.dram_banks, program.dram_alignment), set()
+    sizes, maps = Sizes.of_chip(program.chip), set()
     for _ in _const_eval(program, sizes, maps):
         pass
     made = sum(map_bytes(*key) for key in maps)
@@ -398,7 +412,7 @@ def _live(
     program: Program, sizes: Sizes, maps: set | None = None, inputs_stay: bool = True
 ) -> tuple[tuple[int, ...], int, int]:
     """Bytes live at the start and after each op of `main`; the largest buffer; the peak, within ops too."""
-    dram = _Dram(sizes, chip_of(program), maps)
+    dram = _Dram(sizes, program.chip, maps)
     for argument in program.arguments:
         dram.allocate(argument.value, kept=inputs_stay or argument.kind in ("parameter", "constant"))
     for value in _cached(program):
@@ -422,7 +436,7 @@ def _const_eval(program: Program, sizes: Sizes, maps: set | None = None) -> list
     for op in program.main.ops:
         if op.name == "ttcore.load_cached":
             known = set(maps or ())
-            dram = _Dram(sizes, chip_of(program), maps)
+            dram = _Dram(sizes, program.chip, maps)
             live += [kept + inner for inner in dram.run(program.functions[op.attributes["callee"]])]
             kept += sum(sizes.of(result) for result in op.results)
             kept += sum(map_bytes(*key) for key in set(maps or ()) - known)

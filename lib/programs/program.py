@@ -17,6 +17,7 @@ from jaxlib.mlir import ir
 
 from lib.basics.errors import Refused
 from lib.programs.mlir import context
+from lib.targets.boards import BLACKHOLE, CHIPS, Chip
 
 # Bytes of one element. A block-float tile shares an exponent byte among 16 elements.
 ELEMENT_BYTES = {
@@ -105,15 +106,11 @@ class Function:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled module: `main` is what each run executes, `functions` all by name.
-
-    `dram_alignment` (bytes) and `dram_banks` are the target's, from the descriptor in the text.
-    """
+    """A compiled module: `main` is what each run executes, `functions` all by name; `chip` it was compiled for."""
 
     functions: dict[str, Function]
     main: Function
-    dram_alignment: int
-    dram_banks: int
+    chip: Chip
     text: str = field(repr=False)
 
     @property
@@ -142,13 +139,7 @@ def read(text: str) -> Program:
     for op in public[0].ops:
         if op.name == "ttcore.load_cached" and op.attributes["callee"] not in functions:
             raise Refused("read", f"call of {op.attributes['callee']}", "a function of the module")
-    return Program(
-        functions,
-        public[0],
-        _figure(text, "noc_dram_address_align_bytes", 64),
-        _figure(text, "num_dram_channels", 8),
-        text,
-    )
+    return Program(functions, public[0], _chip(text), text)
 
 
 def _generic(text: str) -> str:
@@ -162,9 +153,10 @@ def _generic(text: str) -> str:
     return re.sub(r"\bttcore\.load_cached\((@[^,]+), \[(.*?)\]\)", r'"ttcore.load_cached"(\2) {callee = \1}', text)
 
 
-def _figure(text: str, name: str, default: int) -> int:
-    found = re.search(rf"\b{name} = (\d+)", text)
-    return int(found.group(1)) if found else default
+def _chip(text: str) -> Chip:
+    """That of the system descriptor in the text."""
+    found = re.search(r"\barch = <(\w+)>", text)
+    return CHIPS[found[1]] if found else BLACKHOLE
 
 
 def _funcs(op):

@@ -7,6 +7,9 @@ Sizes are in bytes. The chip figures are what the driver reports of real cards t
 from dataclasses import dataclass
 
 GRID_XY = tuple[tuple[int, int], ...]
+# Math fidelity: in how many passes the matrix engine multiplies (tt-metal, tech_reports/matrix_engine).
+PASSES = {"hifi4": 4, "hifi3": 3, "hifi2": 2, "lofi": 1}
+FIDELITIES = tuple(PASSES)
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,11 @@ class Chip:
     def bf16_tflops(self) -> float:
         """Peak of the workers that programs get, at HiFi4, which the compiler asks for.
 
-        A matrix engine does 4,096 multiplies and adds a cycle, a quarter of that at HiFi4
+        A matrix engine does 4,096 multiplies and adds a cycle, a quarter of that in HiFi4's four passes
         (tt-metal, tech_reports/GEMM_FLOPS/GEMM_FLOPS.md).
         """
         rows, columns = self.grid_yx
-        return rows * columns * self.clock_ghz * 4096 / 4 / 1000
+        return rows * columns * self.clock_ghz * 4096 / PASSES["hifi4"] / 1000
 
     @property
     def dram_bytes(self) -> int:
@@ -91,6 +94,7 @@ BLACKHOLE = Chip(
     dram_gb_per_s=512.0,
 )
 
+CHIPS = {chip.arch: chip for chip in (WORMHOLE, BLACKHOLE)}
 BOARDS = {
     "n150": Board("n150", WORMHOLE),
     "n300": Board("n300", WORMHOLE, chips=2),

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from lib.basics.errors import Refused
-from lib.targets.boards import BOARDS, Board
+from lib.targets.boards import BOARDS, FIDELITIES, WORMHOLE, Board
 from lib.targets.descriptors import cluster_descriptor, system_descriptor
 from lib.targets.plugins import Plugin, find_plugin
 
@@ -14,6 +14,7 @@ TRACE, STABLEHLO, TTIR, TTNN, KERNELS, RUN = STAGES = ("trace", "StableHLO", "TT
 CARDS = Path("/dev/tenstorrent")
 PCI_DEVICES = Path("/sys/bus/pci/drivers/tenstorrent")  # the driver's; a folder for each card
 PCI_BOARDS = {"0x401e": "n150", "0xb140": "p150"}  # github tenstorrent/tt-kmd, enumerate.h
+WORMHOLE_FIDELITY = "hifi3"  # TT-NN's default since tt-metal PR #40089
 PROJECT = Path(__file__).resolve().parents[2]
 KERNEL_CACHE = PROJECT / ".cache" / "tt-metal"
 RUNTIME_FILES = PROJECT / ".cache" / "runtime"
@@ -44,9 +45,12 @@ LANE_NOTES = {
 
 @dataclass(frozen=True)
 class Target:
+    """`fidelity` is the matrix unit's that programs are run in, None as they ask for; `name` then ends in it."""
+
     name: str
     lane: str
     board: Board | None = None
+    fidelity: str | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -148,14 +152,23 @@ def card_present() -> bool:
 def resolve(name: str) -> Target:
     """The target called `name`; `auto` is a card if there is one, else the mocked p150.
 
-    Raises `Refused` for an unknown name.
+    Where TT-NN executes programs, "n150-ttsim@hifi3" has them run in that fidelity of the matrix unit, whatever they ask
+    for. On a Wormhole card it is HiFi3 unless another is named, as TT-NN itself has it: what the compiler asks for is
+    wrong there (`lib.programs.hazards`). Raises `Refused` for an unknown name or fidelity, and for one elsewhere.
     """
+    name, at, fidelity = name.partition("@")
     if name == "auto":
         name = "tt" if card_present() else "p150-mock"
     if name not in TARGETS:
         raise Refused("target", repr(name), f"one of {', '.join(TARGET_NAMES)}")
     target = TARGETS[name]
-    return replace(target, board=board_of_card()) if target.lane == TTNN_CARD and card_present() else target
+    if target.lane == TTNN_CARD and card_present():
+        target = replace(target, board=board_of_card())
+        fidelity = fidelity or (WORMHOLE_FIDELITY if target.board.chip is WORMHOLE else "")
+    if at and (fidelity not in FIDELITIES or not target.on_ttnn):
+        where = ", ".join(name for name, known in TARGETS.items() if known.on_ttnn)
+        raise Refused("target", repr(f"{name}@{fidelity}"), f"one of {', '.join(FIDELITIES)} after one of {where}")
+    return replace(target, name=f"{name}@{fidelity}", fidelity=fidelity) if fidelity else target
 
 
 def board_of_card() -> Board:

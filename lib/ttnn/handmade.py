@@ -25,7 +25,7 @@ def program(
     given = tuple(a if isinstance(a, Argument) else Argument(a, a.name, "input") for a in arguments)
     returned = ops[-1].results if returns is None else tuple(returns)
     main = Function("main", given, tuple(ops), returned, False)
-    return Program({"main": main}, main, chip.noc_dram_align_bytes, chip.dram_channels, text="")
+    return Program({"main": main}, main, chip, text="")
 
 
 def deallocated(ops: list[Op], kept: set[Value]) -> list[Op]:

@@ -149,7 +149,7 @@ def program(case: Published) -> Program:
         step(case.op, operands, result, **NO_ACTIVATIONS, **dict(case.attributes)),
     ]
     main = Function("main", (), tuple(ops), (result,), False)
-    return Program({"main": main}, main, dram_alignment=64, dram_banks=BOARDS[case.board].chip.dram_channels, text="")
+    return Program({"main": main}, main, BOARDS[case.board].chip, text="")
 
 
 def fill(case: Published, operands: int, wanted: int) -> list[Op]:

@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from lib.basics.errors import Refused
-from lib.basics.folders import new_folder
+from lib.basics.folders import new_folder, own_name, relink, share
 from lib.targets.plugins import pypi_build
 from lib.targets.target import PROJECT, RUNTIME_FILES
+from lib.ttnn.workarounds import Workaround
 
 KEPT = PROJECT / ".cache" / "sim"
 UNPACKED_BYTES = 1_000_000_000
@@ -31,58 +31,19 @@ BLACKHOLE, WORMHOLE = "bh-ilp32", "wh-ilp32"
 OLDEST = (0, 1, 3)
 
 
-# What ttsim stops at: docs/ttsim-wormhole.md.
-HEADER = Path("tt_metal/tt-llk/tt_llk_wormhole_b0/common/inc/cunpack_common.h")
-DUMMY = "    TT_UNPACR(SrcA, 0, 0, context_id, 0, 1"
-WITHOUT_DUMMY = (
-    "Wormhole's kernels are built without the unpack to SrcA that follows each unpack to dest, against a hardware bug "
-    "(TEN-3868): it writes nothing that is read, and ttsim stops at it"
-)
-
-
-def runtime_root(packages: Path, without_dummy: bool = False) -> Path:
+def runtime_root(packages: Path, workaround: Workaround | None = None) -> Path:
     """The folder that TT_METAL_RUNTIME_ROOT names, always at one path: the kernel cache remembers it."""
-    root, ttnn = KEPT / ("root-without-dummy" if without_dummy else "root"), packages / "ttnn"
-    links = {"ttnn": ttnn / "ttnn", "runtime/hw": ttnn / "runtime" / "hw", "runtime/sfpi": compiler()}
-    if without_dummy:
-        links |= beside(HEADER, ttnn)
-        write(root / HEADER, dropped(DUMMY, (ttnn / HEADER).read_text()))
+    root, ttnn = KEPT / (f"root-{workaround.name}" if workaround else "root"), packages / "ttnn"
+    links = {"ttnn": ttnn / "ttnn", "runtime/hw": ttnn / "runtime" / "hw"}
+    if workaround:
+        links |= workaround.links(root, ttnn, compiler())
     else:
-        links |= {"tt_metal": ttnn / "tt_metal"}
+        links |= {"tt_metal": ttnn / "tt_metal", "runtime/sfpi": compiler()}
     for name, target in links.items():
         link = root / name
         if not link.is_symlink() or link.readlink() != target:
             relink(link, target)
     return root
-
-
-def beside(path: Path, original: Path) -> dict[str, Path]:
-    """Links to all that lies on the way to `path`, but for itself."""
-    way = {path, *path.parents}
-    folders = [folder for folder in way if folder not in (path, Path("."))]
-    return {
-        str(folder / entry.name): entry
-        for folder in folders
-        for entry in (original / folder).iterdir()
-        if folder / entry.name not in way
-    }
-
-
-def dropped(begin: str, text: str) -> str:
-    """`text` without its one line that begins so. Raises `Refused` if there is another number of them."""
-    lines = text.splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(begin)]
-    if len(lines) - len(kept) != 1:
-        raise Refused("TT-NN's kernels", f"{len(lines) - len(kept)} lines {begin.strip()!r}", "exactly one")
-    return "".join(kept)
-
-
-def write(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(f"{path}.{own_name()}")
-        part.write_text(text)
-        part.replace(path)
 
 
 def compiler() -> Path:
@@ -117,22 +78,3 @@ def compiler() -> Path:
 
 def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-def share(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        shutil.copy2(source, target)
-
-
-def relink(link: Path, target: Path) -> None:
-    """At once, whoever else does the same."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(f"{link}.{own_name()}")
-    new.symlink_to(target)
-    new.replace(link)
-
-
-def own_name() -> str:
-    return f"{os.getpid()}.{threading.get_ident()}"

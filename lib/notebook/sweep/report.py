@@ -228,7 +228,8 @@ def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
             axes.plot(line[axis], line[value] / 1e9, marker="o", label=label(key))
         axes.set(xlabel=axis, ylabel=f"{title} (computed)", yscale="log")
         axes.spines[["top", "right"]].set_visible(False)
-    boards = {TARGETS[name].board for name in found["verdict target"] if name in TARGETS and TARGETS[name].board}
+    names = {name.partition("@")[0] for name in found["verdict target"]}
+    boards = {TARGETS[name].board for name in names if name in TARGETS and TARGETS[name].board}
     for board in sorted(boards, key=lambda board: board.name):
         panels[0].axhline(
             board.chip.dram_bytes / 1e9, color="#cf222e", linestyle="--", label=f"DRAM of a chip of the {board.name}"

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from lib.basics.errors import Refused
 from lib.programs.evaluate.elementwise import activate
 from lib.programs.evaluate.table import op
-from lib.programs.evaluate.values import cut, wide
+from lib.programs.evaluate.values import cut, products, wide
+from lib.targets.boards import FIDELITIES
 
 # What a convolution's config may say without changing what it computes.
 CONV2D_PLACEMENT = {
@@ -27,13 +28,13 @@ PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stor
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 
 
-@op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT)
+@op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT, fidelities=FIDELITIES)
 def linear(op, a, b, *bias):
     x = op.attributes
     a, b = as_sources(a), as_sources(b)
     a = a.mT if x.get("transpose_a") else a
     b = b.mT if x.get("transpose_b") else b
-    product = a @ b
+    product = products(op, a, b, torch.matmul)
     if bias:
         product = product + wide(bias[0])
     return activate(product, {"op_type": x["activation"]}) if x.get("activation") else product
@@ -44,7 +45,7 @@ def as_sources(x: torch.Tensor) -> torch.Tensor:
     return cut(x, 13) if x.dtype == torch.float32 else wide(x)
 
 
-@op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL)
+@op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL, fidelities=FIDELITIES)
 def conv2d(op, x, weight, *bias):
     """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O] -> [1, 1, N·H'·W', O]."""
     a, config = op.attributes, op.attributes.get("conv2d_config", {})
@@ -59,7 +60,9 @@ def conv2d(op, x, weight, *bias):
         (top, left), (bottom, right) = a["padding"], a["padding"]
     x = F.pad(x, (left, right, top, bottom))
     flat = wide(bias[0]).flatten() if bias else None
-    out = F.conv2d(x, wide(weight), flat, a["stride"], 0, a["dilation"], a["groups"])
+    more = a["stride"], 0, a["dilation"], a["groups"]
+    out = products(op, x, wide(weight), lambda x, w: F.conv2d(x, w, None, *more))
+    out = out if flat is None else out.add_(flat[:, None, None])
     out = out.permute(0, 2, 3, 1).reshape(1, 1, -1, a["out_channels"])
     return activate(out, config["activation"]) if "activation" in config else out
 
@@ -67,6 +70,7 @@ def conv2d(op, x, weight, *bias):
 @op(
     "conv1d",
     heeds="batch_size in_channels out_channels input_length kernel_size stride padding dilation groups conv2d_config",
+    fidelities=FIDELITIES,
 )
 def conv1d(op, x, weight, *bias):
     """x [N, L, C], weight [O, C/groups, k], bias [1, 1, O] -> [1, 1, N·L', O]."""
@@ -76,11 +80,13 @@ def conv1d(op, x, weight, *bias):
     before, after = padding if isinstance(padding, list) else (padding, padding)
     x = F.pad(wide(x).reshape(a["batch_size"], a["input_length"], a["in_channels"]).mT, (before, after))
     flat = wide(bias[0]).flatten() if bias else None
-    out = F.conv1d(x, wide(weight), flat, a["stride"], 0, a["dilation"], a["groups"])
+    more = a["stride"], 0, a["dilation"], a["groups"]
+    out = products(op, x, wide(weight), lambda x, w: F.conv1d(x, w, None, *more))
+    out = out if flat is None else out.add_(flat[:, None])
     return out.mT.reshape(1, 1, -1, a["out_channels"])
 
 
-@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", because=UNIT)
+@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", because=UNIT, fidelities=FIDELITIES)
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
     a, config = op.attributes, op.attributes.get("conv3d_config", {})
@@ -95,11 +101,13 @@ def conv3d(op, x, weight, *bias):
     flat = wide(bias[0]).flatten()[: a["out_channels"]] if bias else None
     around = [pad for pad in reversed(a["padding"]) for _ in range(2)]
     x = F.pad(wide(x).permute(0, 4, 1, 2, 3), around, mode=mode)
-    out = F.conv3d(x, weight, flat, a["stride"], 0, a.get("dilation", 1), a["groups"])
+    more = a["stride"], 0, a.get("dilation", 1), a["groups"]
+    out = products(op, x, weight, lambda x, w: F.conv3d(x, w, None, *more))
+    out = out if flat is None else out.add_(flat[:, None, None, None])
     return out.permute(0, 2, 3, 4, 1)
 
 
-@op("prepare_conv3d_weights", heeds="groups c_in_block alignment")
+@op("prepare_conv3d_weights", heeds="groups c_in_block alignment", fidelities=FIDELITIES)
 def prepare_conv3d_weights(op, weight):
     """[O, C, kt, kh, kw] -> [blocks · kt · kh · kw · c_in_block, O], C padded to `alignment`.
 
@@ -129,7 +137,7 @@ def _restored3d(op, weight: torch.Tensor, block: int) -> torch.Tensor:
     return weight[: a["out_channels"], : a["in_channels"]]
 
 
-@op("prepare_conv2d_weights", heeds=f"{CONV} weights_format has_bias conv2d_config")
+@op("prepare_conv2d_weights", heeds=f"{CONV} weights_format has_bias conv2d_config", fidelities=FIDELITIES)
 def prepare_conv2d_weights(op, weight):
     """[O, C, kh, kw] -> [1, 1, kh · kw · C, O], rows in the order that a window is read in.
 
@@ -142,7 +150,7 @@ def prepare_conv2d_weights(op, weight):
     return weight.permute(2, 3, 1, 0).reshape(1, 1, -1, weight.shape[0])
 
 
-@op("prepare_conv2d_bias", heeds=f"{CONV} conv2d_config")
+@op("prepare_conv2d_bias", heeds=f"{CONV} conv2d_config", fidelities=FIDELITIES)
 def prepare_conv2d_bias(op, bias):
     return bias.reshape(op.results[0].type.shape)
 

@@ -5,14 +5,15 @@ import torch.nn.functional as F
 
 from lib.basics.errors import Refused
 from lib.programs.evaluate.table import op
-from lib.programs.evaluate.values import wide
+from lib.programs.evaluate.values import products, wide
+from lib.targets.boards import FIDELITIES
 
 CHUNK = 1024  # elements of a tile
 VECTOR = "the vector unit's sigmoid is a polynomial, to a step in bf16"
 SUMS = "float32, one product added after another"
 
 
-@op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS)
+@op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS, fidelities=FIDELITIES[:3])
 def frame_moments(op, x):
     """Sums of x and x * x over the chunks of each of a frame's `parts`: -> [T * parts * 2, 1024], float32.
 
@@ -26,7 +27,8 @@ def frame_moments(op, x):
     rows = F.pad(rows, (0, CHUNK - together * channels))
     ends = [part * chunks // parts for part in range(parts + 1)]
     pieces = [rows[:, begin:end] for begin, end in zip(ends, ends[1:])]
-    sums = [torch.stack([piece.double().sum(1), piece.double().square().sum(1)], 1) for piece in pieces]
+    squares = [products(op, piece, piece, torch.mul) for piece in pieces]
+    sums = [torch.stack([x.double().sum(1), xx.double().sum(1)], 1) for x, xx in zip(pieces, squares, strict=True)]
     return torch.stack(sums, 1).reshape(-1, CHUNK).float()
 
 
@@ -49,14 +51,15 @@ def group_affine(op, sums, affine):
     return torch.stack([scale, wide(affine[1]) - mean * scale], 1).reshape(-1, channels)
 
 
-@op("generic_op.norm_silu", heeds="parts", within=3, because=VECTOR)
+@op("generic_op.norm_silu", heeds="parts", within=3, because=VECTOR, fidelities=FIDELITIES[:3])
 def norm_silu(op, x, affine, *past):
     """silu(x * scale + shift) after its past, [1, 2 + T, H, W, C], and the last two frames of that.
 
     The past is the two frames given or, where a clip begins, its first frame twice.
     """
     scale, shift = wide(affine).reshape(-1, 2, 1, 1, affine.shape[-1]).unbind(1)
-    new = F.silu(torch.addcmul(shift, wide(x[0]), scale)).to(x.dtype)
+    scaled = products(op, scale, wide(x[0]), torch.mul)
+    new = F.silu(shift + scaled).to(x.dtype)
     clip = torch.cat([past[0][0] if past else new[:1].expand(2, -1, -1, -1), new])
     return clip[None], clip[None, -2:]
 

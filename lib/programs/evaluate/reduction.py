@@ -4,23 +4,24 @@ import torch
 
 from lib.basics.errors import Refused
 from lib.programs.evaluate.table import op
-from lib.programs.evaluate.values import as_stored, cut, wide
+from lib.programs.evaluate.values import as_stored, cut, products, wide
+from lib.targets.boards import FIDELITIES
 
 REDUCE = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 
 
-@op(*REDUCE, heeds="keep_dim dim_arg")
+@op(*REDUCE, heeds="keep_dim dim_arg", fidelities=FIDELITIES[:3])
 def reduce(op, x):
     """A mean of bf16 values is a sum of products with 1/n, cut to bf16: up to 0.8 % off unless n is a power of two."""
     a = op.attributes
     dims = a.get("dim_arg") or list(range(x.dim()))
     if op.name == "ttnn.mean" and x.dtype == torch.bfloat16 and len(dims) == 1:
         share = cut(torch.tensor([1 / x.shape[dims[0]]]), 16)
-        return (wide(x) * share).sum(dims, keepdim=a["keep_dim"])
+        return products(op, share, wide(x), torch.mul).sum(dims, keepdim=a["keep_dim"])
     return REDUCE[op.name.removeprefix("ttnn.")](wide(x), dim=dims, keepdim=a["keep_dim"])
 
 
-@op("softmax", heeds="dimension numericStable")
+@op("softmax", heeds="dimension numericStable", fidelities=FIDELITIES[:2])
 def softmax(op, x):
     """With the approximate exponential unless `math_approx_mode` is false: TT-NN's default, and the compiler's."""
     x, dim = wide(x), op.attributes["dimension"]
@@ -43,8 +44,9 @@ def approximate_exp(x: torch.Tensor) -> torch.Tensor:
 
 
 @op(
-    "batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means"
-)
+    "batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means",
+    fidelities=FIDELITIES[:2],
+)  # fmt: skip
 def batch_norm_training(op, x, *affine):
     """x [N, C, H, W], weight and bias [1, C, 1, 1]; gives the normalised x, the mean and the variance.
 
@@ -64,7 +66,7 @@ def batch_norm_training(op, x, *affine):
     return (wide(x) - mean) * scale * weight + bias, mean, variance
 
 
-@op("rms_norm", heeds="epsilon")
+@op("rms_norm", heeds="epsilon", fidelities=FIDELITIES[:2])
 def rms_norm(op, x, *affine):
     """x / sqrt(mean(x²) + epsilon) over the last dimension, times the weight, plus the bias, where there are any."""
     _, weight, bias = op.attributes["operandSegmentSizes"]

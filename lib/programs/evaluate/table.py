@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lib.basics.errors import Refused
 from lib.programs.program import Op
+from lib.targets.boards import FIDELITIES
 
 # These say where and how an op runs, not what it computes.
 PLACEMENT = {
@@ -18,13 +19,15 @@ class Rule:
     """`within` is how far the chip's kernel may be from it, in steps of the stored type at the tensor's largest value.
 
     1 is a rounding that falls the other way; where it is more, or 0, `because` says why. Measured on ttsim
-    (lib/ttnn/against_evaluator.py), held by tests/test_silicon_agrees.py.
+    (lib/ttnn/against_evaluator.py), held by tests/test_silicon_agrees.py. `fidelities` are those of the multiplier that
+    it follows.
     """
 
     function: Callable
     attributes: frozenset[str]
     within: float = 1.0
     because: str = ""
+    fidelities: tuple[str, ...] = FIDELITIES[:1]
 
     def check(self, op: Op) -> None:
         """Raise `Refused` for an attribute that the rule doesn't heed and for arithmetic below float32."""
@@ -32,8 +35,9 @@ class Rule:
         if unknown:
             raise Refused("evaluate", f"{op.name} with {sorted(unknown)}", f"only {sorted(self.attributes)}")
         config = op.attributes.get("compute_config", {})
-        if config.get("math_fidelity", "hifi4") != "hifi4" or not config.get("fp32_dest_acc_en", True):
-            raise Refused("evaluate", f"{op.name} with {config}", "HiFi4 and float32 accumulation")
+        if config.get("math_fidelity", "hifi4") not in self.fidelities or not config.get("fp32_dest_acc_en", True):
+            known = " or ".join(self.fidelities)
+            raise Refused("evaluate", f"{op.name} with {config}", f"{known}, and float32 accumulation")
         if "fused_activation" in op.attributes.get("matmul_program_config", {}):
             raise Refused("evaluate", f"{op.name} with a fused activation in its program config", "none")
 
@@ -41,15 +45,15 @@ class Rule:
 OPS: dict[str, Rule] = {}
 
 
-def op(*names: str, heeds: str = "", within: float = 1.0, because: str = ""):
+def op(*names: str, heeds: str = "", within: float = 1.0, because: str = "", fidelities: tuple = FIDELITIES[:1]):
     """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes.
 
-    `within` and `because`: see `Rule`.
+    `within`, `because` and `fidelities`: see `Rule`.
     """
 
     def register(function):
         for name in names:
-            OPS[f"ttnn.{name}"] = Rule(function, frozenset(heeds.split()), within, because)
+            OPS[f"ttnn.{name}"] = Rule(function, frozenset(heeds.split()), within, because, fidelities)
         return function
 
     return register

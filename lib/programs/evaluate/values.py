@@ -1,9 +1,12 @@
 """Tensors as a program stores them."""
 
+from collections.abc import Callable
+
 import torch
 
 from lib.basics.errors import Refused
-from lib.programs.program import TensorType
+from lib.programs.fidelity import stated
+from lib.programs.program import Op, TensorType
 
 # torch's unsigned types wider than 8 bits have few ops; the next wider signed type holds the same values.
 # Block-float types are missing on purpose: they round in groups of 16, which no rule here does.
@@ -44,6 +47,18 @@ def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def cut(value: torch.Tensor, bits: int) -> torch.Tensor:
     """A float32 tensor without the last `bits` of its mantissas: 16 leave bf16's, 13 TF32's."""
     return (value.contiguous().view(torch.int32) & -(1 << bits)).view(torch.float32)
+
+
+def products(op: Op, b: torch.Tensor, a: torch.Tensor, multiply: Callable) -> torch.Tensor:
+    """`multiply(b, a)` in the fidelity that the op asks for: `b` is in the source register of 7 bits, `a` in that of 5."""
+    match stated(op):
+        case "hifi3":
+            return multiply(b, a).sub_(multiply(b - cut(b, 17), a - cut(a, 19)))
+        case "hifi2":
+            return multiply(cut(b, 17), a)
+        case "lofi":
+            return multiply(cut(b, 17), cut(a, 19))
+    return multiply(b, a)
 
 
 def wide(value: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,11 @@ class Step:
             raise TypeError(f"{self.op}: TT-NN gives {got}, the program states {stated}")
         return result if result.layout == LAYOUTS[type["layout"]] else ttnn.to_layout(result, LAYOUTS[type["layout"]])
 
+    @property
+    def fidelity(self) -> ttnn.MathFidelity:
+        stated = self.attributes.get("compute_config") or {}
+        return getattr(ttnn.MathFidelity, FIDELITIES[stated.get("math_fidelity", "hifi4")])
+
     def compute_config(self):
         """The arithmetic that the program asks of the op; None, which is TT-NN's own default, where it doesn't."""
         stated = self.attributes.get("compute_config")
@@ -71,7 +76,7 @@ class Step:
         names = ("math_approx_mode", "fp32_dest_acc_en", "packer_l1_acc", "dst_full_sync_en")
         return ttnn.init_device_compute_kernel_config(
             self.device.arch(),
-            math_fidelity=getattr(ttnn.MathFidelity, FIDELITIES[stated.get("math_fidelity", "hifi4")]),
+            math_fidelity=self.fidelity,
             **{name: stated[name] for name in names if name in stated},
         )
 

@@ -53,8 +53,9 @@ class Own:
         ttnn.generic_op(tensors, ttnn.ProgramDescriptor(kernels=self.kernels, semaphores=[], cbs=self.cbs))
 
 
-def exact():
-    return ttnn.ComputeConfigDescriptor(math_fidelity=ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True)
+def arithmetic(step):
+    """In float32; products in the fidelity that the step states, HiFi4 where it doesn't."""
+    return ttnn.ComputeConfigDescriptor(math_fidelity=step.fidelity, fp32_dest_acc_en=True)
 
 
 def results(step) -> list[ttnn.Tensor]:
@@ -95,7 +96,7 @@ def frame_moments(step, x):
     chunks = -(-rows // together)
     static = [rows, together, 2 * channels, parts]
     own.kernel("frame_moments_reader", ttnn.ReaderConfigDescriptor(), static, [x], shares)
-    own.kernel("frame_moments_compute", exact(), [parts, chunks], [], shares)
+    own.kernel("frame_moments_compute", arithmetic(step), [parts, chunks], [], shares)
     own.kernel("frame_moments_writer", ttnn.WriterConfigDescriptor(), [], [sums], shares)
     own.run([x, sums])
     return sums
@@ -136,7 +137,7 @@ def norm_silu(step, x, affine, *past):
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
     read = [x, affine, before]
     own.kernel("norm_silu_reader", ttnn.ReaderConfigDescriptor(), static, read, both)
-    own.kernel("norm_silu_compute", exact(), [parts, chunks], [], shares)
+    own.kernel("norm_silu_compute", arithmetic(step), [parts, chunks], [], shares)
     begins = 0 if past else 1
     own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, frames, begins], [clip, kept], both)
     own.run([x, affine, *past, clip, kept])

@@ -1,11 +1,16 @@
-"""What kernels ask of DRAM, where the simulator counts it (findings/counting_ttsim.py builds one that does)."""
+"""What kernels ask of DRAM, where the simulator counts it: ttsim as it is released doesn't.
+
+One that does maps the file that TTSIM_DRAM_COUNT names, 2 times 16,385 little-endian 64-bit integers, and adds one to
+entry n of the first half for each request of n bytes that a core reads from DRAM, of the second for each that it
+writes. What the host transfers isn't counted.
+"""
 
 import mmap
 import os
 
 import numpy as np
 
-VARIABLE = "TTSIM_DRAM_COUNT"  # names a file of counts, one for each size of request: first reads, then writes
+VARIABLE = "TTSIM_DRAM_COUNT"
 SIZES = 16385  # requests of 0 to 16,384 bytes
 
 
