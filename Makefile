@@ -1,5 +1,5 @@
 # Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds TT-NN and simulated chips:
-# TTSIM=<file or folder> says where Tenstorrent's simulator lies; without, a release is fetched. `make sweep` runs a grid.
+# TTSIM=<file or folder> says where Tenstorrent's simulator lies, else it is looked for. `make sweep` runs a grid.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV := .venv
 READY := $(VENV)/ready

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         f"for random weights also {', '.join(MODELS)}",
     )
     add("--variant", default="", help="of a folder's weights, such as bf16")
-    add("--target", default="auto", choices=TARGET_NAMES, metavar="TARGET", help=", ".join(TARGET_NAMES))
+    add("--target", default="auto", help=f"{', '.join(TARGET_NAMES)}; @hifi3 after a name with ttsim or ttnn: its multiplier's passes")
     add("--dtype", default="bfloat16", choices=DTYPES, help="of weights and latents on the target")
     add("--out", default=Path("video.mp4"), type=Path, help="the video")
     add("--fps", default=12, type=int, help="of the video")

@@ -55,7 +55,7 @@ def family_row(model: str, target: str) -> FamilyRow:
     Raises `Refused` for a target that isn't there.
     """
     target = resolve(target)
-    target = target if target.outputs_are_real else target.compiler
+    target = target if target.outputs_are_real or target.fidelity else target.compiler
     target.plugin()
     frames, per_step = CLIPS.get(model, OTHERS)
     vae = SMALL[model].make()

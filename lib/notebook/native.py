@@ -9,9 +9,24 @@ from safetensors.torch import load_file
 from lib.notebook.silicon_frames import stored_frames
 from lib.notebook.stored import RESULTS, stored
 from lib.programs.cost import roofline_of
+from lib.programs.hazards import ALLOCATED
 from lib.targets.boards import BOARDS
 
+NATIVE, BOARDS_SHOWN = "in TT-NN's ops", ("n150", "p150")
+LABELS = {"hifi4": "HiFi4", "hifi3": "HiFi3", "hifi2": "HiFi2"}
 FRAMES = RESULTS / "native.safetensors"
+
+
+def fidelities() -> pd.DataFrame:
+    """By fidelity and board: PSNR of the demo clip and the least PCC of all kinds of block, simulated, against float64."""
+    found = stored("native")
+    frames = pd.DataFrame(found["frames"]).assign(board=lambda rows: rows["chip"].str.removesuffix("-ttsim"))
+    psnr = frames.set_index(["fidelity", "board"])["psnr_db"]
+    table = {("PSNR, mean, dB", name): psnr.map(lambda each: sum(each) / len(each)).unstack()[name] for name in BOARDS_SHOWN}
+    table |= {("PSNR, min, dB", name): psnr.map(min).unstack()[name] for name in BOARDS_SHOWN}
+    least = pd.DataFrame(found["blocks"]).groupby(["fidelity", "board"])["pcc"].min().unstack()
+    table |= {("PCC of blocks, least", name): least[name] for name in BOARDS_SHOWN}
+    return pd.DataFrame(table).loc[list(LABELS)].rename(index=LABELS)
 
 
 def three_ways() -> pd.DataFrame:
@@ -25,12 +40,12 @@ def three_ways() -> pd.DataFrame:
     peaks = pd.DataFrame(native["mocked"]).groupby("board")["peak_dram_bytes"].max()
     streams = stored("full_resolution")["steps"]
     table = {}
-    for board in ("n150", "p150"):
+    for board in BOARDS_SHOWN:
         streamed = max(step["allocator_peak_dram_bytes"] for step in streams[f"{board}-ttnn"])
         stock, steady = compiled.loc[board, "stock"], compiled.loc[board, "steady"]
         table[board, "stock"] = figures(stock, board, "a whole clip", stock["latent_frames"], None)
         table[board, "compiled for tiles"] = figures(steady, board, "one latent frame", 1, streamed)
-        table[board, "in TT-NN's ops"] = figures(written.loc[board], board, "one latent frame", 1, peaks[board])
+        table[board, NATIVE] = figures(written.loc[board], board, "one latent frame", 1, peaks[board])
     return pd.DataFrame.from_dict(table, orient="index")
 
 
@@ -46,9 +61,9 @@ def bytes_by_kind() -> pd.DataFrame:
 
 def clip_table() -> pd.DataFrame:
     """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the simulation's cost."""
-    names = {"hifi4": "in TT-NN's ops", "hifi2": "in TT-NN's ops, HiFi2"}
     table = {(row.chip, "compiled for tiles"): closeness(asdict(row)) for row in stored_frames()[0]}
-    table |= {(row["chip"], names[row["fidelity"]]): closeness(row) for row in stored("native")["frames"]}
+    for row in stored("native")["frames"]:
+        table[row["chip"], f"{NATIVE}, {LABELS[row['fidelity']]}"] = closeness(row)
     return pd.DataFrame.from_dict(table, orient="index").sort_index()
 
 
@@ -73,6 +88,6 @@ def figures(row: pd.Series, board: str, program: str, latent_frames: int, alloca
         "ops": int(row["ops"]),
         "GB a latent frame": round(row["dram_bytes_moved"] / latent_frames / 1e9, 1),
         "peak, GB": round(row["peak_dram_bytes"] / 1e9, 2),
-        "by the allocator": "–" if allocated is None else f"{allocated / 1e9:.2f}",
+        ALLOCATED: "–" if allocated is None else f"{allocated / 1e9:.2f}",
         "least s a latent frame": f"{line.seconds / latent_frames:.2f} ({line.binds})",
     }

@@ -9,6 +9,7 @@ from torch import nn
 from lib.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, TextBlock
 from lib.notebook.stored import stored
 from lib.programs.cost import roofline_of
+from lib.programs.hazards import ALLOCATED
 from lib.programs.program import ELEMENT_BYTES, TILE
 from lib.targets.boards import BOARDS
 
@@ -39,7 +40,7 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
             "largest tensor, GB": (rows["largest_tensor_bytes"] / 1e9).round(2),
             "peak, GB": (rows["peak_dram_bytes"] / 1e9).round(2),
             "runs": runs(rows),
-            "by the allocator": (rows["allocator_bytes"] / 1e9).round(2),
+            ALLOCATED: (rows["allocator_bytes"] / 1e9).round(2),
             "weights, GB": (rows["weight_bytes"] / 1e9).round(2),
             "softmax by": [softmax_op(counts) for counts in rows["op_counts"]],
         }
@@ -68,7 +69,7 @@ def encoder_steps(rows: pd.DataFrame) -> pd.DataFrame:
             "GB moved": (rows["dram_bytes_moved"] / 1e9).round(1),
             "state, GB": (rows["state_bytes"] / 1e9).round(2),
             "peak, GB": (rows["peak_dram_bytes"] / 1e9).round(2),
-            "by the allocator": (rows["allocator_bytes"] / 1e9).round(2),
+            ALLOCATED: (rows["allocator_bytes"] / 1e9).round(2),
         }
     )
 

@@ -9,7 +9,7 @@ import torch
 
 from lib.basics.errors import Refused
 from lib.media.latents import AUTO, FORMS
-from lib.targets.target import PROJECT, TARGET_NAMES, Target, resolve
+from lib.targets.target import PROJECT, Target, resolve
 from lib.ways.decompose import STRATEGIES
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -55,8 +55,13 @@ def one_of(*choices: str):
     return check
 
 
+def target_name(name: str, value) -> None:
+    text(name, value)
+    resolve(value)
+
+
 COMMON = {
-    "target": one_of(*TARGET_NAMES),
+    "target": target_name,
     "dtype": one_of(*DTYPES),
     "seed": not_negative,
     "latent_frames": positive,

@@ -1,10 +1,12 @@
 """Verdicts as tables that a reader takes in at a glance."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from lib.probing.verdict import EVALUATED, MOCKED, Verdict
+from lib.programs.hazards import HAZARDS, hazards
+from lib.programs.program import Program
 from lib.ways.measure import WayRow
 
 
@@ -48,3 +50,16 @@ def ways_table(rows: Iterable[WayRow]) -> pd.DataFrame:
 
 def rounded(value: float | None, factor: float, digits: int) -> float | None:
     return None if value is None else round(value * factor, digits)
+
+
+def hazards_table(programs: Mapping[str, Program]) -> pd.DataFrame:
+    """One row a hazard (see `lib.programs.hazards`); for each program, how many of its ops have it."""
+    found = {name: hazards(program) for name, program in programs.items()}
+    return pd.DataFrame.from_dict(
+        {
+            hazard.when: {"what happens": hazard.what, "source": hazard.source}
+            | {name: of_program.get(hazard, 0) for name, of_program in found.items()}
+            for hazard in HAZARDS
+        },
+        orient="index",
+    ).rename_axis("when")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from lib.media.video_models import MODELS
 from lib.notebook.stored import stored
 from lib.programs.cost import roofline_of
+from lib.programs.hazards import ALLOCATED
 from lib.targets.boards import BOARDS
 
 CHIPS = ("n150", "p150")
@@ -47,7 +48,7 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
                 "ours / stock": "–" if stock is None else share(steady["gb_per_latent"], stock["gb_per_latent"]),
                 "stock peak, GB": None if stock is None else rounded(stock["peak_dram_bytes"] / 1e9),
                 "our peak, GB": rounded(ours["peak_dram_bytes"].max() / 1e9, 2),
-                "by the allocator": rounded(ours["allocator_bytes"].max() / 1e9, 2),
+                ALLOCATED: rounded(ours["allocator_bytes"].max() / 1e9, 2),
                 "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max() / 1e9, 2),
                 "ops": int(steady["ops"]),
                 "least s": f"{line.seconds / steady['latent_frames']:.2f} ({line.binds})",
@@ -67,7 +68,7 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
             "ours": last["runs"],
             "ours GB": (last["dram_bytes_moved"] / frames / 1e9).round(1),
             "our peak, GB": (last["peak_dram_bytes"] / 1e9).round(2),
-            "by the allocator": (last["allocator_bytes"] / 1e9).round(2),
+            ALLOCATED: (last["allocator_bytes"] / 1e9).round(2),
             "ops": last["ops"],
         }
     )

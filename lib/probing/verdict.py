@@ -10,7 +10,7 @@ from pathlib import Path
 from lib.basics.errors import Refused
 from lib.probing import export
 from lib.programs.cost import Cost, cost
-from lib.programs.hazards import Hazard, hazards
+from lib.programs.hazards import ALLOCATED, Hazard, hazards
 from lib.programs.program import Program, read
 from lib.ttnn.chip import Ran
 
@@ -136,6 +136,9 @@ class Verdict:
 
     __repr__ = __str__
 
+    def _peak(self) -> str:
+        return f"; {self.ran.peak_dram_bytes / 1e9:.2f} GB at most {ALLOCATED}" if self.ran else ""
+
     def _warnings(self) -> list[str]:
         return [f"on silicon, {ops} op{'s' * (ops > 1)}: {hazard}" for hazard, ops in self.hazards.items()]
 
@@ -158,6 +161,6 @@ class Verdict:
         elif self.cut:
             why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
-            why = "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run</div>"
+            why = f"<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run{self._peak()}</div>"
         why += "".join(f"<div>{escape(remark)}</div>" for remark in (*self._warnings(), *self.remarks))
         return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

@@ -15,6 +15,7 @@ from lib.targets.boards import Chip
 # DRAM of a device that a mock doesn't hold, kernels' binaries above all: at least and at most, as Tenstorrent found where
 # it predicts memory by mocked boards (tt-metal, models/tt_dit, MiniMax-H3, 2026).
 MOCK_MARGIN_BYTES = (17_000_000, 57_000_000)
+ALLOCATED = "by the allocator (a card: {} to {} MB more)".format(*(margin // 10**6 for margin in MOCK_MARGIN_BYTES))
 NO_REMAINDER_PIXELS = 64  # of a conv3d's block on a Blackhole
 C_OUT_TILES = 5
 

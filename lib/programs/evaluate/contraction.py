@@ -5,9 +5,8 @@ import torch.nn.functional as F
 
 from lib.basics.errors import Refused
 from lib.programs.evaluate.elementwise import activate
-from lib.programs.evaluate.table import op
+from lib.programs.evaluate.table import FOLLOWED, op
 from lib.programs.evaluate.values import cut, products, wide
-from lib.targets.boards import FIDELITIES
 
 # What a convolution's config may say without changing what it computes.
 CONV2D_PLACEMENT = {
@@ -28,7 +27,7 @@ PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stor
 CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 
 
-@op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT, fidelities=FIDELITIES)
+@op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT, fidelities=FOLLOWED)
 def linear(op, a, b, *bias):
     x = op.attributes
     a, b = as_sources(a), as_sources(b)
@@ -45,7 +44,7 @@ def as_sources(x: torch.Tensor) -> torch.Tensor:
     return cut(x, 13) if x.dtype == torch.float32 else wide(x)
 
 
-@op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL, fidelities=FIDELITIES)
+@op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL, fidelities=FOLLOWED)
 def conv2d(op, x, weight, *bias):
     """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O] -> [1, 1, N·H'·W', O]."""
     a, config = op.attributes, op.attributes.get("conv2d_config", {})
@@ -70,7 +69,7 @@ def conv2d(op, x, weight, *bias):
 @op(
     "conv1d",
     heeds="batch_size in_channels out_channels input_length kernel_size stride padding dilation groups conv2d_config",
-    fidelities=FIDELITIES,
+    fidelities=FOLLOWED,
 )
 def conv1d(op, x, weight, *bias):
     """x [N, L, C], weight [O, C/groups, k], bias [1, 1, O] -> [1, 1, N·L', O]."""
@@ -86,7 +85,7 @@ def conv1d(op, x, weight, *bias):
     return out.mT.reshape(1, 1, -1, a["out_channels"])
 
 
-@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", because=UNIT, fidelities=FIDELITIES)
+@op("conv3d", heeds=f"{CONV} input_depth padding_mode conv3d_config", because=UNIT, fidelities=FOLLOWED)
 def conv3d(op, x, weight, *bias):
     """x [N, T, H, W, C], weight prepared, bias [1, O] -> [N, T', H', W', O]."""
     a, config = op.attributes, op.attributes.get("conv3d_config", {})
@@ -107,7 +106,7 @@ def conv3d(op, x, weight, *bias):
     return out.permute(0, 2, 3, 4, 1)
 
 
-@op("prepare_conv3d_weights", heeds="groups c_in_block alignment", fidelities=FIDELITIES)
+@op("prepare_conv3d_weights", heeds="groups c_in_block alignment", fidelities=FOLLOWED)
 def prepare_conv3d_weights(op, weight):
     """[O, C, kt, kh, kw] -> [blocks · kt · kh · kw · c_in_block, O], C padded to `alignment`.
 
@@ -137,7 +136,7 @@ def _restored3d(op, weight: torch.Tensor, block: int) -> torch.Tensor:
     return weight[: a["out_channels"], : a["in_channels"]]
 
 
-@op("prepare_conv2d_weights", heeds=f"{CONV} weights_format has_bias conv2d_config", fidelities=FIDELITIES)
+@op("prepare_conv2d_weights", heeds=f"{CONV} weights_format has_bias conv2d_config", fidelities=FOLLOWED)
 def prepare_conv2d_weights(op, weight):
     """[O, C, kh, kw] -> [1, 1, kh · kw · C, O], rows in the order that a window is read in.
 
@@ -150,7 +149,7 @@ def prepare_conv2d_weights(op, weight):
     return weight.permute(2, 3, 1, 0).reshape(1, 1, -1, weight.shape[0])
 
 
-@op("prepare_conv2d_bias", heeds=f"{CONV} conv2d_config", fidelities=FIDELITIES)
+@op("prepare_conv2d_bias", heeds=f"{CONV} conv2d_config", fidelities=FOLLOWED)
 def prepare_conv2d_bias(op, bias):
     return bias.reshape(op.results[0].type.shape)
 

@@ -4,16 +4,15 @@ import torch
 import torch.nn.functional as F
 
 from lib.basics.errors import Refused
-from lib.programs.evaluate.table import op
+from lib.programs.evaluate.table import FOLLOWED, op
 from lib.programs.evaluate.values import products, wide
-from lib.targets.boards import FIDELITIES
 
 CHUNK = 1024  # elements of a tile
 VECTOR = "the vector unit's sigmoid is a polynomial, to a step in bf16"
 SUMS = "float32, one product added after another"
 
 
-@op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS, fidelities=FIDELITIES[:3])
+@op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS, fidelities=FOLLOWED)
 def frame_moments(op, x):
     """Sums of x and x * x over the chunks of each of a frame's `parts`: -> [T * parts * 2, 1024], float32.
 
@@ -51,7 +50,7 @@ def group_affine(op, sums, affine):
     return torch.stack([scale, wide(affine[1]) - mean * scale], 1).reshape(-1, channels)
 
 
-@op("generic_op.norm_silu", heeds="parts", within=3, because=VECTOR, fidelities=FIDELITIES[:3])
+@op("generic_op.norm_silu", heeds="parts", within=3, because=VECTOR, fidelities=FOLLOWED)
 def norm_silu(op, x, affine, *past):
     """silu(x * scale + shift) after its past, [1, 2 + T, H, W, C], and the last two frames of that.
 

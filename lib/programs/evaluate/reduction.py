@@ -3,14 +3,13 @@
 import torch
 
 from lib.basics.errors import Refused
-from lib.programs.evaluate.table import op
+from lib.programs.evaluate.table import AS_EXACT, FOLLOWED, op
 from lib.programs.evaluate.values import as_stored, cut, products, wide
-from lib.targets.boards import FIDELITIES
 
 REDUCE = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 
 
-@op(*REDUCE, heeds="keep_dim dim_arg", fidelities=FIDELITIES[:3])
+@op(*REDUCE, heeds="keep_dim dim_arg", fidelities=FOLLOWED)
 def reduce(op, x):
     """A mean of bf16 values is a sum of products with 1/n, cut to bf16: up to 0.8 % off unless n is a power of two."""
     a = op.attributes
@@ -21,7 +20,7 @@ def reduce(op, x):
     return REDUCE[op.name.removeprefix("ttnn.")](wide(x), dim=dims, keepdim=a["keep_dim"])
 
 
-@op("softmax", heeds="dimension numericStable", fidelities=FIDELITIES[:2])
+@op("softmax", heeds="dimension numericStable", fidelities=AS_EXACT)
 def softmax(op, x):
     """With the approximate exponential unless `math_approx_mode` is false: TT-NN's default, and the compiler's."""
     x, dim = wide(x), op.attributes["dimension"]
@@ -45,7 +44,7 @@ def approximate_exp(x: torch.Tensor) -> torch.Tensor:
 
 @op(
     "batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means",
-    fidelities=FIDELITIES[:2],
+    fidelities=AS_EXACT,
 )  # fmt: skip
 def batch_norm_training(op, x, *affine):
     """x [N, C, H, W], weight and bias [1, C, 1, 1]; gives the normalised x, the mean and the variance.
@@ -66,7 +65,7 @@ def batch_norm_training(op, x, *affine):
     return (wide(x) - mean) * scale * weight + bias, mean, variance
 
 
-@op("rms_norm", heeds="epsilon", fidelities=FIDELITIES[:2])
+@op("rms_norm", heeds="epsilon", fidelities=AS_EXACT)
 def rms_norm(op, x, *affine):
     """x / sqrt(mean(x²) + epsilon) over the last dimension, times the weight, plus the bias, where there are any."""
     _, weight, bias = op.attributes["operandSegmentSizes"]

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from lib.basics.errors import Refused
 from lib.programs.program import Op
-from lib.targets.boards import FIDELITIES
 
 # These say where and how an op runs, not what it computes.
 PLACEMENT = {
     "memory_config", "layout", "dtype", "output_dtype", "matmul_program_config", "conv2d_slice_config", "use_multicore",
     "operandSegmentSizes", "input_memory_config", "input_tensor_layout", "input_dtype",
 }  # fmt: skip
+
+
+FOLLOWED = ("hifi4", "hifi3", "hifi2")  # by a rule that leaves out what the multiplier does (`values.products`)
+AS_EXACT = ("hifi4", "hifi3")  # by one that leaves nothing out, and is within its bound all the same
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Rule:
     attributes: frozenset[str]
     within: float = 1.0
     because: str = ""
-    fidelities: tuple[str, ...] = FIDELITIES[:1]
+    fidelities: tuple[str, ...] = ("hifi4",)
 
     def check(self, op: Op) -> None:
         """Raise `Refused` for an attribute that the rule doesn't heed and for arithmetic below float32."""
@@ -45,7 +48,7 @@ class Rule:
 OPS: dict[str, Rule] = {}
 
 
-def op(*names: str, heeds: str = "", within: float = 1.0, because: str = "", fidelities: tuple = FIDELITIES[:1]):
+def op(*names: str, heeds: str = "", within: float = 1.0, because: str = "", fidelities: tuple[str, ...] = ("hifi4",)):
     """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes.
 
     `within`, `because` and `fidelities`: see `Rule`.

@@ -50,14 +50,15 @@ def cut(value: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def products(op: Op, b: torch.Tensor, a: torch.Tensor, multiply: Callable) -> torch.Tensor:
-    """`multiply(b, a)` in the fidelity that the op asks for: `b` is in the source register of 7 bits, `a` in that of 5."""
+    """`multiply(b, a)` in the fidelity that the op asks for: `b` is in the source register of 7 bits, `a` in that of 5.
+
+    See `lib.programs.fidelity`. LoFi has no rule.
+    """
     match stated(op):
         case "hifi3":
             return multiply(b, a).sub_(multiply(b - cut(b, 17), a - cut(a, 19)))
         case "hifi2":
             return multiply(cut(b, 17), a)
-        case "lofi":
-            return multiply(cut(b, 17), cut(a, 19))
     return multiply(b, a)
 
 
