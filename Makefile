@@ -9,10 +9,9 @@ TTSIM ?=
 # ttnn comes for Python 3.12; pyenv's python3.12 may be a shim for none.
 SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.12.*/bin/python),\
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
-SIM_READY := $(VENV)-sim/ready
 
 run: $(READY)
-	$(BIN)/python -m lib.notebook.run $(ARGS)
+	$(BIN)/python -m lib.run $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q --durations=10 tests
@@ -20,29 +19,26 @@ test: $(READY)
 
 sweep: $(READY)
 	@test -n "$(GRID)" || { echo 'sweep: got no GRID, need a YAML file: make sweep GRID=docs/grid.yaml' >&2; exit 2; }
-	$(BIN)/python -m lib.notebook.sweep $(GRID) $(ARGS)
+	$(BIN)/python -m batches $(GRID) $(ARGS)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
-sim: $(SIM_READY)
-	TTSIM="$(TTSIM)" $(BIN)/python -m lib.ttnn
+sim: sim-python $(READY)
+	TTSIM="$(TTSIM)" $(BIN)/python -m ttvideo.ttnn --python "$(SIM_PYTHON)"
 
 sim-python:
 	@test -n "$(SIM_PYTHON)" || { echo 'TT-NN: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }
 
+# The library is installed; notebooks, findings and batches import from this checkout.
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)} and "need Python 3.11 or 3.12, got " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	echo "$(CURDIR)" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth
 	touch $(READY)
 
-$(SIM_READY): requirements-sim.txt | sim-python $(READY)
-	$(SIM_PYTHON) -m venv --clear $(VENV)-sim
-	$(VENV)-sim/bin/python -m pip install --disable-pip-version-check -r requirements-sim.txt
-	touch $(SIM_READY)
-
 clean:
-	rm -rf $(VENV) $(VENV)-sim .cache runs
+	rm -rf $(VENV) runs
 
 .PHONY: run test sweep lab sim sim-python clean

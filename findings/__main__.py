@@ -3,7 +3,7 @@
     python -m findings                 list them
     python -m findings NAME [OPTION …] make one again; `--help` after the name lists its options
 
-A new finding is a script here whose `main` ends in `lib.notebook.stored.store`.
+A new finding is a script here whose `main` ends in `lib.stored.store`.
 """
 
 import ast
@@ -12,15 +12,13 @@ import runpy
 import sys
 from pathlib import Path
 
-from lib.media.models import DEMO
-from lib.notebook.stored import RESULTS, made_by_others
-from lib.notebook.versions import commits_since
+from lib.stored import RESULTS, made_by_others
+from lib.versions import commits_since
 
 HERE = Path(__file__).parent
 # These depend on the machine or the moment: they print JSON, and nothing is stored.
 PRINTS = ("cpu_ways", "peak_vs_allocator")
-DEMO_WEIGHTS = ("train_demo", "measure_demo")
-PARTS = ("__init__", "__main__", "demos", "muon")
+PARTS = ("__init__", "__main__", "families", "native_parts", "trained")
 
 
 def names() -> list[str]:
@@ -29,8 +27,6 @@ def names() -> list[str]:
 
 def result(name: str) -> Path | None:
     """Where the finding is stored, None for one that is only printed."""
-    if name in DEMO_WEIGHTS:
-        return DEMO / "training.json"
     return None if name in PRINTS else RESULTS / f"{name}.json"
 
 

@@ -2,7 +2,7 @@
 
     python -m findings accuracy [NAME ...] [--target p150-compile] [--out FILE]
 
-Without a name: all cases, stored in lib/notebook/results; else JSON on standard output.
+Without a name: all cases, stored in findings/results; else JSON on standard output.
 
 Weights and inputs are random, in bf16; float64 gets the same bf16 values, so a difference is the program's own.
 "full" is the 362.5 M-parameter decoder, on [1, 12, 1, 16, 16]: minutes and 4 GB each.
@@ -19,13 +19,13 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
 
-from lib.basics.compare import compare
-from lib.decoders.mochi import TileDecoder
-from lib.media.models import load_vae
-from lib.notebook.stored import store
-from lib.probing.probe import probe
-from lib.programs.cost import roofline
-from lib.targets.boards import BOARDS
+from lib.stored import store
+from ttvideo.basics.compare import compare
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.media.models import load_vae
+from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import roofline
+from ttvideo.targets.boards import BOARDS
 
 
 class First(nn.Module):

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from findings.decoder_cost import case
-from lib.media.models import load_vae
-from lib.notebook.stored import RESULTS, store
-from lib.probing.probe import probe
-from lib.programs.cost import first_run_on_ttnn
-from lib.ttnn.places import ttnn_version
+from lib.stored import RESULTS, store
+from ttvideo.media.models import load_vae
+from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import first_run_on_ttnn
+from ttvideo.ttnn.places import ttnn_version
 
 ONE_STEP = "tiles first"  # the first latent frame, whatever the clip's length
 

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from findings.decoder_cost import case
-from lib.decoders.group_norm import group_norm_silu
-from lib.decoders.mochi import TileDecoder
-from lib.media.models import load_vae
-from lib.notebook.stored import store
-from lib.probing.probe import probe
+from lib.stored import store
+from ttvideo.decoders.group_norm import group_norm_silu
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.media.models import load_vae
+from ttvideo.probing.probe import probe
 
 SIZE = 60, 106
 LEVEL = {"optimization_level": 1}

@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ttvideo.basics.errors import Refused
+from ttvideo.ways import WAYS
+from ttvideo.ways.convolutions import CONVOLUTIONS
+from ttvideo.ways.decompose import decompose
+
 LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
-from lib.basics.errors import Refused
-from lib.ways import WAYS
-from lib.ways.convolutions import CONVOLUTIONS
-from lib.ways.decompose import decompose
 
 
 def seconds(module: nn.Module, x: torch.Tensor) -> tuple[float, float]:

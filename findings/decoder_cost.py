@@ -2,8 +2,8 @@
 
     python -m findings decoder_cost [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
-Without --shape and --cases: what 03_full_decoder shows, stored in lib/notebook/results. For each case, DRAM moved, operations,
-peak, largest tensor and FLOPs a run, read off the compiled program (see `lib.programs.cost`). "tiles" is the steady step of a
+Without --shape and --cases: what 03_full_decoder shows, stored in findings/results. For each case, DRAM moved, operations,
+peak, largest tensor and FLOPs a run, read off the compiled program (see `ttvideo.programs.cost`). "tiles" is the steady step of a
 stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
 "tiles without …" the steady step with one rewrite off, "tiles, pairs at the last size" with pairs there alone. "stock" and "upstream" decode the clip in one call. The weights
 are random, full size, bf16. `--cpu` measures the small decoder on the host instead: streaming against stock, seconds
@@ -21,15 +21,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.decoders.mochi import Rewrites, TileDecoder
-from lib.decoders.steps import decode_steps
-from lib.decoders.upstream import upstream_decoder
-from lib.media.models import load_vae
-from lib.notebook.stored import store
-from lib.probing.probe import probe
-from lib.programs.cost import in_turn
-from lib.targets.boards import BOARDS
+from lib.stored import store
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.mochi import Rewrites, TileDecoder
+from ttvideo.decoders.steps import decode_steps
+from ttvideo.decoders.upstream import upstream_decoder
+from ttvideo.media.models import load_vae
+from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import in_turn
+from ttvideo.targets.boards import BOARDS
 
 REWRITES = [field.name for field in dataclasses.fields(Rewrites)]
 FULL_RESOLUTION, ANALYSIS = "1,12,1,60,106", "1,12,3,32,32"

@@ -1,4 +1,4 @@
-"""Stream the full-size decoder at 480×848 on mocked boards, step by step. Stores JSON in lib/notebook/results.
+"""Stream the full-size decoder at 480×848 on mocked boards, step by step. Stores JSON in findings/results.
 
     python -m findings full_resolution [--targets p150-mock,n150-ttnn] [--latent-frames 28] [--size 60x106] [--out FILE]
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from lib.decoders.mochi import TileDecoder
-from lib.decoders.stream import Step, stream_decode
-from lib.media.models import load_vae
-from lib.notebook.stored import store
+from lib.stored import store
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.stream import Step, stream_decode
+from ttvideo.media.models import load_vae
 
 TARGETS = "p150-mock", "n150-ttnn", "p150-ttnn"
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from lib.decoders.host import HostDecoder
-from lib.decoders.stream import decode_on_host
-from lib.media.models import load_vae
-from lib.notebook.stored import RESULTS, store
+from lib.stored import RESULTS, store
+from ttvideo.decoders.host import HostDecoder
+from ttvideo.decoders.stream import decode_on_host
+from ttvideo.media.models import load_vae
 
 CASES = ("streamed", "plain", "framewise", "tiling", "tiling framewise")
 

@@ -1,4 +1,4 @@
-"""Which forms of Conv3d does the compiler take? Found by probing, stored in lib/notebook/results/legality.json.
+"""Which forms of Conv3d does the compiler take? Found by probing, stored in findings/results/legality.json.
 
     python -m findings legality                  the installed plugin, with the mocked chip for a few forms
     python -m findings legality 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.notebook.stored import store
-from lib.targets.target import PROJECT
+from lib.project import PROJECT
+from lib.stored import store
 
 DISTRIBUTION = "jax-tt-plugin"
 COMPILE, MOCK = "p150-compile", "p150-mock"
@@ -89,7 +89,7 @@ CASES = {
 
 def probe_table(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
     """A row for each module by name."""
-    from lib.probing.probe import probe_each
+    from ttvideo.probing.probe import probe_each
 
     inputs = {name: torch.randn(CASES[name].shape).to(CASES[name].dtype) for name in modules}
     verdicts = probe_each({name: (module, (inputs[name],)) for name, module in modules.items()}, target, timeout=900)
@@ -99,7 +99,7 @@ def probe_table(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
 
 
 def row_of(verdict) -> dict:
-    from lib.programs.cost import DATA_MOVEMENT, FREE
+    from ttvideo.programs.cost import DATA_MOVEMENT, FREE
 
     row = {"status": verdict.status, "stage": verdict.stage}
     if verdict.passed:
@@ -112,8 +112,8 @@ def row_of(verdict) -> dict:
 
 def rows(mock: bool, only: str) -> dict:
     """Probe every case with the plugin that this process finds: as it is, and decomposed."""
-    from lib.targets.plugins import find_plugin
-    from lib.ways.decompose import decompose
+    from ttvideo.targets.plugins import find_plugin
+    from ttvideo.ways.decompose import decompose
 
     torch.manual_seed(0)
     native = {name: case.module().to(case.dtype).eval() for name, case in CASES.items() if only in name}

@@ -1,4 +1,4 @@
-"""What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in lib/notebook/results.
+"""What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in findings/results.
 
     python -m findings native [--parts PART,…] [--boards n150,p150] [--latent-frames 28] [--out FILE]
 
@@ -24,23 +24,23 @@ import torch
 from diffusers import AutoencoderKLMochi
 from safetensors.torch import load_file, save_file
 
+from findings.native_parts import convolution, in_block_floats, parts
 from findings.transfers import once
-from lib import for_tiles
-from lib.basics.compare import compare
-from lib.decoders.native import NativeDecoder
-from lib.decoders.native_writer import Arithmetic
-from lib.decoders.stream import stream_decode
-from lib.media.models import load_vae
-from lib.notebook.native import FRAMES
-from lib.notebook.native_parts import convolution, in_block_floats, parts
-from lib.notebook.silicon_frames import demo_clip, on_chip
-from lib.notebook.stored import RESULTS, store
-from lib.probing.on_ttnn import failure
-from lib.programs.cost import cost, roofline
-from lib.targets.boards import BOARDS
-from lib.targets.target import TARGETS
-from lib.ttnn.chip import Broke, Chip
-from lib.ttnn.places import ttnn_version
+from lib.native import FRAMES
+from lib.silicon_frames import demo_clip, on_chip
+from lib.stored import RESULTS, store
+from ttvideo import for_tiles
+from ttvideo.basics.compare import compare
+from ttvideo.decoders.native import NativeDecoder
+from ttvideo.decoders.native_writer import Arithmetic
+from ttvideo.decoders.stream import stream_decode
+from ttvideo.media.models import load_vae
+from ttvideo.probing.on_ttnn import failure
+from ttvideo.programs.cost import cost, roofline
+from ttvideo.targets.boards import BOARDS
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.chip import Broke, Chip
+from ttvideo.ttnn.places import ttnn_version
 
 FULL, WHOLE = (1, 60, 106), (3, 32, 32)  # latent frames, height and width
 TWO = (2, *FULL[1:])

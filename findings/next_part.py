@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKLMochi
 
-from lib.decoders.families import for_tiles
-from lib.decoders.stream import Stream
-from lib.media.pipeline_parts import FULL, PARTS, WHOLE_CLIP, make_part
-from lib.notebook.stored import RESULTS, store
-from lib.probing.probe import probe
-from lib.probing.verdict import Verdict
+from lib.stored import RESULTS, store
+from ttvideo.decoders.families import for_tiles
+from ttvideo.decoders.stream import Stream
+from ttvideo.media.pipeline_parts import FULL, PARTS, WHOLE_CLIP, make_part
+from ttvideo.probing.probe import probe
+from ttvideo.probing.verdict import Verdict
 
 ENCODER, STOCK = "encoder", "encoder, stock"
 TIMEOUT_SECONDS = 1800

@@ -1,9 +1,9 @@
-"""How far is the peak of live DRAM that lib.programs.cost computes from what tt-metal's allocator sees?
+"""How far is the peak of live DRAM that ttvideo.programs.cost computes from what tt-metal's allocator sees?
 
     python -m findings peak_vs_allocator [NAME ...]
 
 Each program is compiled and run on the mocked p150 in a process of its own, through jax: it runs programs
-in the thread that opened the device, the only one that tt-metal's memory tracking watches (lib.programs.allocator).
+in the thread that opened the device, the only one that tt-metal's memory tracking watches (ttvideo.programs.allocator).
 Prints one JSON list. Kernels are built with the real compiler on first use: seconds each, minutes in all.
 """
 
@@ -18,15 +18,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.probing.compiler_log import read_log
-from lib.probing.probe import probe
-from lib.programs.allocator import ENVIRONMENT, read_report
-from lib.programs.cost import cost
-from lib.programs.program import read
-from lib.targets import runtime_files
-from lib.targets.plugins import find_plugin
-from lib.targets.target import PROJECT, RUNTIME_FILES, resolve
-from lib.ways.decompose import decompose
+from lib.project import PROJECT
+from ttvideo.probing.compiler_log import read_log
+from ttvideo.probing.probe import probe
+from ttvideo.programs.allocator import ENVIRONMENT, read_report
+from ttvideo.programs.cost import cost
+from ttvideo.programs.program import read
+from ttvideo.targets import runtime_files
+from ttvideo.targets.plugins import find_plugin
+from ttvideo.targets.target import RUNTIME_FILES, resolve
+from ttvideo.ways.decompose import decompose
 
 TARGET = "p150-mock"
 

@@ -1,4 +1,4 @@
-"""How far is the peak of DRAM that lib.programs.cost computes from what TT-NN's allocator says, on both boards?
+"""How far is the peak of DRAM that ttvideo.programs.cost computes from what TT-NN's allocator says, on both boards?
 
     python -m findings peaks [--boards n150,p150] [--programs NAME,…] [--out FILE]
 
@@ -17,11 +17,11 @@ from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3
 from torch import nn
 from torch.nn import functional as F
 
-from lib.notebook.stored import store
-from lib.probing.probe import probe
-from lib.programs.cost import first_run_on_ttnn
-from lib.ttnn.places import ttnn_version
-from lib.ways.decompose import decompose
+from lib.stored import store
+from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import first_run_on_ttnn
+from ttvideo.ttnn.places import ttnn_version
+from ttvideo.ways.decompose import decompose
 
 
 class Function(nn.Module):

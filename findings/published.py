@@ -1,8 +1,8 @@
-"""What real cards refused, asked of TT-NN's mocked boards again: lib/notebook/results/published.json.
+"""What real cards refused, asked of TT-NN's mocked boards again: findings/results/published.json.
 
     python -m findings published [--out FILE]
 
-The cases, with their sources, stand in lib/ttnn/published.py. A minute.
+The cases, with their sources, stand in ttvideo/ttnn/published.py. A minute.
 """
 
 import argparse
@@ -10,11 +10,11 @@ import contextlib
 from dataclasses import asdict
 from pathlib import Path
 
-from lib.notebook.stored import store
-from lib.targets.target import TARGETS
-from lib.ttnn.chip import Chip
-from lib.ttnn.places import ttnn_version
-from lib.ttnn.published import PUBLISHED, provoke
+from lib.stored import store
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.chip import Chip
+from ttvideo.ttnn.places import ttnn_version
+from ttvideo.ttnn.published import PUBLISHED, provoke
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The demo clip, streamed on both simulated chips: lib/notebook/results/silicon_frames.json and its frames.
+"""The demo clip, streamed on both simulated chips: findings/results/silicon_frames.json and its frames.
 
     python -m findings silicon_frames [chip ...]
 
@@ -7,13 +7,13 @@
 
 import sys
 
-from lib.decoders.mochi import TileDecoder
-from lib.media.models import load_vae
-from lib.notebook.silicon import CHIPS
-from lib.notebook.silicon_frames import demo_clip, document, on_chip
-from lib.notebook.stored import store
-from lib.targets.target import TARGETS
-from lib.ttnn.places import made_of
+from lib.silicon import CHIPS
+from lib.silicon_frames import demo_clip, document, on_chip
+from lib.stored import store
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.media.models import load_vae
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.places import made_of
 
 
 def main() -> None:

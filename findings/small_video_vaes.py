@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from lib.media.video_models import MODELS
-from lib.notebook.families import family_row
-from lib.notebook.stored import RESULTS, store
-from lib.ttnn.places import ttnn_version
+from findings.families import family_row
+from lib.stored import RESULTS, store
+from ttvideo.media.video_models import MODELS
+from ttvideo.ttnn.places import ttnn_version
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""How many bytes do TT-NN's kernels read from DRAM and write to it, beside what lib.programs.cost says?
+"""How many bytes do TT-NN's kernels read from DRAM and write to it, beside what ttvideo.programs.cost says?
 
     python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--keep] [--out FILE]
 
-Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM (lib/ttnn/host/transfers.py has
+Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM (ttvideo/ttnn/host/transfers.py has
 the format; ttsim as it is released doesn't count). The stored counts were made on ttsim v1.10.0 with counters where a
 core's request reaches another tile; those of a 480×848 clip's sizes with matrix products left out, which the counts don't
 depend on. --fast asks for these too.
@@ -18,17 +18,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.decoders.native import NativeDecoder
-from lib.media.models import load_vae
-from lib.notebook.stored import store, stored
-from lib.programs.cost import FREE, op_cost
-from lib.programs.program import Op, TensorType, Value
-from lib.targets.target import resolve
-from lib.ttnn import Broke, Chip
-from lib.ttnn.handmade import EXACT, conv3d, op, program, tensor
-from lib.ttnn.places import ttnn_version
-from lib.ttnn.ttsim import kept_version
+from lib.stored import store, stored
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.native import NativeDecoder
+from ttvideo.media.models import load_vae
+from ttvideo.programs.cost import FREE, op_cost
+from ttvideo.programs.program import Op, TensorType, Value
+from ttvideo.targets.target import resolve
+from ttvideo.ttnn import Broke, Chip
+from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
+from ttvideo.ttnn.places import ttnn_version
+from ttvideo.ttnn.ttsim import kept_version
 
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
 NATIVE = (1, 4, 4)  # latent frames, height and width
@@ -167,7 +167,7 @@ def native_steps(chip: Chip) -> list[dict]:
 
 def counted(transfers: tuple) -> tuple:
     if not transfers:
-        raise Refused("ttsim", "one that doesn't count", "one that heeds TTSIM_DRAM_COUNT (lib/ttnn/host/transfers.py)")
+        raise Refused("ttsim", "one that doesn't count", "one that heeds TTSIM_DRAM_COUNT (ttvideo/ttnn/host/transfers.py)")
     return transfers
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.decoders.families import for_tiles
-from lib.media.video_models import MODELS, VideoModel, random_autoencoder
-from lib.notebook.stored import RESULTS, store
-from lib.probing.probe import probe
+from lib.stored import RESULTS, store
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.families import for_tiles
+from ttvideo.media.video_models import MODELS, VideoModel, random_autoencoder
+from ttvideo.probing.probe import probe
 
 CASES = ("stock", "first", "steady", "last")
 SHOWN = (

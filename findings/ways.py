@@ -1,8 +1,8 @@
-"""Every way around every distinct Conv3d of Mochi's VAE, measured, stored in lib/notebook/results/ways.json.
+"""Every way around every distinct Conv3d of Mochi's VAE, measured, stored in findings/results/ways.json.
 
     python -m findings ways [--only "3×3×3, 256"] [--out FILE]
 
-For each kernel of lib/ways/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program
+For each kernel of ttvideo/ways/convolutions.py and each way that applies: verdicts in three lanes, the cost of the program
 compiled for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel where kernels are built first.
 """
 
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 
-PROJECT = Path(__file__).resolve().parents[1]
-from lib.notebook.stored import store
-from lib.ways.convolutions import CONVOLUTIONS
-from lib.ways.measure import measure_ways
+from lib.stored import store
+from ttvideo.ways.convolutions import CONVOLUTIONS
+from ttvideo.ways.measure import measure_ways
 
 LANES = ("n150-compile", "p150-compile", "p150-mock")
 

@@ -1,17 +1,1 @@
-"""Bring Mochi's video decoder to Tenstorrent chips: probe, rewrite, compare, stream."""
-
-import os
-
-# diffusers imports torch_xla wherever it is installed, which then warns if no device is named.
-# Workers name their own.
-os.environ.setdefault("PJRT_DEVICE", "CPU")
-
-from lib.basics.compare import compare  # noqa: E402
-from lib.basics.errors import Refused  # noqa: E402
-from lib.decoders.families import for_tiles  # noqa: E402
-from lib.probing.probe import probe, probe_all  # noqa: E402
-from lib.probing.replay import replay  # noqa: E402
-from lib.targets.target import TARGETS  # noqa: E402
-from lib.ways.decompose import decompose  # noqa: E402
-
-__all__ = ["TARGETS", "Refused", "compare", "decompose", "for_tiles", "probe", "probe_all", "replay"]
+"""What the notebooks share: parameters, the record of a run, tables, pictures, stored results."""

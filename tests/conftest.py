@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from lib.basics.folders import FOLDER_PREFIX, places
+from ttvideo.basics.folders import FOLDER_PREFIX, places
 
 
 @pytest.fixture

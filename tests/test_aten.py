@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.probing.aten import IN_OTHER_WORDS
-from lib.probing.probe import probe
+from ttvideo.probing.aten import IN_OTHER_WORDS
+from ttvideo.probing.probe import probe
 
 aten = torch.ops.aten
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from lib import Refused, compare, probe
-from lib.media import latents as latents_module
-from lib.media.frames import to_uint8
-from lib.media.latents import check_latents, load_latents
-from lib.media.models import load_vae
-from lib.notebook.parameters import check_parameters
-from lib.notebook.record import Record
-from lib.notebook.run import parse
-from lib.probing import session
-from lib.targets import plugins
-from lib.targets import target as targets
-from lib.targets.target import resolve
-from lib.ways.decompose import decompose
+from lib.parameters import check_parameters
+from lib.record import Record
+from lib.run import parse
+from ttvideo import Refused, compare, probe
+from ttvideo.media import latents as latents_module
+from ttvideo.media.frames import to_uint8
+from ttvideo.media.latents import check_latents, load_latents
+from ttvideo.media.models import load_vae
+from ttvideo.probing import session
+from ttvideo.targets import plugins
+from ttvideo.targets import target as targets
+from ttvideo.targets.target import resolve
+from ttvideo.ways.decompose import decompose
 
 GOOD = {
     "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4, "latent_width": 4,

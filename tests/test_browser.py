@@ -14,8 +14,8 @@ import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from lib.notebook.parameters import NOTEBOOKS
-from lib.targets.target import PROJECT
+from lib.parameters import NOTEBOOKS
+from lib.project import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings one")
@@ -30,7 +30,7 @@ IDLE = re.compile(r"^Python 3.* \| Idle$")  # the status bar, of a notebook that
 CELL, PROMPT, OUTPUT = ".jp-Notebook .jp-CodeCell", ".jp-InputArea-prompt", ".jp-OutputArea-output"
 BEGUN = f"{CELL} {PROMPT}:text-matches('[0-9*]')"
 WAITING = f"{CELL}:has({PROMPT}:text-is('[*]:'))"  # the first of them is the one that runs
-PROGRESS = re.compile(r"\S · \S.*\d\d:\d\d")  # as lib.basics.progress writes it
+PROGRESS = re.compile(r"\S · \S.*\d\d:\d\d")  # as ttvideo.basics.progress writes it
 
 
 @pytest.fixture

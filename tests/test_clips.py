@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.media import clips
+from ttvideo.media import clips
 
 
 @pytest.mark.parametrize("kind", ["seen", "unseen"])

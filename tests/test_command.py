@@ -1,17 +1,16 @@
-"""`mochi-tt decode`: the video and the verdicts without a notebook, its exit codes, Ctrl-C and going on."""
+"""`ttvideo decode`: the video and the verdicts without a notebook, its exit codes, Ctrl-C and going on."""
 
 import imageio.v3 as imageio
 import pytest
 import torch
 
-from lib import compare
-from lib.decoders.mochi import TileDecoder
-from lib.decoders.stream import DROPPED_FRAMES
-from lib.media.frames import FrameFolder, to_uint8, video_file
-from lib.media.latents import load_latents
-from lib.media.models import load_vae
-from lib.media.small_autoencoders import SMALL as SMALL_AUTOENCODERS
-from lib.notebook import command
+from ttvideo import command, compare
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.stream import DROPPED_FRAMES
+from ttvideo.media.frames import FrameFolder, to_uint8, video_file
+from ttvideo.media.latents import load_latents
+from ttvideo.media.models import load_vae
+from ttvideo.media.small_autoencoders import SMALL as SMALL_AUTOENCODERS
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 SMALL = ["random", "--model", "small", "--latent-frames", "3", "--latent-height", "4", "--latent-width", "4"]
@@ -68,7 +67,7 @@ class Fails(TileDecoder):
 def test_what_cannot_be_used_is_exit_code_2_and_one_sentence(tmp_path, monkeypatch, capsys, wrong):
     monkeypatch.chdir(tmp_path)
     assert command.main(["decode", *wrong, "--target", "p150-compile"]) == 2
-    assert capsys.readouterr().err.startswith("mochi-tt: ") and not list(tmp_path.glob("*.mp4"))
+    assert capsys.readouterr().err.startswith("ttvideo: ") and not list(tmp_path.glob("*.mp4"))
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lib import Refused, compare
-from lib.basics.compare import RunningComparison, psnr_by_frame
+from ttvideo import Refused, compare
+from ttvideo.basics.compare import RunningComparison, psnr_by_frame
 
 
 def pieces(noise, offset=0.0):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib import Refused, probe
+from ttvideo import Refused, probe
 
 MODULE = torch.nn.Conv2d(32, 32, 3, padding=1).bfloat16()
 INPUT = (torch.zeros(1, 32, 8, 8, dtype=torch.bfloat16),)

@@ -6,16 +6,16 @@ import math
 import matplotlib.pyplot as plt
 import pytest
 
-from lib.basics.errors import Refused
-from lib.notebook.cost_plot import plot_live, table
-from lib.programs.allocator import read_out_of_memory, read_report
-from lib.programs.convolution import geometry
-from lib.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
-from lib.programs.fidelity import in_fidelity
-from lib.programs.program import Op, TensorType, Value, read
-from lib.programs.reshape import is_view, map_bytes
-from lib.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
+from lib.cost_plot import plot_live, table
 from tests import compiled
+from ttvideo.basics.errors import Refused
+from ttvideo.programs.allocator import read_out_of_memory, read_report
+from ttvideo.programs.convolution import geometry
+from ttvideo.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
+from ttvideo.programs.fidelity import in_fidelity
+from ttvideo.programs.program import Op, TensorType, Value, read
+from ttvideo.programs.reshape import is_view, map_bytes
+from ttvideo.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def moved(op):
 
 
 def test_ops_that_cut_tiles_go_through_rows():
-    """All as counted (lib/notebook/results/transfers.json)."""
+    """All as counted (findings/results/transfers.json)."""
     x, half = dram((1024, 256)), dram((512, 256))
     cut = {"begins": [5, 0], "ends": [505, 256], "step": [1, 1]}
     whole = {"begins": [256, 0], "ends": [768, 256], "step": [1, 1]}

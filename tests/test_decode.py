@@ -5,12 +5,12 @@ from math import ceil
 import pytest
 import torch
 
-from lib import Refused, compare, decompose
-from lib.decoders.mochi import TileDecoder
-from lib.decoders.steps import load_state, save_state
-from lib.decoders.stream import DROPPED_FRAMES, Stream, stream_decode
-from lib.media.latents import load_latents
-from lib.media.models import load_vae
+from ttvideo import Refused, compare, decompose
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.steps import load_state, save_state
+from ttvideo.decoders.stream import DROPPED_FRAMES, Stream, stream_decode
+from ttvideo.media.latents import load_latents
+from ttvideo.media.models import load_vae
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 

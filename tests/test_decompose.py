@@ -7,9 +7,9 @@ from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, M
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from lib.basics.errors import Refused
-from lib.ways import WAYS, Form
-from lib.ways.decompose import choose, decompose
+from ttvideo.basics.errors import Refused
+from ttvideo.ways import WAYS, Form
+from ttvideo.ways.decompose import choose, decompose
 
 SMALL = dict(block_out_channels=(32, 32, 64, 64), layers_per_block=(1, 1, 1, 1, 1))
 TOLERANCE = 1e-12  # float64 through some twenty layers

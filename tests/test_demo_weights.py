@@ -8,11 +8,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKLMochi
 
-from lib.basics.compare import compare
-from lib.media import clips
-from lib.media.latents import load_latents, statistics
-from lib.media.video_models import TRAINED, load_autoencoder
-from lib.notebook.trained import decoded
+from findings.trained import decoded
+from ttvideo.basics.compare import compare
+from ttvideo.media import clips
+from ttvideo.media.latents import load_latents, statistics
+from ttvideo.media.video_models import TRAINED, load_autoencoder
 
 FOLDER = Path(clips.__file__).parent / "weights" / "demo"
 WEIGHTS = FOLDER / "diffusion_pytorch_model.safetensors"

@@ -7,9 +7,9 @@ import torch
 import yaml
 from torch import nn
 
-from lib import probe
-from lib.targets.boards import BOARDS
-from lib.targets.descriptors import FILE_IDENTIFIER, cluster_descriptor, system_descriptor
+from ttvideo import probe
+from ttvideo.targets.boards import BOARDS
+from ttvideo.targets.descriptors import FILE_IDENTIFIER, cluster_descriptor, system_descriptor
 
 
 @pytest.mark.parametrize("name", BOARDS)

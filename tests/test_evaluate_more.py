@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.basics.compare import compare
-from lib.decoders.row_major import keep_row_major
-from lib.probing.probe import probe, probe_each
+from ttvideo.basics.compare import compare
+from ttvideo.decoders.row_major import keep_row_major
+from ttvideo.probing.probe import probe, probe_each
 
 
 class Does(nn.Module):

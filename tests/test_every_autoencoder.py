@@ -18,12 +18,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.media.small_autoencoders import SMALL, InFloat64
-from lib.ways import decompose as decompose_module
-from lib.ways.decompose import decompose
-from lib.ways.haar import WAVELETS
-from lib.ways.known import KNOWN
+from ttvideo.basics.errors import Refused
+from ttvideo.media.small_autoencoders import SMALL, InFloat64
+from ttvideo.ways import decompose as decompose_module
+from ttvideo.ways.decompose import decompose
+from ttvideo.ways.haar import WAVELETS
+from ttvideo.ways.known import KNOWN
 
 TOLERANCE = 1e-12  # float64 through some forty layers
 FLOAT32 = 1e-6  # float32 inside of them

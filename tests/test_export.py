@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from lib import Refused, probe
-from lib.programs.program import read
+from ttvideo import Refused, probe
+from ttvideo.programs.program import read
 
 INPUT = (torch.zeros(1, 12, 3, 8, 8, dtype=torch.bfloat16),)
 MESSAGE = "ttnn PrepareConv3dWeightsOp is not linked in this libtt build"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.probing.failures import classify, died
+from ttvideo.probing.failures import classify, died
 
 SAID = {
     "descriptor mismatch": "Fatal: system desc schema mismatch: 38882b != f0b54f",

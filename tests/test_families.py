@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from lib import Refused, compare, for_tiles
-from lib.decoders.stream import stream_decode
-from lib.media.latents import denormalise, load_latents, usual
-from lib.media.small_autoencoders import SMALL, decode
-from lib.media.video_models import MODELS, load_autoencoder, random_autoencoder
-from lib.notebook.families import CLIPS, OTHERS, family_row, latents
+from findings.families import CLIPS, OTHERS, family_row, latents
+from ttvideo import Refused, compare, for_tiles
+from ttvideo.decoders.stream import stream_decode
+from ttvideo.media.latents import denormalise, load_latents, usual
+from ttvideo.media.small_autoencoders import SMALL, decode
+from ttvideo.media.video_models import MODELS, load_autoencoder, random_autoencoder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

@@ -7,10 +7,10 @@ import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderTiny
 from torch import nn
 
-from lib import Refused, compare, for_tiles
-from lib.decoders.hunyuan import Upsample, UpsampledResidual
-from lib.media.small_autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
-from lib.probing.probe import probe
+from ttvideo import Refused, compare, for_tiles
+from ttvideo.decoders.hunyuan import Upsample, UpsampledResidual
+from ttvideo.media.small_autoencoders import SMALL, WANS, Autoencoder, InFloat64, blocks
+from ttvideo.probing.probe import probe
 
 ROUNDING = 1e-11
 SHALLOW = ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")

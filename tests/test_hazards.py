@@ -7,18 +7,18 @@ import torch
 from compiled import module_and_input
 from diffusers import AutoencoderKLMochi
 
-from lib import probe
-from lib.basics.errors import Refused
-from lib.decoders.native import Arithmetic, NativeDecoder
-from lib.programs.conv3d_blocks import Blocks, Size, candidates, op
-from lib.programs.fidelity import in_fidelity, stated
-from lib.programs.hazards import HAZARDS, hazards, of_op
-from lib.programs.program import Op
-from lib.targets import target as targets
-from lib.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
-from lib.targets.target import TARGETS, resolve
-from lib.ttnn.handmade import EXACT, program, tensor
-from lib.ttnn.places import why_not
+from ttvideo import probe
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.native import Arithmetic, NativeDecoder
+from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates, op
+from ttvideo.programs.fidelity import in_fidelity, stated
+from ttvideo.programs.hazards import HAZARDS, hazards, of_op
+from ttvideo.programs.program import Op
+from ttvideo.targets import target as targets
+from ttvideo.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
+from ttvideo.targets.target import TARGETS, resolve
+from ttvideo.ttnn.handmade import EXACT, program, tensor
+from ttvideo.ttnn.places import why_not
 
 SIZE = Size((6, 24, 24), 128, 128, (3, 3, 3), (0, 1, 1))
 NAMES = {hazard.name for hazard in HAZARDS}

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from lib import Refused, compare
-from lib.decoders import budget
-from lib.decoders.budget import evaluated_bytes, flops, host_bytes, plan
-from lib.decoders.host import HostDecoder
-from lib.decoders.mochi import TileDecoder
-from lib.decoders.steps import decode_steps
-from lib.decoders.stream import DROPPED_FRAMES, decode_on_host
-from lib.media.models import load_vae
+from ttvideo import Refused, compare
+from ttvideo.decoders import budget
+from ttvideo.decoders.budget import evaluated_bytes, flops, host_bytes, plan
+from ttvideo.decoders.host import HostDecoder
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.steps import decode_steps
+from ttvideo.decoders.stream import DROPPED_FRAMES, decode_on_host
+from ttvideo.media.models import load_vae
 
 FULL_RESOLUTION = (1, 12, 28, 60, 106)
 

@@ -5,9 +5,9 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.ways.decompose import decompose
-from lib.ways.measure import candidates, measure_ways, rounding_table
+from ttvideo.basics.errors import Refused
+from ttvideo.ways.decompose import decompose
+from ttvideo.ways.measure import candidates, measure_ways, rounding_table
 
 X = (1, 8, 3, 6, 6)
 

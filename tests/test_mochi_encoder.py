@@ -4,10 +4,10 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiEncoder3D
 
-from lib import Refused, compare, for_tiles, probe
-from lib.decoders.mochi_encoder import TileEncoder
-from lib.decoders.time_attention import BAND_VALUES, bands_of
-from lib.media.small_autoencoders import InFloat64
+from ttvideo import Refused, compare, for_tiles, probe
+from ttvideo.decoders.mochi_encoder import TileEncoder
+from ttvideo.decoders.time_attention import BAND_VALUES, bands_of
+from ttvideo.media.small_autoencoders import InFloat64
 
 ROUNDING = 1e-11
 
@@ -82,7 +82,7 @@ def test_frames_ahead_change_nothing_before(stock):
 def test_bands_of_pixels_change_nothing_but_the_last_bit(stock, monkeypatch):
     encoder, x = TileEncoder(stock), clip(13, 32, 32)
     want, _ = encoder(x)
-    monkeypatch.setattr("lib.decoders.time_attention.BAND_VALUES", 32 * 64 * 64)
+    monkeypatch.setattr("ttvideo.decoders.time_attention.BAND_VALUES", 32 * 64 * 64)
     assert [len(bands_of(13, n, 64)) for n in (256, 64, 65)] == [4, 1, 1]
     assert compare(encoder(x)[0], want).max_abs <= ROUNDING
 

@@ -7,21 +7,21 @@ import torch
 from diffusers import AutoencoderKLMochi
 from torch import nn
 
-from lib.basics.compare import compare
-from lib.basics.errors import Refused
-from lib.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
-from lib.decoders.stream import Stream, stream_decode
-from lib.media.models import load_vae
-from lib.notebook.native_parts import convolution, in_block_floats, parts
-from lib.probing.verdict import MOCKED
-from lib.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
-from lib.programs.cost import cost
-from lib.programs.evaluate import evaluate
-from lib.targets.boards import BOARDS
-from lib.targets.target import TARGETS
-from lib.ttnn.chip import Broke, Chip
-from lib.ttnn.handmade import deallocated, program
-from lib.ttnn.places import why_not
+from findings.native_parts import convolution, in_block_floats, parts
+from ttvideo.basics.compare import compare
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
+from ttvideo.decoders.stream import Stream, stream_decode
+from ttvideo.media.models import load_vae
+from ttvideo.probing.verdict import MOCKED
+from ttvideo.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
+from ttvideo.programs.cost import cost
+from ttvideo.programs.evaluate import evaluate
+from ttvideo.targets.boards import BOARDS
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.chip import Broke, Chip
+from ttvideo.ttnn.handmade import deallocated, program
+from ttvideo.ttnn.places import why_not
 
 REASON = why_not(TARGETS["p150-ttsim"])
 needs_ttnn = pytest.mark.skipif(why_not(TARGETS["p150-ttnn"]) is not None, reason=str(why_not(TARGETS["p150-ttnn"])))

@@ -4,13 +4,13 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 
-from lib.notebook.pictures import to_html
+from lib.pictures import to_html
 
 ALT = 'peak < 8 GB, as a "line"'
 CELL = f"""
 ALT = {ALT!r}
 import matplotlib.pyplot as plt
-from lib.notebook.pictures import show
+from lib.pictures import show
 figure, axis = plt.subplots(figsize=(1, 1))
 show(figure, ALT)
 """

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lib import Refused, compare
-from lib.media.pipeline_parts import FULL, SMALL, make_part
-from lib.media.small_autoencoders import InFloat64
-from lib.notebook.next_part import stored_bytes
+from lib.next_part import stored_bytes
+from ttvideo import Refused, compare
+from ttvideo.media.pipeline_parts import FULL, SMALL, make_part
+from ttvideo.media.small_autoencoders import InFloat64
 
 
 def outputs(name):
@@ -17,7 +17,7 @@ def outputs(name):
 
 @pytest.mark.parametrize("way", ["written out", "fused", "in chunks"])
 def test_each_way_is_the_stock_block(way, monkeypatch):
-    monkeypatch.setattr("lib.media.pipeline_parts.CHUNK", 32)  # of 80 queries: the last is shorter
+    monkeypatch.setattr("ttvideo.media.pipeline_parts.CHUNK", 32)  # of 80 queries: the last is shorter
     _, want = outputs("block, stock")
     _, got = outputs(f"block, {way}")
     assert all(compare(a, b).max_abs < 1e-9 for a, b in zip(got, want, strict=True))

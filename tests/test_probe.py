@@ -13,11 +13,11 @@ import torch
 from hostile import Aborts, Hangs, Killed, Raises, ReadsBack
 from torch import nn
 
-from lib import compare, probe, probe_all, replay
-from lib.basics.folders import FOLDER_PREFIX, places
-from lib.probing.probe import probe_each
-from lib.probing.verdict import MOCKED, PASS
-from lib.targets.target import PROJECT
+from lib.project import PROJECT
+from ttvideo import compare, probe, probe_all, replay
+from ttvideo.basics.folders import FOLDER_PREFIX, places
+from ttvideo.probing.probe import probe_each
+from ttvideo.probing.verdict import MOCKED, PASS
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 
@@ -117,7 +117,7 @@ def test_nothing_outlives_its_parent(how):
         import signal
         import torch
         from hostile import Hangs
-        from lib import probe
+        from ttvideo import probe
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
         probe(Hangs(), (torch.zeros(1),), "cpu")
         """

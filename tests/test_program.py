@@ -2,11 +2,11 @@
 
 import pytest
 
-from lib.basics.errors import Refused
-from lib.probing.probe import probe
-from lib.programs.program import TensorType, read
-from lib.targets.boards import BLACKHOLE, WORMHOLE
 from tests import compiled
+from ttvideo.basics.errors import Refused
+from ttvideo.probing.probe import probe
+from ttvideo.programs.program import TensorType, read
+from ttvideo.targets.boards import BLACKHOLE, WORMHOLE
 
 
 @pytest.fixture(scope="module")

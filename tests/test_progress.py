@@ -4,7 +4,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 CODE = """
-from lib.basics.progress import progress
+from ttvideo.basics.progress import progress
 with progress("a long step") as show:
     show("half way")
 """

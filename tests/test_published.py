@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from lib.targets.target import resolve
-from lib.ttnn.chip import Chip
-from lib.ttnn.places import why_not
-from lib.ttnn.published import PUBLISHED, bank_bytes, provoke, tensor
+from ttvideo.targets.target import resolve
+from ttvideo.ttnn.chip import Chip
+from ttvideo.ttnn.places import why_not
+from ttvideo.ttnn.published import PUBLISHED, bank_bytes, provoke, tensor
 
 
 @pytest.fixture(scope="module")

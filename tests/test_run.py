@@ -6,11 +6,11 @@ import nbformat
 import papermill
 import pytest
 
-from lib.notebook.parameters import NOTEBOOKS, check_parameters
-from lib.notebook.record import Record
-from lib.notebook.run import parse
-from lib.probing.verdict import Verdict
-from lib.targets.target import PROJECT
+from lib.parameters import NOTEBOOKS, check_parameters
+from lib.project import PROJECT
+from lib.record import Record
+from lib.run import parse
+from ttvideo.probing.verdict import Verdict
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from lib.probing.probe import probe
-from lib.targets.runtime_files import UNPACKED, kept
-from lib.targets.target import KERNEL_CACHE, RUNTIME_FILES
+from ttvideo.probing.probe import probe
+from ttvideo.targets.runtime_files import UNPACKED, kept
+from ttvideo.targets.target import KERNEL_CACHE, RUNTIME_FILES
 
 
 def unpacked(folder, content):

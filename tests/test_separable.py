@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.ways import Form
-from lib.ways.decompose import separate
-from lib.ways.form import MODES
-from lib.ways.separable import Conv3dAs2D, Separable, break_even_rank, exact_rank, factorise, rank_table, unfold
+from ttvideo.basics.errors import Refused
+from ttvideo.ways import Form
+from ttvideo.ways.decompose import separate
+from ttvideo.ways.form import MODES
+from ttvideo.ways.separable import Conv3dAs2D, Separable, break_even_rank, exact_rank, factorise, rank_table, unfold
 
 
 @pytest.fixture

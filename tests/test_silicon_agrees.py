@@ -5,14 +5,14 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lib.programs.evaluate import OPS
-from lib.programs.evaluate.values import rounded
-from lib.programs.program import Program, TensorType, Value
-from lib.targets.target import TARGETS
-from lib.ttnn.against_evaluator import apart, op_by_op
-from lib.ttnn.chip import Chip
-from lib.ttnn.handmade import EXACT, conv3d, op, program, tensor
-from lib.ttnn.places import why_not
+from ttvideo.programs.evaluate import OPS
+from ttvideo.programs.evaluate.values import rounded
+from ttvideo.programs.program import Program, TensorType, Value
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.against_evaluator import apart, op_by_op
+from ttvideo.ttnn.chip import Chip
+from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
+from ttvideo.ttnn.places import why_not
 
 REASON = why_not(TARGETS["p150-ttsim"])
 needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))

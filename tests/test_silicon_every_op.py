@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.programs.evaluate import OPS
-from lib.programs.fidelity import in_fidelity
-from lib.programs.program import Op, TensorType, Value
-from lib.targets.target import TARGETS
-from lib.ttnn.against_evaluator import op_by_op
-from lib.ttnn.chip import Broke, Chip
-from lib.ttnn.handmade import EXACT, op, program, tensor
-from lib.ttnn.places import HOST, why_not
+from ttvideo.programs.evaluate import OPS
+from ttvideo.programs.fidelity import in_fidelity
+from ttvideo.programs.program import Op, TensorType, Value
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn.against_evaluator import op_by_op
+from ttvideo.ttnn.chip import Broke, Chip
+from ttvideo.ttnn.handmade import EXACT, op, program, tensor
+from ttvideo.ttnn.places import HOST, why_not
 
 REASON = why_not(TARGETS["p150-ttsim"])
 needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))

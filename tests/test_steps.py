@@ -6,10 +6,10 @@ from diffusers import AutoencoderKLMochi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.basics.errors import Refused
-from lib.decoders.mochi import TileDecoder
-from lib.decoders.steps import decode_steps, load_state, save_state, split
-from lib.decoders.stream import stream_decode
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.steps import decode_steps, load_state, save_state, split
+from ttvideo.decoders.stream import stream_decode
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
 

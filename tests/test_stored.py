@@ -11,18 +11,17 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCaus
 from torch import nn
 
 from findings import __main__ as findings
-from lib.basics.errors import Refused
-from lib.decoders.mochi import Rewrites
-from lib.decoders.native_writer import Arithmetic
-from lib.notebook import stored as module
-from lib.notebook.native import native_frames
-from lib.notebook.silicon import CHIPS
-from lib.notebook.silicon_frames import stored_frames
-from lib.notebook.stored import stored, stored_ways
-from lib.notebook.versions import versions
-from lib.ways.convolutions import CONVOLUTIONS
-from lib.ways.measure import candidates
-
+from lib import stored as module
+from lib.native import native_frames
+from lib.silicon import CHIPS
+from lib.silicon_frames import stored_frames
+from lib.stored import stored, stored_ways
+from lib.versions import versions
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.mochi import Rewrites
+from ttvideo.decoders.native_writer import Arithmetic
+from ttvideo.ways.convolutions import CONVOLUTIONS
+from ttvideo.ways.measure import candidates
 
 DEFAULT = Arithmetic().fidelity
 

@@ -10,13 +10,13 @@ import pandas as pd
 import psutil
 import pytest
 
-from lib.basics.errors import Refused
-from lib.notebook.sweep import grid as grids
-from lib.notebook.sweep.__main__ import main
-from lib.notebook.sweep.cluster import connected, gigabytes, run_all
-from lib.notebook.sweep.grid import Run, read_grid, whole
-from lib.notebook.sweep.report import changes, label, read_table, report, table, varying
-from lib.notebook.sweep.run import FAIL, PASS, STOPPED, execute, kept, write
+from batches import grid as grids
+from batches.__main__ import main
+from batches.cluster import connected, gigabytes, run_all
+from batches.grid import Run, read_grid, whole
+from batches.report import changes, label, read_table, report, table, varying
+from batches.run import FAIL, PASS, STOPPED, execute, kept, write
+from ttvideo.basics.errors import Refused
 
 QUICK = {"notebook": "01_repro", "plugin": "installed", "parameters": {"target": "cpu", "latent_heigth": 2}}
 LONG = {"notebook": "01_repro", "plugin": "installed", "parameters": whole("01_repro", {"target": "p150-mock"})}
@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_is_a_row_too(tmp_path):
     thread = threading.Thread(target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=100)))
     thread.start()
     kernel = starts("ipykernel_launcher")
-    starts("lib.notebook.sweep.run").kill()
+    starts("batches.run").kill()
     thread.join()
     assert rows[0]["status"] == FAIL and rows[0]["reason"] == "killed by SIGKILL"
     psutil.wait_procs([kernel], timeout=20)
@@ -165,7 +165,7 @@ def test_a_sweep_tries_all_and_goes_on_where_it_stopped(tmp_path, capsys, monkey
         write(folder / "row.json", row)
         return row
 
-    monkeypatch.setattr("lib.notebook.sweep.cluster.execute", pretend)
+    monkeypatch.setattr("batches.cluster.execute", pretend)
     asked = [str(path), "--out", str(tmp_path / "out")]
     assert main(asked) == 1 and sorted(tried) == [1, 2]
     said = capsys.readouterr().err
@@ -189,7 +189,7 @@ def test_what_runs_is_stopped_when_the_sweep_is(tmp_path, monkeypatch):
         ended.append(asked["parameters"]["seed"])
         return {"status": PASS, "reason": None, "seconds": 1.0, "gb": 1.0}
 
-    monkeypatch.setattr("lib.notebook.sweep.cluster.execute", pretend)
+    monkeypatch.setattr("batches.cluster.execute", pretend)
     with connected(None, jobs=2) as client:
         rows = run_all(client, runs, tmp_path, 60)
         assert next(rows)[0].parameters["seed"] == 0

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lib.basics.compare import compare
-from lib.basics.errors import Refused
-from lib.decoders.causal_conv import CausalConv
-from lib.decoders.group_norm import group_norm_silu, group_norm_silu_stock, pieces
-from lib.decoders.mochi import Rewrites, TileDecoder
-from lib.decoders.pixel_shuffle import PixelShuffle
-from lib.decoders.row_major import pad_rows
-from lib.decoders.upstream import upstream_decoder
-from lib.probing.probe import probe
+from ttvideo.basics.compare import compare
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.causal_conv import CausalConv
+from ttvideo.decoders.group_norm import group_norm_silu, group_norm_silu_stock, pieces
+from ttvideo.decoders.mochi import Rewrites, TileDecoder
+from ttvideo.decoders.pixel_shuffle import PixelShuffle
+from ttvideo.decoders.row_major import pad_rows
+from ttvideo.decoders.upstream import upstream_decoder
+from ttvideo.probing.probe import probe
 
 ROUNDING = 1e-10  # float64, values near 1
 ALONE = [dataclasses.replace(Rewrites(), **{field.name: 0}) for field in dataclasses.fields(Rewrites)]

@@ -21,22 +21,22 @@ import torch
 from compiled import expected, module_and_input, text
 from torch import nn
 
-from lib import probe
-from lib.basics.compare import compare
-from lib.basics.errors import Refused
-from lib.probing.failures import classify
-from lib.probing.on_ttnn import failure, open_session
-from lib.probing.verdict import MOCKED
-from lib.programs.program import read
-from lib.targets import target as targets
-from lib.targets.boards import BOARDS
-from lib.targets.target import TARGETS
-from lib.ttnn import chip as chips
-from lib.ttnn import places, ttsim, workarounds
-from lib.ttnn.chip import Broke, Chip
-from lib.ttnn.description import describe
-from lib.ttnn.handmade import op, program, tensor
-from lib.ttnn.places import why_not
+from ttvideo import probe
+from ttvideo.basics.compare import compare
+from ttvideo.basics.errors import Refused
+from ttvideo.probing.failures import classify
+from ttvideo.probing.on_ttnn import failure, open_session
+from ttvideo.probing.verdict import MOCKED
+from ttvideo.programs.program import read
+from ttvideo.targets import target as targets
+from ttvideo.targets.boards import BOARDS
+from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn import chip as chips
+from ttvideo.ttnn import places, ttsim, workarounds
+from ttvideo.ttnn.chip import Broke, Chip
+from ttvideo.ttnn.description import describe
+from ttvideo.ttnn.handmade import op, program, tensor
+from ttvideo.ttnn.places import why_not
 
 TTSIM, MOCKED_BOARDS = ("n150-ttsim", "p150-ttsim"), ("n150-ttnn", "p150-ttnn")
 

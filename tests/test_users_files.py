@@ -8,10 +8,10 @@ import torch
 from diffusers import AutoencoderKLMochi
 from safetensors.torch import load_file, save_file
 
-from lib import Refused
-from lib.media import clips
-from lib.media.latents import DENORMALISED, NORMALISED, denormalise, encode, load_latents, statistics
-from lib.media.models import SMALL, load_vae
+from ttvideo import Refused
+from ttvideo.media import clips
+from ttvideo.media.latents import DENORMALISED, NORMALISED, denormalise, encode, load_latents, statistics
+from ttvideo.media.models import SMALL, load_vae
 
 SHAPE = (1, 12, 2, 8, 8)
 

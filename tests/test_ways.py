@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.basics.errors import Refused
-from lib.ways import WAYS, Form
-from lib.ways.form import MODES
-from lib.ways.padding import pad
-from lib.ways.stacked import stack
-from lib.ways.tap_sum import taps
-from lib.ways.transposed import Transposed, phases, split
-from lib.ways.unrolled import fold
+from ttvideo.basics.errors import Refused
+from ttvideo.ways import WAYS, Form
+from ttvideo.ways.form import MODES
+from ttvideo.ways.padding import pad
+from ttvideo.ways.stacked import stack
+from ttvideo.ways.tap_sum import taps
+from ttvideo.ways.transposed import Transposed, phases, split
+from ttvideo.ways.unrolled import fold
 
 FORMS = int(os.environ.get("FORMS", "40"))
 # float64 keeps 2.2e-16; the sums here have at most a few hundred terms.
@@ -299,11 +299,11 @@ def test_a_planted_fault_is_seen(fault, monkeypatch):
     arguments = ("stacked", form, (2, 4, 4, 5, 5), 4, True)
     assert check(*arguments) <= TOLERANCE
     if fault == "tap order":
-        monkeypatch.setattr("lib.ways.stacked.stack", lambda w: stack(w.flip(2)))
+        monkeypatch.setattr("ttvideo.ways.stacked.stack", lambda w: stack(w.flip(2)))
     elif fault == "padding side":
-        monkeypatch.setattr("lib.ways.way.pad", lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block))
+        monkeypatch.setattr("ttvideo.ways.way.pad", lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block))
     elif fault == "group order":
-        monkeypatch.setattr("lib.ways.stacked.beside", lambda frames, groups: torch.cat(frames, -1))
+        monkeypatch.setattr("ttvideo.ways.stacked.beside", lambda frames, groups: torch.cat(frames, -1))
     else:
         plain = F.conv2d
         monkeypatch.setattr(F, "conv2d", lambda x, w, b, *rest: plain(x, w, 2 * b, *rest))

@@ -1,0 +1,1 @@
+"""Grids of notebooks, run side by side: `make sweep`."""

@@ -1,1 +1,0 @@
-"""What only notebooks and batches need: parameters, records, tables, plots, stored results."""

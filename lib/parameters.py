@@ -1,0 +1,192 @@
+"""A notebook's parameters, checked before anything long starts."""
+
+import os
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lib.project import PROJECT
+from ttvideo.basics.errors import Refused
+from ttvideo.media.latents import AUTO, DTYPES, FORMS, HOST_DTYPES
+from ttvideo.targets.target import Target, resolve
+from ttvideo.ways.decompose import STRATEGIES
+
+LATENT_CHANNELS = 12
+
+
+def positive(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Refused(name, repr(value), "a whole number of at least 1")
+
+
+def not_negative(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Refused(name, repr(value), "a whole number of at least 0")
+
+
+def number(name: str, value) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise Refused(name, repr(value), "a number of at least 0")
+
+
+def text(name: str, value) -> None:
+    if not isinstance(value, str) or not value:
+        raise Refused(name, repr(value), "a text that isn't empty")
+
+
+def any_text(name: str, value) -> None:
+    if not isinstance(value, str):
+        raise Refused(name, repr(value), "a text")
+
+
+def flag(name: str, value) -> None:
+    if not isinstance(value, bool):
+        raise Refused(name, repr(value), "True or False")
+
+
+def one_of(*choices: str):
+    def check(name: str, value) -> None:
+        if value not in choices:
+            raise Refused(name, repr(value), f"one of {', '.join(choices)}")
+
+    return check
+
+
+def target_name(name: str, value) -> None:
+    text(name, value)
+    resolve(value)
+
+
+COMMON = {
+    "target": target_name,
+    "dtype": one_of(*DTYPES),
+    "seed": not_negative,
+    "latent_frames": positive,
+    "latent_height": positive,
+    "latent_width": positive,
+    "output_dir": text,
+}
+NOTEBOOKS = {
+    "01_repro": COMMON,
+    "02_decompose": {**COMMON, "strategy": one_of(*STRATEGIES)},
+    "03_full_decoder": {
+        **COMMON,
+        "model": text,
+        "variant": any_text,
+        "latents": text,
+        "latents_are": one_of(*FORMS),
+        "strategy": one_of("tiles", *STRATEGIES),
+        "streaming": flag,
+        "frames_per_step": positive,
+        "host": one_of("cpu", "cuda"),
+        "host_dtype": one_of(AUTO, *HOST_DTYPES),
+        "host_frames": not_negative,
+        "evaluated_frames": not_negative,
+        "keep": any_text,
+        "fps": positive,
+        "full_size": flag,
+    },
+    "04_video_vaes": {
+        **COMMON,
+        "model": text,
+        "variant": any_text,
+        "latents": text,
+        "latents_are": one_of(*FORMS),
+        "timestep": number,
+        "evaluated_steps": not_negative,
+        "keep": any_text,
+        "fps": positive,
+    },
+    "05_encoder_transformer": COMMON,
+}
+# What IPython itself puts into a notebook's namespace.
+INTERACTIVE = {"In", "Out", "exit", "quit", "open"}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    notebook: str
+    values: dict[str, object]
+
+    def __getattr__(self, name: str):
+        try:
+            return self.__dict__["values"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    @property
+    def torch_host_dtype(self) -> torch.dtype | None:
+        """None for 'auto'."""
+        return HOST_DTYPES.get(self.host_dtype)
+
+    @property
+    def keep_folder(self) -> Path | None:
+        return PROJECT / self.keep if self.keep else None
+
+    @property
+    def lane(self) -> Target:
+        return resolve(self.target)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int, int]:
+        """[B=1, C=12, T, H, W]"""
+        return (1, LATENT_CHANNELS, self.latent_frames, self.latent_height, self.latent_width)
+
+    @property
+    def folder(self) -> Path:
+        """`output_dir`; a relative one lies in the project, wherever the notebook is run from."""
+        return PROJECT / self.output_dir
+
+    def as_dict(self) -> dict:
+        return dict(self.values)
+
+
+def check_parameters(notebook: str, namespace: dict) -> Parameters:
+    """The parameters that stand in a notebook's namespace, right after its parameters cell.
+
+    papermill only warns of a name it doesn't know, and injects it all the same; here it is refused.
+    Raises `Refused` for an unknown or missing name, an impossible value, a target that isn't there,
+    an output_dir that can't be written.
+    """
+    given = {name: value for name, value in namespace.items() if is_parameter(name, value)}
+    check_values(notebook, given)
+    parameters = Parameters(notebook, given)
+    parameters.lane.plugin()
+    resolve(given.get("host", "cpu")).plugin()
+    check_folder(parameters)
+    return parameters
+
+
+def check_values(notebook: str, given: dict[str, object]) -> None:
+    """Raises `Refused` for an unknown or missing name, an impossible value, values that contradict each other."""
+    checks = NOTEBOOKS[notebook]
+    if unknown := sorted(set(given) - set(checks)):
+        raise Refused("parameter", ", ".join(unknown), f"one of {', '.join(checks)}")
+    if missing := sorted(set(checks) - set(given)):
+        raise Refused("parameter", f"no {', '.join(missing)}", "all of the parameters cell")
+    for name, check in checks.items():
+        check(name, given[name])
+    if given.get("streaming") and given["strategy"] != "tiles":
+        raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
+
+
+def is_parameter(name: str, value) -> bool:
+    code = isinstance(value, (types.ModuleType, type)) or callable(value)
+    return not (name.startswith("_") or name in INTERACTIVE or code)
+
+
+def check_folder(parameters: Parameters) -> None:
+    try:
+        parameters.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            "output_dir", f"{parameters.output_dir}: {error.strerror}", "a folder that can be made"
+        ) from error
+    if not os.access(parameters.folder, os.W_OK):
+        raise Refused("output_dir", f"{parameters.output_dir}: not writable", "a folder that can be written")

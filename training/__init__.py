@@ -1,0 +1,1 @@
+"""What trains the small autoencoders that ship, and measures them."""

@@ -1,0 +1,172 @@
+"""`ttvideo`: decode a clip without a notebook, for its video and the target's verdicts.
+
+    ttvideo decode LATENTS [--model MODEL] [--target TARGET] [--out VIDEO] [--keep DIR] …
+
+Exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLMochi
+
+from ttvideo.basics.compare import compare
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.budget import plan
+from ttvideo.decoders.families import for_tiles
+from ttvideo.decoders.host import HostDecoder
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.stream import decode_on_host, stream_decode
+from ttvideo.media.frames import video_file
+from ttvideo.media.latents import DTYPES, FORMS, HOST_DTYPES, channels_of, load_latents
+from ttvideo.media.video_models import MODELS, TRAINED, load_autoencoder
+from ttvideo.targets.target import HOST, TARGET_NAMES, resolve
+
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="ttvideo", description="Video decoders on Tenstorrent chips.")
+    decode = top.add_subparsers(dest="command", required=True).add_parser(
+        "decode",
+        help="latents to video, step by step, in constant memory",
+        description="Decode latents to a video. Where the target has results (cpu, cuda, xla-cpu, tt), the video is the "
+        "target's; where it has none (compile only, mocked), it is that of the frames that the host decodes, which it does "
+        "for Mochi alone.",
+        epilog="exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = decode.add_argument
+    add(
+        "latents", metavar="LATENTS", help="a file (.pt .safetensors .npy .latent; .mp4 .gif to encode), clip or random"
+    )
+    add(
+        "--latents-are", default="auto", choices=FORMS, help="auto: denormalised in .latent files, normalised in others"
+    )
+    add(
+        "--model",
+        default="demo",
+        help=f"demo, {', '.join(TRAINED)}, random, small, a folder, a .safetensors file, a hub id; "
+        f"for random weights also {', '.join(MODELS)}",
+    )
+    add("--variant", default="", help="of a folder's weights, such as bf16")
+    add("--target", default="auto", help=f"{', '.join(TARGET_NAMES)}; @hifi3 after a name with ttsim or ttnn: its multiplier's passes")
+    add("--dtype", default="bfloat16", choices=DTYPES, help="of weights and latents on the target")
+    add("--out", default=Path("video.mp4"), type=Path, help="the video")
+    add("--fps", default=12, type=int, help="of the video")
+    add("--keep", type=Path, help="a folder: an interrupted run goes on from it")
+    add("--frames-per-step", type=int, help="latent frames a step; by default as few as the decoder allows")
+    add("--host", default="cpu", choices=("cpu", "cuda"), help="where the host decodes")
+    add("--host-dtype", default="auto", choices=("auto", *HOST_DTYPES), help="auto: float64 where that is quick")
+    add("--host-frames", default=0, type=int, help="latent frames decoded on the host; 0: by size")
+    add(
+        "--evaluated-frames",
+        default=0,
+        type=int,
+        help="latent frames to evaluate the compiled programs for, and compare",
+    )
+    add("--seed", default=0, type=int, help="of random weights and latents")
+    for name, default in (("frames", 4), ("height", 8), ("width", 8)):
+        add(f"--latent-{name}", default=default, type=int, help="of clip, random and a video file")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    done = []
+    try:
+        return decode(options, done)
+    except Refused as refused:
+        print(f"ttvideo: {refused}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = (
+            "the same command goes on from there" if options.keep else "with --keep DIR a run can go on where it ended"
+        )
+        print(f"\nmochi-tt: interrupted after {len(done)} steps; {again}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def decode(options: argparse.Namespace, done: list) -> int:
+    """What `ttvideo decode` does; `done` gets the name of each step that is. Raises `Refused`."""
+    target = resolve(options.target)
+    target.plugin()
+    resolve(options.host).plugin()
+    if not options.out.parent.is_dir() or options.out.suffix != ".mp4":
+        raise Refused("out", str(options.out), "a name that ends in .mp4, in a folder that is there")
+    for name in ("fps", "frames_per_step", "latent_frames", "latent_height", "latent_width"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 1")
+    for name in ("host_frames", "evaluated_frames", "seed"):
+        if getattr(options, name) < 0:
+            raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 0")
+    vae = load_autoencoder(options.model, options.seed, options.variant)
+    shape = (1, channels_of(vae), options.latent_frames, options.latent_height, options.latent_width)
+    z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
+    if not isinstance(vae, AutoencoderKLMochi):
+        return on_target(options, for_tiles(vae).to(DTYPES[options.dtype]), z, done)
+    decoder, vae = vae.decoder, None
+    if target.outputs_are_real:
+        make = HostDecoder if target.lane == HOST else TileDecoder
+        return on_target(options, make(decoder.to(DTYPES[options.dtype])), z, done)
+    return on_host_and_target(options, decoder, z, done)
+
+
+def on_target(options, decoder, z, done: list) -> int:
+    dtype, frames = DTYPES[options.dtype], 0
+    steps = stream_decode(decoder, z.to(dtype), options.target, options.frames_per_step, keep=options.keep)
+    with video_file(options.out, options.fps) as write:
+        for step in steps:
+            print(step.verdict, flush=True)
+            if not step.verdict.passed:
+                return 1
+            done.append(step.verdict.name)
+            if step.frames is not None:
+                write(step.frames)
+                frames += step.frames.shape[2]
+    print(f"{options.out}: {frames} frames of {options.target}" if frames else f"no video: {options.target} has no results")
+    return 0
+
+
+def on_host_and_target(options, decoder, z, done: list) -> int:
+    evaluates = options.evaluated_frames > 0
+    what = plan(
+        decoder,
+        z.shape,
+        options.host_frames,
+        options.evaluated_frames,
+        options.frames_per_step or 1,
+        evaluates,
+        HOST_DTYPES.get(options.host_dtype),
+        options.host,
+    )
+    print(what, flush=True)
+    keep = {name: options.keep and options.keep / name for name in ("host", "target")}
+    host = HostDecoder(decoder.to(what.dtype))
+    reference, z_host = [], z[:, :, : what.host_frames]
+    with video_file(options.out, options.fps) as write:
+        for frames in decode_on_host(host, z_host, host=options.host, keep=keep["host"]):
+            write(frames)
+            done.append("host")
+            if evaluates:
+                reference.append(frames)
+    print(f"{options.out}: {what.host_frames} of {what.latent_frames} latent frames, decoded on the host", flush=True)
+    dtype, passed, seen = DTYPES[options.dtype], True, 0
+    host, tiles = None, TileDecoder(decoder.to(dtype))
+    evaluate = what.evaluated_steps(options.frames_per_step or 1)
+    reference = torch.cat(reference, dim=2) if evaluate else None
+    for step in stream_decode(tiles, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]):
+        print(step.verdict, flush=True)
+        if step.frames is not None:
+            close = compare(step.frames, reference[:, :, seen : seen + step.frames.shape[2]])
+            seen += step.frames.shape[2]
+            print(f"  evaluated on the host: PCC {close.pcc:.6f}, PSNR {close.psnr_db:.1f} dB", flush=True)
+        passed &= step.verdict.passed
+        done.append(step.verdict.name)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Attention of one head among pixels, [N, C]: those of a frame, or those of all frames before it too.
+
+Written out: torch_xla's own also looks for rows that attend to nothing, 5 passes over [N, N].
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ttvideo.decoders.memory import Memory
+
+
+class FrameAttention(nn.Module):
+    """`WanAttentionBlock` on [N, C]: no frame looks at another, so nothing is kept. `norm` stands before it."""
+
+    def __init__(self, norm: nn.Module, qkv: nn.Conv2d, proj: nn.Conv2d):
+        super().__init__()
+        self.norm = norm
+        self.qkv, self.proj = as_linear(qkv), as_linear(proj)
+
+    def forward(self, x_nc: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x_nc)).chunk(3, dim=-1)
+        return x_nc + self.proj(attend(q, k, v))
+
+
+class CausalAttention(nn.Module):
+    """Attention to the pixels of the same frame and of all before it, which needs no mask.
+
+    What it keeps are the keys and the values of all frames so far, [1, 1, T * N, C]: they grow with the clip.
+    """
+
+    def __init__(self, name: str, q: nn.Module, k: nn.Module, v: nn.Module, proj: nn.Module):
+        super().__init__()
+        self.name = name
+        self.qkv, self.proj = as_linear(q, k, v), as_linear(proj)
+
+    def names(self, size: tuple[int, int]) -> list[str]:
+        return [f"{self.name}.{size[0]}x{size[1]}.{part}" for part in ("keys", "values")]
+
+    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, int, int]]:
+        """Name and shape, without the batch, of each entry after `seen` latent frames of this size."""
+        return dict.fromkeys(self.names(size), (1, seen * size[0] * size[1], self.proj.in_features))
+
+    def forward(self, frames: list[Tensor], normed: list[Tensor], memory: Memory) -> list[Tensor]:
+        """`normed` are the frames as queries, keys and values are made of them."""
+        names = self.names(memory.size)
+        past = [] if memory.starts else [memory.old[name].flatten(0, 2) for name in names]
+        outs = []
+        for x_nc, y_nc in zip(frames, normed):
+            q, *own = self.qkv(y_nc).chunk(3, dim=-1)
+            past = [torch.cat(pair) for pair in zip(past, own)] if past else own
+            outs.append(x_nc + self.proj(attend(q, *past)))
+        memory.new |= {name: kept[None, None] for name, kept in zip(names, past)}
+        return outs
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """[N, C], [M, C], [M, C] -> [N, C]."""
+    return F.softmax(q @ k.t() / math.sqrt(q.shape[-1]), dim=-1) @ v
+
+
+def as_linear(*convs: nn.Module) -> nn.Linear:
+    """A pointwise convolution of any rank, or several of the same input side by side, as a Linear."""
+    weight = torch.cat([conv.weight.detach().flatten(1) for conv in convs])
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=convs[0].bias is not None)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if convs[0].bias is not None:
+        linear.bias = nn.Parameter(torch.cat([conv.bias.detach() for conv in convs]), requires_grad=False)
+    return linear

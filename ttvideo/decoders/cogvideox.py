@@ -1,0 +1,131 @@
+"""CogVideoX's decoder for tiles."""
+
+from torch import Tensor, nn
+
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.attention import as_linear
+from ttvideo.decoders.causal import FIRST, CausalConv, FrameConv
+from ttvideo.decoders.clip_decoder import ClipDecoder
+from ttvideo.decoders.memory import Memory
+from ttvideo.decoders.row_major import keep_row_major
+from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
+from ttvideo.decoders.steps import split
+from ttvideo.decoders.upsample import nearest
+
+CHUNK = 2  # latent frames that are normalised together
+
+
+class CogVideoXTileDecoder(ClipDecoder):
+    """A `CogVideoXDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
+
+    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent frames.
+    Its norms take the statistics of all frames that are decoded together: two latent frames, which is what the
+    autoencoder decodes at a time, and three where a clip of an odd number begins. That, not the whole clip normalised as
+    one, is what the pipeline gives. So a step is a multiple of two latent frames, and the first one also takes up what is
+    odd; the state is constant: convolutions are causal, with the first frame repeated before the clip.
+
+    Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
+    """
+
+    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None):
+        super().__init__()
+        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.latent_channels = decoder.conv_in.conv.in_channels
+        self.conv_in = causal("conv_in", 1, decoder.conv_in)
+        scale, blocks = 1, [Residual(f"mid_block.resnets.{i}", 1, r) for i, r in enumerate(decoder.mid_block.resnets)]
+        for i, block in enumerate(decoder.up_blocks):
+            name = f"up_blocks.{i}"
+            blocks += [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            if block.upsamplers is not None:
+                blocks.append(Upsample(scale, block.upsamplers[0]))
+                scale *= 2
+        self.blocks, self.scale = nn.ModuleList(blocks), scale
+        self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
+        self.conv_out = causal("conv_out", scale, decoder.conv_out)
+
+    @staticmethod
+    def steps(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """Cut a clip: [first, n, n, …], by default of two latent frames, what is odd in the first.
+
+        Raises `Refused` for a step of an odd number.
+        """
+        size = CHUNK if frames_per_step is None else frames_per_step
+        split(latent_frames, size)
+        if size % CHUNK:
+            raise Refused("frames_per_step", size, f"a multiple of {CHUNK}, what is normalised together")
+        odd = latent_frames % CHUNK if latent_frames > 1 else 0
+        first, *others = split(latent_frames - odd, size)
+        return [first + odd, *others]
+
+    def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
+        super().check(z_bcthw, state, ends)
+        if state is not None and z_bcthw.shape[2] % CHUNK:
+            need = f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
+            raise Refused("latent frames of a step", z_bcthw.shape[2], need)
+
+    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        first = len(frames) % CHUNK + CHUNK if len(frames) > 1 else 1
+        video = []
+        while frames:
+            chunk, frames = frames[:first], frames[first:]
+            video += self.chunk(chunk, memory)
+            memory, first = memory.next(), CHUNK
+        return video
+
+    def chunk(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        if self.post_quant is not None:
+            frames = [self.post_quant(frame) for frame in frames]
+        condition = Condition(frames, memory.size)
+        frames = self.conv_in(frames, memory)
+        for block in self.blocks:
+            frames = block(frames, condition, memory)
+        frames = self.conv_out(self.norm_out(frames, condition), memory)
+        return [frame.t().unflatten(1, memory.at(self.scale)) for frame in frames]
+
+
+class Residual(nn.Module):
+    """A `CogVideoXResnetBlock3D` on frames."""
+
+    def __init__(self, name: str, scale: int, stock: nn.Module):
+        super().__init__()
+        self.norms = nn.ModuleList(SpatialNormSilu(scale, norm) for norm in (stock.norm1, stock.norm2))
+        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
+        shortcut = getattr(stock, "conv_shortcut", None)
+        if not isinstance(shortcut, (nn.Conv3d, type(None))):
+            raise Refused(f"{name}.conv_shortcut", type(shortcut).__name__, "a pointwise one, or none")
+        self.shortcut = None if shortcut is None else as_linear(shortcut)
+
+    def forward(self, frames: list[Tensor], condition: Condition, memory: Memory) -> list[Tensor]:
+        x = frames
+        for norm, conv in zip(self.norms, self.convs):
+            x = conv(norm(x, condition), memory)
+        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
+        return [a + b for a, b in zip(x, rest)]
+
+
+class Upsample(nn.Module):
+    """A `CogVideoXUpsample3D`: twice the height and width; with `compress_time` twice the frames, but one for the first
+    of an odd number. A frame that stands twice is upsampled once."""
+
+    def __init__(self, scale: int, stock: nn.Module):
+        super().__init__()
+        self.scale, self.doubles = scale, stock.compress_time
+        self.conv = FrameConv(stock.conv.weight, stock.conv.bias)
+
+    def forward(self, frames: list[Tensor], condition: Condition, memory: Memory) -> list[Tensor]:
+        size, to = memory.at(self.scale), memory.at(2 * self.scale)
+        frames = [self.conv(keep_row_major(nearest(frame, size)[None, None]), to) for frame in frames]
+        if not self.doubles:
+            return frames
+        single = len(frames) % 2
+        return [*frames[:single], *(frame for frame in frames[single:] for _ in range(2))]
+
+
+def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
+    """A `CogVideoXCausalConv3d` that keeps its past ("constant" or "first": whatever isn't "replicate")."""
+    conv = stock.conv
+    pads = (0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2)
+    if stock.pad_mode == "replicate" or conv.stride != (1, 1, 1) or conv.dilation != (1, 1, 1) or conv.padding != pads:
+        got = f"{stock.pad_mode}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
+        raise Refused(f"convolution {name}", got, f"not replicate, stride and dilation 1, padding {pads}")
+    return CausalConv(name, scale, conv.weight, conv.bias, before=FIRST)

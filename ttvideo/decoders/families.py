@@ -1,0 +1,73 @@
+"""Which module for tiles stands for which of diffusers' decoders, autoencoders and encoders."""
+
+from collections.abc import Callable
+
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLLTX2Video,
+    AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+)
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
+from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, MochiEncoder3D
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
+from torch import nn
+
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
+from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
+from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
+from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.mochi_encoder import TileEncoder
+from ttvideo.decoders.wan import WanTileDecoder
+
+FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
+    MochiDecoder3D: TileDecoder,
+    AutoencoderKLMochi: lambda vae: TileDecoder(vae.decoder),
+    WanDecoder3d: WanTileDecoder,
+    AutoencoderKLWan: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
+    QwenImageDecoder3d: WanTileDecoder,
+    AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
+    CogVideoXDecoder3D: CogVideoXTileDecoder,
+    AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+    HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
+    AutoencoderKLHunyuanVideo: hunyuan_video,
+    HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
+    AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15TileDecoder(vae.decoder),
+    LTXVideoDecoder3d: LTXTileDecoder,
+    AutoencoderKLLTXVideo: ltx_video,
+    LTX2VideoDecoder3d: LTXTileDecoder,
+    AutoencoderKLLTX2Video: ltx_video,
+}
+ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncoder3D: TileEncoder}
+
+
+def for_tiles(model: nn.Module) -> nn.Module:
+    """The same decoder in another shape of program: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
+
+    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
+    included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or Mochi's encoder, from video to
+    its latents' mean and log variance. It is copied, in its data type, and stays as it is. Called with a clip's latents in
+    steps, each with the state of the one before, it gives the frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
+
+    Raises `Refused` for a class that isn't known, for a config that the family's file doesn't know, and for an autoencoder
+    that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
+    """
+    known = FAMILIES | ENCODERS
+    if type(model) not in known:
+        raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}")
+    if getattr(model, "use_tiling", False):
+        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
+    new = known[type(model)](model)
+    return new.to(next(model.parameters()).dtype).eval()

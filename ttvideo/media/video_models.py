@@ -1,0 +1,82 @@
+"""The video models of the field: each one's autoencoder, and the latents of its pipeline's default clip."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import diffusers
+import torch
+from torch import nn
+
+from ttvideo.media.models import SEEDED, WEIGHTS, load_vae, pretrained
+
+
+@dataclass(frozen=True)
+class VideoModel:
+    """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
+
+    `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream` is the thread
+    where Tenstorrent's compiler meets it.
+    """
+
+    name: str
+    autoencoder: str
+    clip: str
+    latents: tuple[int, ...]
+    upstream: str
+    config: dict = field(default_factory=dict)
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        VideoModel("Mochi", "AutoencoderKLMochi", "480×848, 163 frames", (1, 12, 28, 60, 106), "tt-xla#6051"),
+        VideoModel("Wan 2.1", "AutoencoderKLWan", "480×832, 81 frames", (1, 16, 21, 60, 104), "tt-xla#4856"),
+        VideoModel(
+            "Wan 2.2", "AutoencoderKLWan", "704×1280, 121 frames", (1, 48, 31, 44, 80), "tt-xla#6049",
+            config=dict(
+                base_dim=160, decoder_base_dim=256, z_dim=48, is_residual=True, in_channels=12, out_channels=12,
+                patch_size=2, scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
+            ),
+        ),
+        VideoModel(
+            "CogVideoX", "AutoencoderKLCogVideoX", "480×720, 49 frames", (1, 16, 13, 60, 90), "tt-xla#5841"
+        ),
+        VideoModel(
+            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969"
+        ),
+        VideoModel(
+            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "480×848, 121 frames", (1, 32, 31, 30, 53), "tt-xla#6048"
+        ),
+        VideoModel("LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"),
+        VideoModel(
+            "LTX-2", "AutoencoderKLLTX2Video", "512×768, 121 frames", (1, 128, 16, 16, 24), "tt-xla#3338",
+            config=dict(decoder_causal=False),
+        ),
+    )
+}  # fmt: skip
+
+# Small trained ones, which ship with the project.
+TRAINED = {"wan-demo": WEIGHTS / "wan", "cogvideox-demo": WEIGHTS / "cogvideox"}
+
+
+def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
+    """The published architecture with seeded weights, in float32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return getattr(diffusers, model.autoencoder)(**model.config).eval()
+
+
+def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
+    """Any family's autoencoder, in float32, in eval mode.
+
+    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its own, a
+    pipeline's) or a hub id. What `load_vae` takes besides is Mochi's. Raises `Refused` for what isn't found, another
+    class, and weights that aren't the config's.
+    """
+    if model in MODELS:
+        return random_autoencoder(MODELS[model], seed)
+    if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
+        return load_vae(model, seed, variant)
+    classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
+    names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
+    return pretrained(str(TRAINED.get(model, model)), variant, classes, names)
