@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 GRID_XY = tuple[tuple[int, int], ...]
 
+# Cycles of one core's matrix engine for a product of two 32×32 tiles: one pass of the multiplier at LoFi,
+# four at HiFi4 (tt-metal, tech_reports/GEMM_FLOPS/GEMM_FLOPS.md).
+TILE_PRODUCT_CYCLES = {"lofi": 16, "hifi2": 32, "hifi3": 48, "hifi4": 64}
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -24,20 +28,26 @@ class Chip:
     pcie_align_bytes: int
     noc_dram_align_bytes: int
     dram_bank_workers_yx: GRID_XY  # the worker nearest to each DRAM bank
-    # For cost estimates. Clock and bandwidth of one chip: docs.tenstorrent.com/aibs/wormhole/specifications.html
-    # and docs.tenstorrent.com/aibs/blackhole/specifications.html.
+    # For cost estimates. Clock and bandwidth of one chip:
+    # docs.tenstorrent.com/aibs/wormhole/specifications.html and
+    # docs.tenstorrent.com/aibs/blackhole/specifications.html.
     clock_ghz: float
     dram_gb_per_s: float
 
     @property
-    def bf16_tflops(self) -> float:
-        """Peak of the workers that programs get, at HiFi4, which the compiler asks for.
-
-        A matrix engine does 4,096 multiplies and adds a cycle, a quarter of that at HiFi4
-        (tt-metal, tech_reports/GEMM_FLOPS/GEMM_FLOPS.md).
-        """
+    def cores(self) -> int:
+        """Workers that programs get."""
         rows, columns = self.grid_yx
-        return rows * columns * self.clock_ghz * 4096 / 4 / 1000
+        return rows * columns
+
+    @property
+    def bf16_tflops(self) -> float:
+        """Peak of the workers that programs get, at HiFi4, which the compiler asks for."""
+        return self.tflops("hifi4")
+
+    def tflops(self, fidelity: str) -> float:
+        """Peak of the workers that programs get, at "lofi", "hifi2", "hifi3" or "hifi4"."""
+        return self.cores * self.clock_ghz * 2 * 32**3 / TILE_PRODUCT_CYCLES[fidelity] / 1000
 
     @property
     def dram_bytes(self) -> int:
