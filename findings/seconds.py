@@ -20,15 +20,12 @@ import numpy as np
 from lib.basics.errors import Refused
 from lib.notebook.seconds import document, errors, fit_all
 from lib.notebook.stored import store
-from lib.notebook.versions import origin
-from lib.notebook.whole_seconds import whole_things
 from lib.programs.seconds import expected_work, model
 from lib.programs.seconds.rows import Row, read_rows
 
 
 def write_coefficients(rows: list[Row], seeds: int) -> None:
-    found = {"made": origin()} | fit_all(rows, seeds)
-    model.COEFFICIENTS.write_text(json.dumps(found, indent=1) + "\n")
+    model.COEFFICIENTS.write_text(json.dumps(fit_all(rows, seeds), indent=1) + "\n")
     model.coefficients.cache_clear()
     model.fitted.cache_clear()
 
@@ -75,6 +72,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.rows is None:
+        from lib.notebook.whole_seconds import (
+            whole_things,
+        )  # takes diffusers, and so seconds that rows needn't
+
         rows = read_rows()
         write_coefficients(rows, options.seeds)
         store("seconds", document(rows, options.seeds) | {"whole": whole_things()}, options.out)

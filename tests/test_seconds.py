@@ -1,4 +1,4 @@
-"""Expected seconds: never under the roofline, right where it wasn't fitted, and refused where rows don't hold."""
+"""Expected seconds: never under the roofline, right where it was not fitted, refused where rows do not hold."""
 
 import csv
 import json
@@ -72,7 +72,9 @@ def test_what_was_measured_on_the_other_chip_only_says_so():
     assert there.high_us / there.us > here.high_us / here.us
     product = Product(1024, 1024, 1024)
     on = machine(BOARDS["n150"].chip)
-    assert not expected_work(matmul_work(product, on, "hifi4")).fitted.carries(matmul_work(product, on, "hifi4"))
+    assert not expected_work(matmul_work(product, on, "hifi4")).fitted.carries(
+        matmul_work(product, on, "hifi4")
+    )
     # SiLU's cycles were measured on a Wormhole only.
     silu = bytes_work("elementwise", Moved(4e6, 2000, hard=1000), machine(BLACKHOLE))
     assert expected_work(silu).fitted.carries(silu)
@@ -135,12 +137,16 @@ def written(path, **changes):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        pytest.param({"op": "conv4d"}, "line 2: op: got 'conv4d', need one of start, conv3d", id="unknown_op"),
+        pytest.param(
+            {"op": "conv4d"}, "line 2: op: got 'conv4d', need one of start, conv3d", id="unknown_op"
+        ),
         pytest.param({"us": "0"}, "line 2: us: got 0, need a time above 0", id="no_time"),
         pytest.param({"us": "nan"}, "line 2: us: got nan, need a time above 0", id="nan"),
         pytest.param({"us": "0.5"}, "line 2: us: got 0.5, need at least the chip's", id="milliseconds"),
         pytest.param({"out": "1x1x1x64"}, "line 2: out: got 1x1x1x64, need", id="shapes_do_not_follow"),
-        pytest.param({"blocks": "1x8x8x64x48"}, "line 2: blocks: got 1x8x8x64x48, need parts", id="no_divisor"),
+        pytest.param(
+            {"blocks": "1x8x8x64x48"}, "line 2: blocks: got 1x8x8x64x48, need parts", id="no_divisor"
+        ),
         pytest.param({"blocks": "8x32x32x64x128"}, "line 2: blocks: .* need no more L1", id="over_l1"),
         pytest.param({"chip": "p150"}, "line 2: chip: got 'p150', need one of blackhole", id="unknown_chip"),
         pytest.param({"second": {"in1": "7x7"}}, "line 3: out: .* need .*xN", id="no_product"),

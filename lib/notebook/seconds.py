@@ -29,10 +29,20 @@ def fit_all(rows: list[Row], seeds: int = SEEDS) -> dict:
         kinds.setdefault(kind, {})[arch] = replace(fit(of), low=low, high=high)
     for kind, by_chip in kinds.items():
         kinds[kind] = {arch: asdict(_filled(one, by_chip)) for arch, one in by_chip.items()}
-    low, high = _percentiles(np.concatenate(list(carried(by_kind).values())))
     starts = [row.us for row in rows if row.op == "start"]
-    wider = {"low": min(low, 1.0), "high": max(high, 1.0)}
-    return {"traced_start_us": float(np.median(starts)), "carried": wider, "kinds": kinds}
+    return {"traced_start_us": float(np.median(starts)), "carried": _wider(by_kind), "kinds": kinds}
+
+
+def _wider(by_kind: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, float]]:
+    """By what a range gets wider, on each chip, where coefficients are the other's: as what was measured on
+    both is off."""
+    found = {}
+    for chip in CHIPS:
+        low, high = _percentiles(
+            np.concatenate([r for name, r in carried(by_kind).items() if name.endswith(chip)])
+        )
+        found[chip] = {"low": min(low, 1.0), "high": max(high, 1.0)}
+    return found
 
 
 def ranges(rows: list[Row], seeds: int) -> tuple[float, float]:

@@ -10,16 +10,12 @@ one's own.
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 
-from lib.programs.cost import FREE
+from lib.programs.cost import FREE, LAUNCH_SECONDS
 from lib.programs.program import Op, Program
 from lib.programs.seconds.model import Fitted, coefficients, fitted, microseconds, parts, to_range
 from lib.programs.seconds.ops import works
 from lib.programs.seconds.work import Work
 from lib.targets.boards import Board, Chip
-
-# From one program to the next where the host starts each, 2 to 22 µs (tt-metal#11386); a host that is slower
-# adds to it.
-UNTRACED_START_US = (2.0, 22.0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,8 @@ class Seconds:
 
     @property
     def untraced_start_seconds(self) -> tuple[float, float]:
-        return tuple(self.launches * us / 1e6 for us in UNTRACED_START_US)
+        """The least and the most, where the host starts each; a slow host adds to it."""
+        return tuple(self.launches * each for each in LAUNCH_SECONDS)
 
     @property
     def seconds(self) -> float:
@@ -111,7 +108,7 @@ def expected_work(work: Work) -> WorkTime:
     """A work's time with its range; the range doesn't go under the roofline."""
     by = fitted(work.kind, work.arch)
     us = microseconds(work, by)
-    low, high = to_range(work, by, coefficients()["carried"])
+    low, high = to_range(work, by, coefficients()["carried"][work.arch])
     return WorkTime(us, max(us * low, min(work.floor_us, us)), us * high, by)
 
 

@@ -17,7 +17,7 @@ an op doesn't have stay empty. Shapes and blocks are numbers with an x between t
     fidelity  lofi, hifi2, hifi3, hifi4
     us        microseconds on the device
     clock     device (profiler), trace, or host, which holds 60 to 100 µs of dispatch
-    state     which kernel or program. conv3d: the month; matmul: "auto", "tuned", "default" (one tile deep), …;
+    state     which kernel or program. conv3d: the month; matmul: "auto", "tuned", "default" (one tile deep) …;
               unary: the function; tilize, untilize: "padded" where TT-NN's op for shapes that end within a
               tile was taken
     model     whose shapes, for leaving a model out
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.basics.errors import Refused
-from lib.programs.conv3d_blocks import Blocks, Size, l1_bytes
+from lib.programs.conv3d_blocks import Blocks, Size, buffer_bytes, l1_bytes
 from lib.programs.program import ELEMENT_BYTES, TILE
 from lib.programs.seconds.work import (
     TRANSCENDENTAL,
@@ -161,8 +161,9 @@ def _conv3d(given: dict[str, str], on: Machine) -> Work:
     if c_in % blocks.c_in or blocks.c_in % TILE or blocks.c_out % TILE or whole % blocks.c_out:
         raise Refused("blocks", given["blocks"], f"parts of {c_in} and {whole} channels, in whole tiles")
     size = Size(tuple(out), c_in, whole, kernel, padding)
-    taken = l1_bytes(size, blocks)
-    if taken is not None and taken > on.chip.l1_bytes:
+    # With an input that is too large to be gathered, each patch is read for itself.
+    taken = l1_bytes(size, blocks) or buffer_bytes(size, blocks)
+    if taken > on.chip.l1_bytes:
         raise Refused(
             "blocks", given["blocks"], f"no more L1 than {on.chip.l1_bytes} bytes, these take {taken}"
         )
