@@ -1,4 +1,4 @@
-"""Expected seconds: never under the roofline, right where it was not fitted, refused where rows do not hold."""
+"""Expected seconds: never under the roofline, right where not fitted, refused where rows do not hold."""
 
 import csv
 import json

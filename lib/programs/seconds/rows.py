@@ -17,7 +17,7 @@ an op doesn't have stay empty. Shapes and blocks are numbers with an x between t
     fidelity  lofi, hifi2, hifi3, hifi4
     us        microseconds on the device
     clock     device (profiler), trace, or host, which holds 60 to 100 µs of dispatch
-    state     which kernel or program. conv3d: the month; matmul: "auto", "tuned", "default" (one tile deep) …;
+    state     which kernel or program. conv3d: the month; matmul: auto, tuned, default (one tile deep) …;
               unary: the function; tilize, untilize: "padded" where TT-NN's op for shapes that end within a
               tile was taken
     model     whose shapes, for leaving a model out
@@ -107,9 +107,8 @@ def read_rows(path: Path = MEASURED) -> list[Row]:
             except Refused as refused:
                 bad.append(f"line {reader.line_num}: {refused}")
     if bad:
-        raise Refused(
-            str(path), f"{len(bad)} bad row{'s' * (len(bad) > 1)}\n" + "\n".join(bad) + "\n", "rows that hold"
-        )
+        count = f"{len(bad)} bad row" + "s" * (len(bad) > 1)
+        raise Refused(str(path), count, "rows that hold:\n" + "\n".join(bad))
     return rows
 
 
