@@ -72,8 +72,8 @@ class Size:
         }  # fmt: skip
 
 
-def l1_bytes(size: Size, blocks: Blocks) -> int | None:
-    """What a core's buffers take, the gathered input included; None for one that can't be gathered."""
+def buffer_bytes(size: Size, blocks: Blocks) -> int:
+    """What a core's buffers take, but for the gathered input."""
     patch = math.prod(size.kernel) * blocks.c_in
     pixels = blocks.t * blocks.h * blocks.w
     m, k, n = (-(-count // TILE) for count in (pixels, patch, blocks.c_out))
@@ -82,6 +82,12 @@ def l1_bytes(size: Size, blocks: Blocks) -> int | None:
     taken = k * TILE * BF16 * min(pixels, 2 * TILE) + tile * (k + k * n + m * n + n) + partial * m * n
     if parts > 1:  # what other cores' sums come into, and their answer
         taken += partial * m * n + 2 * tile
+    return taken
+
+
+def l1_bytes(size: Size, blocks: Blocks) -> int | None:
+    """What a core's buffers take, the gathered input included; None for one that can't be gathered."""
+    taken = buffer_bytes(size, blocks)
     if size.kernel == (1, 1, 1):
         return taken
     gathered = math.prod(b + k - 1 for b, k in zip((blocks.t, blocks.h, blocks.w), size.kernel, strict=True))

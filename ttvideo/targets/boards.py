@@ -10,6 +10,7 @@ GRID_XY = tuple[tuple[int, int], ...]
 # Math fidelity: in how many passes the matrix engine multiplies (tt-metal, tech_reports/matrix_engine).
 PASSES = {"hifi4": 4, "hifi3": 3, "hifi2": 2, "lofi": 1}
 FIDELITIES = tuple(PASSES)
+PASS_CYCLES = 16  # of a core's matrix engine, for a product of two 32×32 tiles (tt-metal, tech_reports/GEMM_FLOPS)
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,26 @@ class Chip:
     pcie_align_bytes: int
     noc_dram_align_bytes: int
     dram_bank_workers_yx: GRID_XY  # the worker nearest to each DRAM bank
-    # For cost estimates. Clock and bandwidth of one chip: docs.tenstorrent.com/aibs/wormhole/specifications.html
-    # and docs.tenstorrent.com/aibs/blackhole/specifications.html.
+    # For cost estimates. Clock and bandwidth of one chip:
+    # docs.tenstorrent.com/aibs/wormhole/specifications.html and
+    # docs.tenstorrent.com/aibs/blackhole/specifications.html.
     clock_ghz: float
     dram_gb_per_s: float
 
     @property
-    def bf16_tflops(self) -> float:
-        """Peak of the workers that programs get, at HiFi4, which the compiler asks for.
-
-        A matrix engine does 4,096 multiplies and adds a cycle, a quarter of that in HiFi4's four passes
-        (tt-metal, tech_reports/GEMM_FLOPS/GEMM_FLOPS.md).
-        """
+    def cores(self) -> int:
+        """Workers that programs get."""
         rows, columns = self.grid_yx
-        return rows * columns * self.clock_ghz * 4096 / PASSES["hifi4"] / 1000
+        return rows * columns
+
+    @property
+    def bf16_tflops(self) -> float:
+        """Peak of the workers that programs get, at HiFi4, which the compiler asks for."""
+        return self.tflops("hifi4")
+
+    def tflops(self, fidelity: str) -> float:
+        """Peak of the workers that programs get, at "lofi", "hifi2", "hifi3" or "hifi4"."""
+        return self.cores * self.clock_ghz * 2 * 32**3 / (PASS_CYCLES * PASSES[fidelity]) / 1000
 
     @property
     def dram_bytes(self) -> int:
