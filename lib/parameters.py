@@ -10,7 +10,7 @@ import torch
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
 from ttvideo.media.latents import AUTO, DTYPES, FORMS, HOST_DTYPES
-from ttvideo.targets.target import Target, resolve
+from ttvideo.targets.target import TARGET_NAMES, Target, resolve
 from ttvideo.ways.decompose import STRATEGIES
 
 LATENT_CHANNELS = 12
@@ -55,7 +55,8 @@ def one_of(*choices: str):
 
 
 def target_name(name: str, value) -> None:
-    text(name, value)
+    if not isinstance(value, str):
+        raise Refused(name, repr(value), f"one of {', '.join(TARGET_NAMES)}")
     resolve(value)
 
 
