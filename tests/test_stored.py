@@ -11,12 +11,12 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCaus
 from torch import nn
 
 from findings import __main__ as findings
+from lib import stored as module
 from lib.native import native_frames
 from lib.silicon import CHIPS
 from lib.silicon_frames import stored_frames
 from lib.stored import stored, stored_ways
 from lib.versions import versions
-from ttvideo import stored as module
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.mochi import Rewrites
 from ttvideo.decoders.native_writer import Arithmetic
