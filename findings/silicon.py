@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from lib.silicon import CHIPS, SiliconRow
 from lib.stored import store
 from ttvideo.basics.compare import compare
-from ttvideo.decoders.causal_conv import CausalConv
+from ttvideo.decoders.causal import EDGES, FIRST, CausalConv
+from ttvideo.decoders.clip_decoder import Memory
 from ttvideo.decoders.group_norm import group_norm_silu
-from ttvideo.decoders.mochi import Rewrites
 from ttvideo.decoders.pixel_shuffle import PixelShuffle
 from ttvideo.media.models import load_vae
 from ttvideo.probing.on_ttnn import failure
@@ -43,19 +43,19 @@ class CausalFrames(nn.Module):
 
     def __init__(self, conv: nn.Conv3d):
         super().__init__()
-        self.conv = CausalConv(conv, Rewrites(), 1)
+        self.conv = CausalConv("conv", 1, conv.weight, conv.bias, FIRST, EDGES)
 
     def forward(self, x_tnc: Tensor) -> Tensor:
-        return torch.stack(self.conv(list(x_tnc.unbind()), (HEIGHT, WIDTH), None)[0])
+        return torch.stack(self.conv(list(x_tnc.unbind()), Memory((HEIGHT, WIDTH), None)))
 
 
 class Shuffle(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.shuffle = PixelShuffle(nn.Linear(channels, 4 * channels), (1, 2, 2), Rewrites())
+        self.shuffle = PixelShuffle(nn.Linear(channels, 4 * channels), 1, 1, 2)
 
     def forward(self, x_nc: Tensor) -> Tensor:
-        return self.shuffle([x_nc], (HEIGHT, WIDTH))[0][0]
+        return self.shuffle([x_nc], Memory((HEIGHT, WIDTH), None))[0]
 
 
 class Norm(nn.Module):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ttvideo.basics.compare import compare
-from ttvideo.decoders.row_major import keep_row_major
+from ttvideo.decoders.rows import keep_row_major
 from ttvideo.probing.probe import probe, probe_each
 
 

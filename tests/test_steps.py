@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decoders.clip_decoder import split
 from ttvideo.decoders.mochi import TileDecoder
-from ttvideo.decoders.steps import decode_steps, load_state, save_state, split
+from ttvideo.decoders.steps import decode_steps, load_state, save_state
 from ttvideo.decoders.stream import stream_decode
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))

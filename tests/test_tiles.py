@@ -1,7 +1,5 @@
 """The decoder for tiles against the stock one, in float64, part by part and whole."""
 
-import dataclasses
-
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
@@ -10,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from findings.decoder_cost import REWRITES, ShuffledByTorch, without
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.causal_conv import CausalConv
+from ttvideo.decoders.causal import EDGES, FIRST, CausalConv
+from ttvideo.decoders.clip_decoder import Memory
 from ttvideo.decoders.group_norm import group_norm_silu, group_norm_silu_stock, pieces
-from ttvideo.decoders.mochi import Rewrites, TileDecoder
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.pixel_shuffle import PixelShuffle
-from ttvideo.decoders.row_major import pad_rows
+from ttvideo.decoders.rows import nearest
 from ttvideo.decoders.upstream import upstream_decoder
 from ttvideo.probing.probe import probe
 
 ROUNDING = 1e-10  # float64, values near 1
-ALONE = [dataclasses.replace(Rewrites(), **{field.name: 0}) for field in dataclasses.fields(Rewrites)]
-NAMES = ["all", *(f"without_{field.name}" for field in dataclasses.fields(Rewrites)), "pairs_at_the_last_size"]
 
 
 def mochi(seed=0, dtype=torch.float64):
@@ -56,11 +54,19 @@ def stock():
     return mochi()
 
 
-@pytest.mark.parametrize("rewrites", [Rewrites(), *ALONE, Rewrites(pairs=1)], ids=NAMES)
-def test_equals_the_stock_decoder(stock, rewrites):
+@pytest.mark.parametrize("packed_sizes", [0, 1, 2])
+def test_equals_the_stock_decoder(stock, packed_sizes):
     z = latents(2, 12, 3, 4, 5)
-    frames, _ = TileDecoder(stock, rewrites)(z)
+    frames, _ = TileDecoder(stock, packed_sizes)(z)
     assert compare(frames, stock(z)[0]).max_abs <= ROUNDING
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_without_a_rewrite_it_is_the_same_function(stock, rewrite):
+    z = latents(1, 12, 2, 4, 5)
+    decoder = without(rewrite, stock)
+    changed = {type(module).__name__ for module in decoder.modules()} - {type(m).__name__ for m in TileDecoder(stock).modules()}
+    assert compare(decoder(z)[0], stock(z)[0]).max_abs <= ROUNDING and (changed or rewrite == "pairs")
 
 
 @settings(max_examples=8, deadline=None)
@@ -81,7 +87,7 @@ def test_the_state_is_what_it_says(stock):
     _, state = decoder(latents(2, 12, 1, 4, 5))
     assert {name: tuple(past.shape) for name, past in state.items()} == decoder.state_shapes(2, 4, 5)
     convs = [m for m in decoder.modules() if isinstance(m, CausalConv)]
-    assert len(state) == sum(2 // conv.abreast for conv in convs) and {conv.abreast for conv in convs} == {1, 2}
+    assert len(state) == sum(2 // conv.packed for conv in convs) and {conv.packed for conv in convs} == {1, 2}
     assert decoder.latent_channels == 12
 
 
@@ -90,16 +96,20 @@ def test_leaves_the_stock_decoder_as_it_was(stock):
     decoder = TileDecoder(stock)
     decoder(latents(1, 12, 1, 4, 4))
     assert all(torch.equal(value, before[name]) for name, value in stock.state_dict().items())
-    moved = sum(p.numel() for p in TileDecoder(stock, Rewrites(pairs=0)).parameters())
+    moved = sum(p.numel() for p in TileDecoder(stock, packed_sizes=0).parameters())
     assert moved == sum(p.numel() for p in stock.parameters())
 
 
 @settings(max_examples=20, deadline=None)
 @given(h=st.integers(1, 7), w=st.integers(1, 7), above=st.integers(0, 2), beside=st.integers(0, 2))
-def test_pad_rows_is_replicate_padding(h, w, above, beside):
+def test_edges_are_replicate_padding(h, w, above, beside):
     x = latents(1, 5, h, w)
     want = F.pad(x, (beside, beside, above, above), mode="replicate").flatten(2)[0].t()
-    assert torch.equal(pad_rows(x.flatten(2)[0].t(), (h, w), above, beside), want)
+    assert torch.equal(nearest(x.flatten(2)[0].t(), (h, w), 1, (above, beside)), want)
+
+
+def causal(conv, packed=1):
+    return CausalConv("conv", 1, conv.weight, conv.bias, FIRST, EDGES, packed)
 
 
 @pytest.mark.parametrize("kernel", [(1, 3, 3), (2, 1, 3), (3, 3, 3)], ids=lambda k: "x".join(map(str, k)))
@@ -107,7 +117,7 @@ def test_causal_conv(kernel):
     torch.manual_seed(0)
     conv = CogVideoXCausalConv3d(8, 6, kernel, pad_mode="replicate").double().requires_grad_(False)
     x = latents(1, 8, 4, 5, 3)
-    frames, _ = CausalConv(conv.conv, Rewrites())([f.flatten(1).t() for f in x[0].unbind(1)], (5, 3), None)
+    frames = causal(conv.conv)([f.flatten(1).t() for f in x[0].unbind(1)], Memory((5, 3), None))
     want = conv(x)[0][0].flatten(2).unbind(1)
     assert max((got - w.t()).abs().max() for got, w in zip(frames, want)) <= ROUNDING
 
@@ -116,31 +126,32 @@ def in_pairs(frames):
     return [torch.cat(pair, dim=1) for pair in zip(frames[::2], frames[1::2])]
 
 
-@pytest.mark.parametrize("rewrites", [Rewrites(), Rewrites(weights=False)], ids=["all", "without_weights"])
-def test_causal_conv_of_pairs(rewrites):
+def test_causal_conv_of_pairs():
     """In two steps, the second on what the first kept."""
     torch.manual_seed(0)
     conv = CogVideoXCausalConv3d(8, 6, 3, pad_mode="replicate").double().requires_grad_(False)
     x = latents(1, 8, 6, 5, 3)
-    pairs, paired = in_pairs([f.flatten(1).t() for f in x[0].unbind(1)]), CausalConv(conv.conv, rewrites, 2)
-    first, past = paired(pairs[:1], (5, 3), None)
-    rest, past = paired(pairs[1:], (5, 3), past)
+    pairs, paired = in_pairs([f.flatten(1).t() for f in x[0].unbind(1)]), causal(conv.conv, 2)
+    memory = Memory((5, 3), None)
+    first = paired(pairs[:1], memory)
+    assert {name: (1, *shape) for name, shape in paired.state_shapes((5, 3)).items()} == {"conv.5x3.past2": (1, 1, 35, 16)}
+    assert {name: tuple(kept.shape) for name, kept in memory.new.items()} == {"conv.5x3.past2": (1, 1, 35, 16)}
+    rest = paired(pairs[1:], memory.next())
     want = in_pairs([f.flatten(1).t() for f in conv(x)[0][0].unbind(1)])
-    assert [tuple(kept.shape) for kept in past] == [(1, *paired.past_shape((5, 3)))]
     assert max((got - w).abs().max() for got, w in zip(first + rest, want, strict=True)) <= ROUNDING
 
 
-def test_refuses_frames_that_do_not_fit_abreast():
+def test_refuses_frames_that_cannot_be_packed():
     conv, proj = torch.nn.Conv3d(8, 8, 3), torch.nn.Linear(8, 8 * 12)
     with pytest.raises(Refused, match="got 3, need a divisor of 2"):
-        CausalConv(conv, Rewrites(), 3)
+        causal(conv, 3)
     with pytest.raises(Refused, match="got 2, need a divisor or a multiple of 3"):
-        PixelShuffle(proj, (3, 2, 2), Rewrites(), 2)
+        PixelShuffle(proj, 1, 3, 2, 2)
 
 
-@pytest.mark.parametrize("rewrites", [Rewrites(), Rewrites(pixel_shuffle=False)], ids=["all", "as_written"])
+@pytest.mark.parametrize("as_written", [False, True], ids=["gathered", "as_written"])
 @pytest.mark.parametrize(
-    "expansion, given, abreast",
+    "expansion, given, packed",
     [
         ((3, 2), 1, 1),
         ((2, 2), 1, 1),
@@ -154,17 +165,18 @@ def test_refuses_frames_that_do_not_fit_abreast():
     ],
     ids=str,
 )
-def test_pixel_shuffle(expansion, given, abreast, rewrites):
+def test_pixel_shuffle(expansion, given, packed, as_written):
     torch.manual_seed(0)
     block = MochiUpBlock3D(8, 4, 0, *expansion).double().requires_grad_(False)
     x = latents(1, 8, 2, 3, 5)
-    shuffle = PixelShuffle(block.proj, (expansion[0], expansion[1], expansion[1]), rewrites, abreast, given)
+    shuffle = PixelShuffle(block.proj, 1, *expansion, packed, given)
+    if as_written:
+        shuffle.__class__, shuffle.proj, shuffle.times = ShuffledByTorch, block.proj, expansion[0]
     frames = [f.flatten(1).t() for f in x[0].unbind(1)]
-    frames, size = shuffle(in_pairs(frames) if given == 2 else frames, (3, 5))
+    frames = shuffle(in_pairs(frames) if given == 2 else frames, Memory((3, 5), None))
     want = block(x)[0][0]
-    assert size == tuple(want.shape[2:])
     want = [w.flatten(1).t() for w in want.unbind(1)]
-    want = in_pairs(want) if abreast == 2 else want
+    want = in_pairs(want) if packed == 2 else want
     assert max((got - w).abs().max() for got, w in zip(frames, want, strict=True)) <= ROUNDING
 
 
@@ -211,14 +223,14 @@ class Step(torch.nn.Module):
         self.conv = conv
 
     def forward(self, frame, *past):
-        (out,), kept = self.conv([frame], (8, 12), list(past))
-        return out, *kept
+        memory = Memory((8, 12), dict(zip(self.conv.state_shapes((8, 12)), past)))
+        return *self.conv([frame], memory), *memory.new.values()
 
 
 def test_a_past_goes_into_its_convolution_as_it_is():
     """Two gathers are the new frame's; the past is neither gathered, nor in tiles."""
-    conv = CausalConv(torch.nn.Conv3d(64, 64, 3).bfloat16(), Rewrites())
-    past = [torch.zeros(1, *conv.past_shape((8, 12))).bfloat16() for _ in range(2)]
+    conv = causal(torch.nn.Conv3d(64, 64, 3).bfloat16())
+    past = [torch.zeros(1, *shape).bfloat16() for shape in conv.state_shapes((8, 12)).values()]
     verdict = probe(Step(conv), (torch.zeros(8 * 12, 64).bfloat16(), *past), "p150-compile")
     assert verdict.op_counts["ttnn.conv2d"] == 3 and verdict.op_counts["ttnn.rows_gather"] == 2
     names = {argument.value.name for argument in verdict.program.arguments if argument.kind == "input"}

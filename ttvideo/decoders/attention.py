@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ttvideo.decoders.memory import Memory
+from ttvideo.decoders.clip_decoder import Memory
 
 
 class FrameAttention(nn.Module):
@@ -39,9 +39,9 @@ class CausalAttention(nn.Module):
     def names(self, size: tuple[int, int]) -> list[str]:
         return [f"{self.name}.{size[0]}x{size[1]}.{part}" for part in ("keys", "values")]
 
-    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, int, int]]:
-        """Name and shape, without the batch, of each entry after `seen` latent frames of this size."""
-        return dict.fromkeys(self.names(size), (1, seen * size[0] * size[1], self.proj.in_features))
+    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, int, int]]:
+        """Name and shape, without the batch, of each entry after so many latent frames of this size, by default one."""
+        return dict.fromkeys(self.names(size), (1, (latents or 1) * size[0] * size[1], self.proj.in_features))
 
     def forward(self, frames: list[Tensor], normed: list[Tensor], memory: Memory) -> list[Tensor]:
         """`normed` are the frames as queries, keys and values are made of them."""

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decoders.clip_decoder import split
 from ttvideo.decoders.host import BLOCK_BYTES
-from ttvideo.decoders.steps import split
+from ttvideo.decoders.mochi_layout import Resnet, mochi_layout
 from ttvideo.media.latents import pixels_of
 
 # Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
@@ -26,34 +27,30 @@ NARROWER = {dtype: TYPES[i:] for i, dtype in enumerate(TYPES)}
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the decoder at one size: `frames` frames a latent frame, of `pixels` x `channels`."""
+    """A residual block: `frames` frames a latent frame, of `pixels` x `channels`, and two convolutions."""
 
     frames: int
     pixels: int
     padded: int
     channels: int
-    convolutions: int
 
     @property
     def flops(self) -> float:
-        return self.convolutions * self.frames * 2 * 27 * self.pixels * self.channels**2
+        return 2 * self.frames * 2 * 27 * self.pixels * self.channels**2
 
     @property
     def state(self) -> int:
         """Elements that the convolutions keep: two frames each."""
-        return self.convolutions * 2 * self.padded * self.channels
+        return 2 * 2 * self.padded * self.channels
 
 
 def stages(decoder: nn.Module, height: int, width: int) -> list[Stage]:
-    """The sizes that a `MochiDecoder3D` goes through, for latents of `height` x `width`."""
-    found, frames = [], 1
-    for block in (decoder.block_in, *decoder.up_blocks, decoder.block_out):
-        conv, count = block.resnets[0].conv1.conv, 2 * len(block.resnets)
-        found.append(Stage(frames, height * width, (height + 2) * (width + 2), conv.in_channels, count))
-        if hasattr(block, "proj"):
-            frames *= block.temporal_expansion
-            height, width = height * block.spatial_expansion, width * block.spatial_expansion
-    return found
+    """The residual blocks of a `MochiDecoder3D`, for latents of `height` x `width`."""
+    resnets = [part for part in mochi_layout(decoder) if isinstance(part, Resnet)]
+    sizes = [(height * part.scale, width * part.scale) for part in resnets]
+    return [
+        Stage(part.frames, h * w, (h + 2) * (w + 2), part.channels) for part, (h, w) in zip(resnets, sizes, strict=True)
+    ]
 
 
 def flops(decoder: nn.Module, height: int, width: int) -> float:

@@ -1,10 +1,14 @@
-"""Causal convolutions on frames [N, C], N = H * W, whatever they do about the start of a clip.
+"""Causal convolutions on frames [N, C], N = H * W: a Conv2d for each frame that is read, added up.
 
 A frame is read by each of the kt outputs that it belongs to, and kept for those of the next step. Before a clip stand
-zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, HunyuanVideo, LTX). Space is padded with zeros,
-by Conv2d itself; reflected (LTX-2), by a gather of rows; or with the frame's edges again (HunyuanVideo), once for all
-outputs that read the frame, and kept so.
-Hazards: see `ttvideo.decoders.causal_conv`, Mochi's, which keeps frames in pairs.
+zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, HunyuanVideo, LTX, Mochi). Space is padded
+with zeros, by Conv2d itself; reflected (LTX-2), by a gather of rows; or with the frame's edges again (HunyuanVideo,
+Mochi), once for all outputs that read the frame, and kept so.
+
+Hazards, in the order met: ttnn.conv3d compiles and can't run here; a 3x3 kernel in the last two dimensions is stored as
+32x32, 113 times the bytes, so weights are reordered before they reach the graph; padding and stacking whole clips
+copies them. Where the start of a clip repeats, the compiler applies a Conv2d to the same frame only once.
+Upstream: tt-xla#1662 and tt-mlir#5397 (Conv3d), tt-metal#15103 (an early decomposition, PCC 0.98).
 """
 
 import torch
@@ -12,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.memory import Memory, keys
-from ttvideo.decoders.row_major import keep_row_major, reflect_rows
-from ttvideo.decoders.upsample import nearest
+from ttvideo.decoders.clip_decoder import Memory, keys
+from ttvideo.decoders.packed import packed_weight
+from ttvideo.decoders.rows import keep_row_major, nearest, reflected
 
 ZEROS, FIRST = "zeros", "first frame"
 REFLECT, EDGES = "reflect", "replicate"
@@ -42,41 +46,57 @@ class FrameConv(nn.Module):
 
     def forward(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
         """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be reshaped."""
+        return self.part(x_nc, size).flatten(0, -2)
+
+    def part(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
+        """The same as TT-NN has it, [1, 1, H * W, O], or [H * W, O] of a Linear: sums of these need no reshape each."""
         if self.pointwise:
             return F.linear(x_nc.flatten(0, -2), self.weight, self.bias)
         if self.reflects:
-            x_nc = keep_row_major(reflect_rows(x_nc.flatten(0, -2), size, *self.wider)[None, None])
-        size = size[0] + 2 * self.wider[0], size[1] + 2 * self.wider[1]
-        x_nchw = x_nc.reshape(1, *size, -1).permute(0, 3, 1, 2)
-        return F.conv2d(x_nchw, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1).flatten(0, 2)
+            x_nc = keep_row_major(reflected(x_nc.flatten(0, -2), size, *self.wider)[None, None])
+        wide = size[0] + 2 * self.wider[0], size[1] + 2 * self.wider[1]
+        x_nchw = x_nc.reshape(1, *wide, -1).permute(0, 3, 1, 2)
+        out = F.conv2d(x_nchw, self.weight, self.bias, padding=self.padding).permute(0, 2, 3, 1)
+        return out.reshape(1, 1, size[0] * size[1], -1)
 
 
 class CausalConv(nn.Module):
     """A 3D convolution of stride 1 that looks back: a list of frames [N, C] -> as many [N, O].
 
     `weight` is [O, C, kt, kh, kw]; `before` says what stands before a clip, ZEROS or FIRST; `scale` is how many times
-    the latents' height and width its frames have; `padding` is space's. What it keeps are the last kt - 1 frames,
-    [1, 1, N, C] each; with EDGES N counts them.
+    the latents' height and width its frames have; `padding` is space's. Of `packed` frames, [N, packed * C], see
+    `ttvideo.decoders.packed`. What it keeps are the last kt - 1 frames, [1, 1, N, packed * C] each; with EDGES N counts
+    them. Raises `Refused` where packed frames can't hold kt - 1.
 
     Hazard: ttnn.conv2d takes [1, 1, N, C] in rows, as which a state comes from the host. Were it kept as [N, C], the
     program would make tiles of it for the reshape, and rows again: 4 passes over each.
     """
 
     def __init__(
-        self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS, padding: str = ZEROS
-    ):
+        self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS, padding: str = ZEROS,
+        packed: int = 1,
+    ):  # fmt: skip
         super().__init__()
-        self.name, self.scale, self.before = name, scale, before
-        self.kept, self.channels = weight.shape[2] - 1, weight.shape[1]
+        frames = weight.shape[2] - 1
+        self.kept, rest = divmod(frames, packed)
+        if rest:
+            raise Refused("packed frames", packed, f"a divisor of {frames}, the frames that are kept")
+        self.name, self.scale, self.before, self.packed = name, scale, before, packed
+        self.channels = packed * weight.shape[1]
         self.edges = (weight.shape[3] // 2, weight.shape[4] // 2) if padding == EDGES else (0, 0)
-        pieces = weight.unbind(2)
-        self.taps = nn.ModuleList(FrameConv(p, bias if p is pieces[-1] else None, padding) for p in pieces)
+        pieces = packed_weight(weight.detach(), packed).chunk(self.kept + 1, dim=1)
+        biases = [None] * self.kept + [None if bias is None else bias.repeat(packed)]
+        self.taps = nn.ModuleList(FrameConv(piece, bias, padding) for piece, bias in zip(pieces, biases))
 
-    def state_shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-        """Name and shape, without the batch, of each entry for latents of this size."""
+    def keys(self, size: tuple[int, int]) -> list[str]:
+        """The names of what it keeps of frames of this size, oldest first."""
+        return keys(self.name, size, self.kept, self.packed)
+
+    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, ...]]:
+        """Name and shape, without the batch, of each entry for latents of this size, however many."""
         at = size[0] * self.scale, size[1] * self.scale
         pixels = (at[0] + 2 * self.edges[0]) * (at[1] + 2 * self.edges[1])
-        return dict.fromkeys(keys(self.name, at, self.kept), (1, pixels, self.channels))
+        return dict.fromkeys(self.keys(at), (1, pixels, self.channels))
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         windows = self.windows([self.surrounded(frame, memory) for frame in frames], memory)
@@ -91,9 +111,9 @@ class CausalConv(nn.Module):
 
     def windows(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor | None]]:
         """What each output reads, oldest first, of frames as `surrounded` gives them; the last ones are kept."""
-        names = keys(self.name, memory.at(self.scale), self.kept)
+        names = self.keys(memory.at(self.scale))
         if memory.starts:
-            past = [frames[0] if self.before == FIRST else None] * self.kept
+            past = [self.repeated(frames[0]) if self.before == FIRST else None] * self.kept
         else:
             past = [memory.old[name] for name in names]
         seen = [*past, *frames]
@@ -101,18 +121,26 @@ class CausalConv(nn.Module):
         memory.new |= zip(names, [as_kept(torch.zeros_like(frames[0]) if f is None else f) for f in last])
         return [seen[t : t + self.kept + 1] for t in range(len(frames))]
 
+    def repeated(self, first: Tensor) -> Tensor:
+        """What stands before a clip: its first frame, in the place of each that is packed."""
+        if self.packed == 1:
+            return first
+        channel = torch.arange(self.channels // self.packed, dtype=torch.int32, device=first.device)
+        # Not a slice: a gather takes and gives row-major rows, a slice would have them in tiles.
+        return keep_row_major(first.index_select(-1, channel.repeat(self.packed)))
+
     def begins(self, memory: Memory) -> bool:
         """Whether no step before has given an output: then not all is there that it keeps."""
-        return not memory.old or keys(self.name, memory.at(self.scale), self.kept)[0] not in memory.old
+        return not memory.old or self.keys(memory.at(self.scale))[0] not in memory.old
 
     def nothing_seen(self, like: Tensor, memory: Memory) -> dict[str, Tensor]:
         """The state of a clip whose frames so far were none of this convolution's."""
-        return dict.fromkeys(keys(self.name, memory.at(self.scale), self.kept), as_kept(torch.zeros_like(like)))
+        return dict.fromkeys(self.keys(memory.at(self.scale)), as_kept(torch.zeros_like(like)))
 
     def output(self, inputs: list[Tensor | None], size: tuple[int, int]) -> Tensor:
         """One output frame; None stands for a frame of zeros."""
-        parts = [tap(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
-        return sum(parts[1:], parts[0])
+        parts = [tap.part(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
+        return sum(parts[1:], parts[0]).flatten(0, -2)
 
 
 def as_kept(x: Tensor) -> Tensor:

@@ -1,45 +1,102 @@
-"""What the decoders for tiles have in common: latents and state checked, clips of a batch one by one."""
+"""What the decoders for tiles have in common: a clip in steps, what is kept between them, and what is refused before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ttvideo.decoders.causal import CausalConv
-from ttvideo.decoders.checks import check_step
-from ttvideo.decoders.memory import Memory, State
-from ttvideo.decoders.steps import split
+from ttvideo.basics.errors import Refused
+
+State = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+
+
+def split(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+    """Cut a clip into steps: [first, n, n, …], by default of one frame. What doesn't divide goes into the first step.
+
+    So a clip of any length needs two programs: one for its first step, one for all others.
+    Raises `Refused` for a clip or a step of less than one frame.
+    """
+    frames_per_step = 1 if frames_per_step is None else frames_per_step
+    for what, count in (("latent frames", latent_frames), ("frames_per_step", frames_per_step)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise Refused(what, count, "an integer of at least 1")
+    steps, rest = divmod(latent_frames, frames_per_step)
+    return [rest] * (rest > 0) + [frames_per_step] * steps
+
+
+@dataclass
+class Memory:
+    """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one leaves.
+
+    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that the clip
+    does, with this step.
+    """
+
+    size: tuple[int, int]
+    old: State | None
+    new: State = field(default_factory=dict)
+    ends: bool = True
+
+    @property
+    def starts(self) -> bool:
+        return self.old is None
+
+    def next(self) -> "Memory":
+        """For what follows in the same step: it finds what this one leaves, and leaves what stays in `new`."""
+        return Memory(self.size, dict(self.new), self.new, self.ends)
+
+    def at(self, scale: int) -> tuple[int, int]:
+        return self.size[0] * scale, self.size[1] * scale
+
+
+def keys(name: str, size: tuple[int, int], kept: int, packed: int = 1) -> list[str]:
+    """Names of a convolution's entries, oldest first, of as many frames each as are `packed`.
+
+    They hold H x W: 60 x 106 and 106 x 60 have the same shape.
+    """
+    return [f"{name}.{size[0]}x{size[1]}.past{entry * packed}" for entry in range(kept, 0, -1)]
 
 
 class ClipDecoder(nn.Module):
     """Decodes a clip in steps of any number of latent frames: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
 
-    Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]. The state is a flat dict of tensors
-    [B, 1, H * W, C]: the frames that each causal convolution saw last. A subclass sets `latent_channels` and implements
-    `clip`; its convolutions are `CausalConv`. One whose steps may give no frame sets `zoom` too.
+    Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no dimension under
+    32 in the last two places. The state is a flat dict of what its modules keep: whatever has
+    `state_shapes(size, latents) -> {name: shape without the batch}` for latents of this height and width, after so many.
+    A subclass sets `latent_channels` and implements `clip`.
 
     Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs no telling.
     `steps(latent_frames, frames_per_step=None)` cuts a clip as it can be streamed, `streaming` says at what price.
     """
 
     latent_channels: int
-    zoom: int  # how many times the latents' height and width the video has
     streaming = "constant state"
     dropped_frames = 0  # at a clip's begin, by its pipeline
     steps = staticmethod(split)
 
-    def clip(self, frames: list[Tensor], memory: Memory, *each: Tensor | None) -> list[Tensor]:
-        """Latent frames [H * W, C] -> video frames [3, H', W']. `each` is what else belongs to the clip."""
+    def clip(self, z_cthw: Tensor, memory: Memory, *each: Tensor | None) -> Tensor:
+        """A clip's latents -> its video, [3, T', H', W']. `each` is what else belongs to the clip."""
         raise NotImplementedError
 
-    def state_shapes(
-        self, batch: int, height: int, width: int, latents: int | None = None
-    ) -> dict[str, tuple[int, int, int, int]]:
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends on it."""
-        convs = [module for module in self.modules() if isinstance(module, CausalConv)]
-        return {k: (batch, *shape) for conv in convs for k, shape in conv.state_shapes((height, width)).items()}
+        keepers = [module for module in self.modules() if module is not self and hasattr(module, "state_shapes")]
+        kept = [keeper.state_shapes((height, width), latents) for keeper in keepers]
+        return {name: (batch, *shape) for shapes in kept for name, shape in shapes.items()}
+
+    def seen(self, state: State, size: tuple[int, int]) -> int | None:
+        """How many latent frames of this size a state has seen, where its shapes depend on it."""
+        return None
 
     def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
-        check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, self.state_shapes)
+
+        def shapes(batch: int, *size: int) -> Shapes:
+            return self.state_shapes(batch, *size, self.seen(state, size))
+
+        check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, shapes)
 
     def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
         """Decode a step; `state` is None at the start of a clip. Raises `Refused` as `check` does."""
@@ -48,12 +105,58 @@ class ClipDecoder(nn.Module):
 
     def clips(self, z_bcthw: Tensor, state: State | None, ends: bool, *each) -> tuple[Tensor, State]:
         """The clips of a batch, one by one, each with its part of `each`."""
-        clips, states = [], []
+        videos, memories = [], []
         for b, z_cthw in enumerate(z_bcthw):
             old = state and {name: past[b : b + 1] for name, past in state.items()}
-            memory = Memory(tuple(z_cthw.shape[2:]), old, ends=ends)
-            frames = [z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)]
-            frames = self.clip(frames, memory, *(one[b] for one in each))
-            clips.append(torch.stack(frames, 1) if frames else z_cthw.new_empty(3, 0, *memory.at(self.zoom)))
-            states.append(memory.new)
-        return torch.stack(clips), {name: torch.cat([new[name] for new in states]) for name in states[0]}
+            memories.append(Memory(tuple(z_cthw.shape[2:]), old, ends=ends))
+            videos.append(self.clip(z_cthw, memories[-1], *(one[b] for one in each)))
+        return torch.stack(videos), joined(memories, state)
+
+
+def joined(memories: list[Memory], state: State | None) -> State:
+    """What the clips of a batch leave. What a step has only passed on goes out as it came in."""
+    old, new = memories[0].old or {}, memories[0].new
+    return {
+        name: state[name] if value is old.get(name) else torch.cat([memory.new[name] for memory in memories])
+        for name, value in new.items()
+    }
+
+
+def frames_of(z_cthw: Tensor) -> list[Tensor]:
+    """[C, T, H, W] -> T frames [H * W, C]."""
+    return [z_chw.flatten(1).t().contiguous() for z_chw in z_cthw.unbind(1)]
+
+
+def video_of(frames: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """T frames [H * W, 3] -> [3, T, H, W]."""
+    return torch.stack([frame.t().unflatten(1, size) for frame in frames], 1)
+
+
+def check_step(
+    z_bcthw: Tensor,
+    state: State | None,
+    channels: int,
+    dtype: torch.dtype,
+    state_shapes: Callable[[int, int, int], Shapes],
+    what: str = "latents",
+) -> None:
+    """Raise `Refused` for latents, or what else goes in, or a state of a wrong rank, size or type. Looks at no value.
+
+    `state_shapes(batch, height, width)` gives the state's names and shapes.
+    """
+    if z_bcthw.dim() != 5 or z_bcthw.shape[1] != channels or 0 in z_bcthw.shape:
+        raise Refused(what, f"shape {tuple(z_bcthw.shape)}", f"[B, {channels}, T, H, W], each at least 1")
+    if z_bcthw.dtype != dtype:
+        raise Refused(what, z_bcthw.dtype, f"the model's {dtype}")
+    if state is None:
+        return
+    batch, _, _, height, width = z_bcthw.shape
+    shapes = state_shapes(batch, height, width)
+    if state.keys() != shapes.keys():
+        extra, missing = sorted(state.keys() - shapes.keys()), sorted(shapes.keys() - state.keys())
+        got = f"{len(state)} tensors, " + (f"among them {extra[0]}" if extra else f"without {missing[0]}")
+        raise Refused("state", got, f"the {len(shapes)} of this model for {what} of {height} x {width}")
+    for name, shape in shapes.items():
+        if tuple(state[name].shape) != shape or state[name].dtype != dtype:
+            got = f"{tuple(state[name].shape)} {state[name].dtype}"
+            raise Refused(f"state {name}", got, f"{shape} {dtype}")

@@ -5,12 +5,9 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import as_linear
 from ttvideo.decoders.causal import FIRST, CausalConv, FrameConv
-from ttvideo.decoders.clip_decoder import ClipDecoder
-from ttvideo.decoders.memory import Memory
-from ttvideo.decoders.row_major import keep_row_major
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, split, video_of
+from ttvideo.decoders.rows import keep_row_major, nearest
 from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
-from ttvideo.decoders.steps import split
-from ttvideo.decoders.upsample import nearest
 
 CHUNK = 2  # latent frames that are normalised together
 
@@ -63,14 +60,15 @@ class CogVideoXTileDecoder(ClipDecoder):
             need = f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
             raise Refused("latent frames of a step", z_bcthw.shape[2], need)
 
-    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+    def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
+        frames = frames_of(z_cthw)
         first = len(frames) % CHUNK + CHUNK if len(frames) > 1 else 1
         video = []
         while frames:
             chunk, frames = frames[:first], frames[first:]
             video += self.chunk(chunk, memory)
             memory, first = memory.next(), CHUNK
-        return video
+        return video_of(video, memory.at(self.scale))
 
     def chunk(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         if self.post_quant is not None:
@@ -79,8 +77,7 @@ class CogVideoXTileDecoder(ClipDecoder):
         frames = self.conv_in(frames, memory)
         for block in self.blocks:
             frames = block(frames, condition, memory)
-        frames = self.conv_out(self.norm_out(frames, condition), memory)
-        return [frame.t().unflatten(1, memory.at(self.scale)) for frame in frames]
+        return self.conv_out(self.norm_out(frames, condition), memory)
 
 
 class Residual(nn.Module):

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ttvideo.basics.errors import Refused
-from ttvideo.decoders.checks import check_step
-from ttvideo.decoders.steps import split
+from ttvideo.decoders.clip_decoder import Shapes, State, check_step, split
+from ttvideo.decoders.mochi_layout import Resnet, Shuffle, mochi_layout
 from ttvideo.media.latents import DROPPED_FRAMES
 
-State = dict[str, Tensor]
 BLOCK_BYTES = 2**25  # of a frame in float32 at a time: what is held in the wide type besides the frames
 
 
@@ -32,8 +30,7 @@ class HostDecoder(nn.Module):
 
     def __init__(self, decoder: nn.Module):
         super().__init__()
-        if not all(hasattr(decoder, part) for part in ("conv_in", "block_in", "up_blocks", "block_out", "proj_out")):
-            raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
+        mochi_layout(decoder)
         self.decoder = deepcopy(decoder).requires_grad_(False)
         for module in self.decoder.modules():
             if isinstance(module, nn.Conv3d):
@@ -47,22 +44,14 @@ class HostDecoder(nn.Module):
     def conv_in(self) -> nn.Conv3d:
         return self.decoder.conv_in
 
-    @property
-    def blocks(self) -> dict[str, nn.Module]:
-        ups = {f"up_blocks.{i}": block for i, block in enumerate(self.decoder.up_blocks)}
-        return {"block_in": self.decoder.block_in} | ups | {"block_out": self.decoder.block_out}
-
-    def state_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    def state_shapes(self, batch: int, height: int, width: int) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
-        shapes = {}
-        for name, block in self.blocks.items():
-            for i, resnet in enumerate(block.resnets):
-                for half in ("conv1", "conv2"):
-                    channels = getattr(resnet, half).conv.in_channels
-                    shapes[f"{name}.resnets.{i}.{half}"] = (batch, 2, height + 2, width + 2, channels)
-            if hasattr(block, "proj"):
-                height, width = height * block.spatial_expansion, width * block.spatial_expansion
-        return shapes
+        resnets = [part for part in mochi_layout(self.decoder) if isinstance(part, Resnet)]
+        return {
+            name: (batch, 2, height * part.scale + 2, width * part.scale + 2, part.channels)
+            for part in resnets
+            for name, *_ in part.halves
+        }
 
     def check(self, z_bcthw: Tensor, state: State | None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
@@ -85,34 +74,30 @@ class HostDecoder(nn.Module):
     def clip(self, z_cthw: Tensor, pasts: State, keep: bool) -> Tensor:
         conv_in, proj_out = self.decoder.conv_in, self.decoder.proj_out
         frames = [F.linear(z.permute(1, 2, 0), conv_in.weight.flatten(1), conv_in.bias) for z in z_cthw.unbind(1)]
-        for name, block in self.blocks.items():
-            for i, resnet in enumerate(block.resnets):
-                self.residual(frames, resnet, f"{name}.resnets.{i}", pasts, keep)
-            if hasattr(block, "proj"):
-                frames = [out for _ in range(len(frames)) for out in depth_to_space(frames.pop(0), block)]
+        for part in mochi_layout(self.decoder):
+            if isinstance(part, Resnet):
+                self.residual(frames, part, pasts, keep)
+            else:
+                frames = [out for _ in range(len(frames)) for out in depth_to_space(frames.pop(0), part)]
         pictures = []
         while frames:
             pictures.append(F.linear(F.silu(frames.pop(0), inplace=True), proj_out.weight, proj_out.bias))
         return torch.stack(pictures).permute(3, 0, 1, 2)
 
-    def residual(self, frames: list[Tensor], resnet: nn.Module, name: str, pasts: State, keep: bool) -> None:
+    def residual(self, frames: list[Tensor], resnet: Resnet, pasts: State, keep: bool) -> None:
         """A residual block, on each frame in place."""
-        halves = [
-            (norm.norm_layer, CausalWindow(conv.conv, pasts.get(f"{name}.{half}")))
-            for half, norm, conv in (("conv1", resnet.norm1, resnet.conv1), ("conv2", resnet.norm2, resnet.conv2))
-        ]
+        windows = {name: (norm, CausalWindow(conv, pasts.get(name))) for name, norm, conv in resnet.halves}
         for frame in frames:
             x = frame
-            for norm, window in halves:
+            for norm, window in windows.values():
                 norm_silu(x, norm, window.next(x))
                 x = window.convolve()
             frame += x
-        for half, (_, window) in zip(("conv1", "conv2"), halves):
-            past = f"{name}.{half}"
-            if keep and past in pasts:
-                pasts[past].copy_(window.frames[1:])
+        for name, (_, window) in windows.items():
+            if keep and name in pasts:
+                pasts[name].copy_(window.frames[1:])
             elif keep:
-                pasts[past] = window.frames[1:].clone()
+                pasts[name] = window.frames[1:].clone()
 
 
 class CausalWindow:
@@ -189,9 +174,8 @@ def norm_silu(x_hwc: Tensor, norm: nn.GroupNorm, out_hwc: Tensor) -> None:
         out.copy_(F.silu(torch.addcmul(shift, block.to(wide), scale), inplace=True))
 
 
-def depth_to_space(x_hwc: Tensor, block: nn.Module) -> list[Tensor]:
-    """The end of a `MochiUpBlock3D`: one frame [H, W, C] -> st frames [H * sh, W * sw, C']."""
-    st, s = block.temporal_expansion, block.spatial_expansion
-    height, width, _ = x_hwc.shape
-    y = F.linear(x_hwc, block.proj.weight, block.proj.bias).view(height, width, -1, st, s, s)
-    return [part.permute(0, 3, 1, 4, 2).reshape(height * s, width * s, -1) for part in y.unbind(3)]
+def depth_to_space(x_hwc: Tensor, shuffle: Shuffle) -> list[Tensor]:
+    """The end of a `MochiUpBlock3D`: one frame [H, W, C] -> t frames [H * by, W * by, C']."""
+    (height, width, _), by = x_hwc.shape, shuffle.by
+    y = F.linear(x_hwc, shuffle.proj.weight, shuffle.proj.bias).view(height, width, -1, shuffle.times, by, by)
+    return [part.permute(0, 3, 1, 4, 2).reshape(height * by, width * by, -1) for part in y.unbind(3)]

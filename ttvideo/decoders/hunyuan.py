@@ -10,11 +10,9 @@ from torch.nn import functional as F
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import CausalAttention, as_linear
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, as_kept
-from ttvideo.decoders.clip_decoder import ClipDecoder
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, keys, split
 from ttvideo.decoders.group_norm import clip_norm
-from ttvideo.decoders.memory import Memory, State, keys
-from ttvideo.decoders.steps import split
-from ttvideo.decoders.upsample import nearest
+from ttvideo.decoders.rows import nearest
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,10 @@ class HunyuanVideoTileDecoder(ClipDecoder):
                 need = f"{first}, or more by a multiple of {self.stretches.stride}, unless the clip ends with it"
                 raise Refused("latent frames of a step", z_bcthw.shape[2], need)
 
-    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        cut = self.stretches
+    def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
+        frames, cut = frames_of(z_cthw), self.stretches
         if cut is None or memory.starts and len(frames) <= cut.latents:
-            return self.stretch(frames, memory.size)
+            return torch.stack(self.stretch(frames, memory.size), 1)
         names = keys("latents", memory.size, cut.overlap), keys("video", memory.at(self.scale), cut.fading)
         first, fading = memory.starts, []
         if not first:
@@ -145,7 +143,7 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         if not memory.ends:
             memory.new |= zip(names[0], [as_kept(z) for z in frames])
             memory.new |= zip(names[1], [frame[None] for frame in fading])
-        return video
+        return torch.stack(video, 1)
 
     def stretch(self, frames: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
         """Latent frames that are normalised as one -> video frames [3, H', W']."""

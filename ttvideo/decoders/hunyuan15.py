@@ -7,13 +7,10 @@ from torch.nn import functional as F
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import CausalAttention, as_linear
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, FrameConv
-from ttvideo.decoders.checks import check_step
-from ttvideo.decoders.clip_decoder import ClipDecoder
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
 from ttvideo.decoders.hunyuan import causal, check_silu
-from ttvideo.decoders.memory import Memory, State
-from ttvideo.decoders.residual import ChannelResidual
-from ttvideo.decoders.rms_norm import ChannelNorm
-from ttvideo.decoders.upsample import shuffled
+from ttvideo.decoders.residual import ChannelNorm, ChannelResidual
+from ttvideo.decoders.rows import shuffled
 
 
 class HunyuanVideo15TileDecoder(ClipDecoder):
@@ -33,7 +30,7 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         super().__init__()
         self.latent_channels = decoder.conv_in.conv.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
-        self.around = Around(repeated("conv_in", decoder.conv_in.conv, decoder.repeat))
+        self.shortcut = RepeatedShortcut(repeated("conv_in", decoder.conv_in.conv, decoder.repeat))
         mid = decoder.mid_block
         blocks = [Residual("mid_block.resnets.0", 1, mid.resnets[0])]
         for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:])):
@@ -51,40 +48,23 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         self.norm_out = ChannelNorm(decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    def state_shapes(
-        self, batch: int, height: int, width: int, latents: int | None = None
-    ) -> dict[str, tuple[int, int, int, int]]:
-        """The state's names and shapes after so many latent frames of this height and width, by default one."""
-        shapes = super().state_shapes(batch, height, width)
-        for module in self.modules():
-            if isinstance(module, CausalAttention):
-                shapes |= {
-                    k: (batch, *shape) for k, shape in module.state_shapes((height, width), latents or 1).items()
-                }
-        return shapes
-
-    def seen(self, state: State | None, height: int, width: int) -> int:
+    def seen(self, state: State, size: tuple[int, int]) -> int:
         """How many latent frames a state has seen, by its first keys; 1 where that can't be told."""
-        names = [m.names((height, width))[0] for m in self.modules() if isinstance(m, CausalAttention)]
-        keys = (state or {}).get(names[0]) if names else None
-        return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (height * width))
+        names = [module.names(size)[0] for module in self.modules() if isinstance(module, CausalAttention)]
+        keys = state.get(names[0]) if names else None
+        return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (size[0] * size[1]))
 
-    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
-        def shapes(batch: int, height: int, width: int):
-            return self.state_shapes(batch, height, width, self.seen(state, height, width))
-
-        check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, shapes)
-
-    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        frames = [a + self.around(z) for a, z in zip(self.conv_in(frames, memory), frames)]
+    def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
+        latents = frames_of(z_cthw)
+        frames = [a + self.shortcut(z) for a, z in zip(self.conv_in(latents, memory), latents)]
         for block in self.blocks:
             frames = block(frames, memory)
         frames = self.conv_out([F.silu(self.norm_out(frame)) for frame in frames], memory)
-        return [frame.t().unflatten(1, memory.at(self.scale)) for frame in frames]
+        return video_of(frames, memory.at(self.scale))
 
 
-class Around(nn.Module):
-    """What goes around a convolution: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of ones and zeros."""
+class RepeatedShortcut(nn.Module):
+    """A convolution's shortcut: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of ones and zeros."""
 
     def __init__(self, picks: Tensor):
         super().__init__()
@@ -95,7 +75,7 @@ class Around(nn.Module):
 
 
 def repeated(name: str, conv: nn.Conv3d, repeats: int, part: int = 1) -> Tensor:
-    """What goes around `conv`, or a `part`-th of its outputs: each input so many times. Raises `Refused` if they differ."""
+    """The picks of `conv`'s shortcut, or of a `part`-th of its outputs: each input so many times. Raises `Refused` if they differ."""
     outputs = conv.out_channels // part
     if conv.out_channels % part or conv.in_channels * repeats != outputs:
         got = f"{outputs} outputs for {conv.in_channels} inputs, each {repeats} times"
@@ -131,8 +111,8 @@ class Upsample(nn.Module):
     """A `HunyuanVideo15Upsample`: depth to space, and to time but for the first frame of a clip.
 
     A frame's outputs are, in this order of channels, (t, h, w, O): each t is a convolution of its own. Of a clip's first
-    frame they are (h, w, 2, O), half of them left out; its past is itself, so its taps are added up beforehand. Around the
-    convolution goes the input, each number repeated: it joins before the pixels are put in place.
+    frame they are (h, w, 2, O), half of them left out; its past is itself, so its taps are added up beforehand. The
+    shortcut is the input, each number repeated: it joins before the pixels are put in place.
     """
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
@@ -143,12 +123,12 @@ class Upsample(nn.Module):
         picks, self.convs = repeated(name, conv, stock.repeats).chunk(times), nn.ModuleList()
         for weight, bias in zip(conv.weight.chunk(times), conv.bias.chunk(times)):
             self.convs.append(CausalConv(name, scale, weight, bias, before=FIRST, padding=EDGES))
-        self.around = nn.ModuleList(Around(pick) for pick in picks)
-        self.first = self.first_around = None
+        self.shortcuts = nn.ModuleList(RepeatedShortcut(pick) for pick in picks)
+        self.first = self.first_shortcut = None
         if times == 2:
             weight, bias = (p.unflatten(0, (4, 2, -1))[:, 0].flatten(0, 1) for p in (conv.weight, conv.bias))
             self.first = FrameConv(weight.sum(2), bias, padding=EDGES)
-            self.first_around = Around(repeated(name, conv, stock.repeats // 2, part=2))
+            self.first_shortcut = RepeatedShortcut(repeated(name, conv, stock.repeats // 2, part=2))
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         size = memory.at(self.scale)
@@ -156,7 +136,7 @@ class Upsample(nn.Module):
         outs = []
         for window, frame in zip(windows, frames):
             if memory.starts and self.first is not None and not outs:
-                outs.append(self.first(window[-1], size) + self.first_around(frame))
+                outs.append(self.first(window[-1], size) + self.first_shortcut(frame))
             else:
-                outs += [conv.output(window, size) + around(frame) for conv, around in zip(self.convs, self.around)]
+                outs += [conv.output(window, size) + shortcut(frame) for conv, shortcut in zip(self.convs, self.shortcuts)]
         return [shuffled(out, size) for out in outs]

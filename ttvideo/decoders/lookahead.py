@@ -1,7 +1,7 @@
 """Convolutions that look ahead as far as they look back, on frames [N, C], and what waits for them: exact, but later.
 
 Such a convolution can't give its last output before the next frame is there, or the clip's end. So from step to step
-each keeps the frames that it has yet to use, and what goes around it waits. Before and after a clip stand its first
+each keeps the frames that it has yet to use, and its shortcut waits. Before and after a clip stand its first
 and its last frame again. While a clip begins, deeper layers have seen fewer frames, with fewer entries in the state:
 their names say where a clip stands, so a program knows it without looking at a value.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.causal import FIRST, CausalConv, as_kept
-from ttvideo.decoders.memory import Memory, keys
+from ttvideo.decoders.clip_decoder import Memory, keys
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class CentredConv(CausalConv):
         return [self.output(seen[t : t + 3], memory.at(self.scale)) for t in range(len(seen) - 2)]
 
 
-class Around(nn.Module):
+class DelayedShortcut(nn.Module):
     """Frames that wait for what up to `most` convolutions make of them."""
 
     def __init__(self, name: str, place: Place, channels: int, convs: int):
         super().__init__()
-        self.name, self.place, self.channels, self.most = f"{name}.around", place, channels, convs * place.ahead
+        self.name, self.place, self.channels, self.most = f"{name}.shortcut", place, channels, convs * place.ahead
 
     def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, int, int]]:
         at = size[0] * self.place.scale, size[1] * self.place.scale

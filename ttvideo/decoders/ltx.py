@@ -11,12 +11,10 @@ from torch.nn import functional as F
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import as_linear
 from ttvideo.decoders.causal import FIRST, CausalConv
-from ttvideo.decoders.checks import check_step
-from ttvideo.decoders.clip_decoder import ClipDecoder
-from ttvideo.decoders.lookahead import Around, CentredConv, Place
-from ttvideo.decoders.memory import Memory, State
-from ttvideo.decoders.rms_norm import CentredNorm
-from ttvideo.decoders.upsample import shuffled
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
+from ttvideo.decoders.lookahead import CentredConv, DelayedShortcut, Place
+from ttvideo.decoders.residual import CentredNorm
+from ttvideo.decoders.rows import shuffled
 
 
 class LTXTileDecoder(ClipDecoder):
@@ -60,7 +58,6 @@ class LTXTileDecoder(ClipDecoder):
         order = partial(channels_last, by=(1, self.patch, self.patch), transposed=True)
         self.conv_out = conv("conv_out", place, decoder.conv_out, order)
         self.place = place.after(1)
-        self.zoom = self.scale * self.patch
 
     @property
     def streaming(self) -> str:
@@ -71,25 +68,17 @@ class LTXTileDecoder(ClipDecoder):
         """After so many latent frames, while more follow, there is no frame yet; the next one brings the first."""
         return next(n for n in count() if self.place.seen(n + 1))
 
-    def state_shapes(
-        self, batch: int, height: int, width: int, latents: int | None = None
-    ) -> dict[str, tuple[int, int, int, int]]:
-        """The state's names and shapes, for latents of this height and width, after so many or when it is constant."""
-        if self.place.ahead == 0:
-            return super().state_shapes(batch, height, width)
-        keepers = [module for module in self.modules() if isinstance(module, (CentredConv, Around))]
-        shapes = [keeper.state_shapes((height, width), latents) for keeper in keepers]
-        return {name: (batch, *shape) for each in shapes for name, shape in each.items()}
+    def seen(self, state: State, size: tuple[int, int]) -> int | None:
+        """How many latent frames a state has seen; None where it is constant. Each adds something, so its entries tell."""
+        if not self.place.ahead:
+            return None
+        if not state:
+            raise Refused("state", "an empty one: its clip has ended", "None, where a clip begins")
+        entries = min(len(state), len(self.state_shapes(1, 1, 1)))
+        return next(n for n in count(1) if len(self.state_shapes(1, 1, 1, n)) >= entries)
 
-    def check(self, z_bcthw: Tensor, state: State | None = None, temb: Tensor | None = None) -> None:
-        shapes = self.state_shapes
-        if self.place.ahead and state is not None:
-            if not state:
-                raise Refused("state", "an empty one: its clip has ended", "None, where a clip begins")
-            # Each latent frame adds something, so that their number tells how many there were.
-            entries = min(len(state), len(shapes(1, 1, 1)))
-            shapes = partial(shapes, latents=next(n for n in count(1) if len(shapes(1, 1, 1, n)) >= entries))
-        check_step(z_bcthw, state, self.latent_channels, next(self.parameters()).dtype, shapes)
+    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True, temb: Tensor | None = None) -> None:
+        super().check(z_bcthw, state, ends)
         if self.reflects and min(z_bcthw.shape[3:]) < 2:
             raise Refused("latents", f"{z_bcthw.shape[3]} x {z_bcthw.shape[4]}", "at least 2 x 2, for reflection")
         if self.embedder is not None and (temb is None or temb.numel() != len(z_bcthw)):
@@ -102,19 +91,20 @@ class LTXTileDecoder(ClipDecoder):
         """Decode a step. `state` is None where a clip begins; `ends` says whether it ends with this step."""
         if temb is None and self.temb is not None:
             temb = self.temb.expand(len(z_bcthw))
-        self.check(z_bcthw, state, temb)
+        self.check(z_bcthw, state, ends, temb)
         if self.embedder is None:
             return self.clips(z_bcthw, state, ends)
         return self.clips(z_bcthw, state, ends, (temb * self.times).flatten().split(1))
 
-    def clip(self, frames: list[Tensor], memory: Memory, timestep: Tensor | None = None) -> list[Tensor]:
-        frames = self.conv_in(frames, memory)
+    def clip(self, z_cthw: Tensor, memory: Memory, timestep: Tensor | None = None) -> Tensor:
+        frames = self.conv_in(frames_of(z_cthw), memory)
         for block in self.blocks:
             frames = block(frames, memory, timestep)
         shift = None if self.embedder is None else shifts(self.embedder(timestep), self.table)[0]
         frames = self.conv_out([self.norm_out(frame, shift) for frame in frames], memory)
         frames = [shuffled(frame, memory.at(self.scale), self.patch) for frame in frames]
-        return [frame.t().unflatten(1, memory.at(self.zoom)) for frame in frames]
+        size = memory.at(self.scale * self.patch)
+        return video_of(frames, size) if frames else z_cthw.new_empty(3, 0, *size)
 
 
 class Block(nn.Module):
@@ -164,7 +154,7 @@ class Residual(nn.Module):
             conv(f"{name}.{half}", place.after(i), getattr(stock, half)) for i, half in enumerate(("conv1", "conv2"))
         )
         self.table = fixed(stock.scale_shift_table)
-        self.around = Around(name, place, stock.conv1.in_channels, convs=2)
+        self.waiting = DelayedShortcut(name, place, stock.conv1.in_channels, convs=2)
         self.norm = self.shortcut = None
         if stock.conv_shortcut is not None:
             self.norm = CentredNorm(stock.norm3)
@@ -176,7 +166,7 @@ class Residual(nn.Module):
         x = frames
         for norm, conv, shift in zip(self.norms, self.convs, both):
             x = conv([norm(frame, shift) for frame in x], memory)
-        rest = self.around(frames, len(x), memory)
+        rest = self.waiting(frames, len(x), memory)
         if self.shortcut is not None:
             rest = [self.shortcut(self.norm(frame)) for frame in rest]
         return [a + b for a, b in zip(x, rest, strict=True)]
@@ -197,19 +187,19 @@ class Upsample(nn.Module):
         self.scale, self.by = place.scale, by[0]
         order = partial(channels_last, by=(self.times, self.by, self.by))
         self.conv = conv(name, place, stock.conv, order)
-        self.around = self.picks = None
+        self.waiting = self.picks = None
         if stock.residual:
             inputs, outputs = stock.conv.in_channels, stock.conv.out_channels
             spread = self.times * self.by**2  # inputs are (C, spread); outputs read C again and again
             read = torch.arange(outputs) % spread + (torch.arange(outputs) // spread * spread) % inputs
-            self.around = Around(name, place, inputs, convs=1)
+            self.waiting = DelayedShortcut(name, place, inputs, convs=1)
             self.picks = fixed(order(F.one_hot(read, inputs).to(stock.conv.conv.weight.dtype)))
         self.place = place.after(1).upsampled(self.by, self.times)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         x = self.conv(frames, memory)
         if self.picks is not None:
-            rest = self.around(frames, len(x), memory)
+            rest = self.waiting(frames, len(x), memory)
             x = [a + F.linear(b, self.picks) for a, b in zip(x, rest, strict=True)]
         skipped = self.times - 1 if self.conv.begins(memory) else 0
         parts = [(frame, part) for frame in x for part in range(self.times)][skipped:]

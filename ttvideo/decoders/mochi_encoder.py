@@ -14,19 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.causal_conv import CausalConv
-from ttvideo.decoders.checks import check_step
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, Shapes, State, check_step, split
 from ttvideo.decoders.group_norm import group_norm, group_norm_silu
-from ttvideo.decoders.memory import keys
-from ttvideo.decoders.mochi import Rewrites
-from ttvideo.decoders.row_major import keep_row_major
-from ttvideo.decoders.steps import split
+from ttvideo.decoders.mochi import Residual
+from ttvideo.decoders.mochi_layout import Resnet
+from ttvideo.decoders.rows import keep_row_major
 from ttvideo.decoders.time_attention import TimeAttention
 
-State = dict[str, Tensor]
 
-
-class TileEncoder(nn.Module):
+class TileEncoder(ClipDecoder):
     """A `MochiEncoder3D` (diffusers) that encodes a clip in steps, exactly: mean and log variance of its latents.
 
     The first frame of a clip is a latent frame of its own, then each 6 are one. So a first step is 1 + 6 n frames, the
@@ -41,7 +37,6 @@ class TileEncoder(nn.Module):
     """
 
     streaming = "state grows"
-    dropped_frames = 0
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
@@ -49,26 +44,23 @@ class TileEncoder(nn.Module):
         if not all(hasattr(encoder, part) for part in parts):
             raise Refused("encoder", type(encoder).__name__, "a MochiEncoder3D")
         self.fourier = FourierProjection(encoder.fourier_features, encoder.proj_in)
+        self.latent_channels = self.fourier.colours  # of what it takes: a video's 3
         blocks = {"block_in": encoder.block_in}
         blocks |= {f"down_blocks.{i}": block for i, block in enumerate(encoder.down_blocks)}
         blocks |= {"block_out": encoder.block_out}
-        stages, shrink, group = [], 1, math.prod(block.temporal_expansion for block in encoder.down_blocks)
-        self.frames_per_latent = group
+        self.frames_per_latent = math.prod(block.temporal_expansion for block in encoder.down_blocks)
+        self.shrink = math.prod(block.spatial_expansion for block in encoder.down_blocks)
+        stages, scale, rate = [], self.shrink, self.frames_per_latent  # times the latents' size, and frames a latent
         for name, block in blocks.items():
             if hasattr(block, "conv_in"):
-                stages.append(Downsample(block.conv_in.conv))
-                shrink *= stages[-1].by
+                stages.append(Downsample(block.conv_in.conv, scale))
+                scale, rate = scale // stages[-1].by, rate // stages[-1].frames
             for i, (resnet, norm, attention) in enumerate(zip(block.resnets, block.norms, block.attentions)):
-                stages.append(Residual(f"{name}.resnets.{i}", shrink, resnet))
+                stages.append(Residual(Resnet(f"{name}.resnets.{i}", scale, rate, resnet)))
                 if attention is not None:
-                    stages.append(Attention(f"{name}.attentions.{i}", shrink, norm, attention))
-        self.stages, self.shrink = nn.ModuleList(stages), shrink
+                    stages.append(Attention(f"{name}.attentions.{i}", scale, rate, norm, attention))
+        self.stages = nn.ModuleList(stages)
         self.norm_out, self.proj_out = deepcopy(encoder.norm_out.norm_layer), deepcopy(encoder.proj_out)
-
-    @property
-    def latent_channels(self) -> int:
-        """The channels of what it takes: a video's 3."""
-        return self.fourier.colours
 
     def steps(self, frames: int, frames_per_step: int | None = None) -> list[int]:
         """Cut a clip of 1 + 6 n frames into steps, by default one of 1 frame, then of 6: `frames_per_step` is 6 n.
@@ -86,29 +78,20 @@ class TileEncoder(nn.Module):
         first, *rest = split((frames - 1) // group, per_step // group)
         return [1, *(group * n for n in (first, *rest))]
 
-    def seen(self, state: State | None) -> int:
+    def seen(self, state: State, size: tuple[int, int]) -> int:
         """How many latent frames a state has seen, by what its last attention keeps; 1 where that can't be told."""
-        attentions = [stage.name for stage in self.stages if isinstance(stage, Attention)]
-        return max(1, sum(name.startswith(f"{attentions[-1]}.") for name in state or ())) if attentions else 1
+        attentions = [stage for stage in self.stages if isinstance(stage, Attention)]
+        return max(1, attentions[-1].seen(state)) if attentions else 1
 
-    def state_shapes(
-        self, batch: int, height: int, width: int, latents: int | None = None
-    ) -> dict[str, tuple[int, ...]]:
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes after so many latent frames, by default one, of video of this height and width."""
-        shapes, frames = {}, [1] + [self.frames_per_latent] * ((latents or 1) - 1)
-        for stage in self.stages:
-            if isinstance(stage, Downsample):
-                frames = [max(1, n // stage.frames) for n in frames]
-            else:
-                at = height // stage.shrink, width // stage.shrink
-                shapes |= {name: (batch, *shape) for name, shape in stage.state_shapes(at, sum(frames)).items()}
-        return shapes
+        return super().state_shapes(batch, height // self.shrink, width // self.shrink, latents)
 
     def check(self, x_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
         """Raise `Refused` for a clip or a state of a wrong rank, size or type. Looks at no value."""
 
-        def shapes(batch: int, height: int, width: int):
-            return self.state_shapes(batch, height, width, self.seen(state))
+        def shapes(batch: int, *size: int) -> Shapes:
+            return self.state_shapes(batch, *size, self.seen(state, size))
 
         dtype = self.proj_out.weight.dtype
         as_read = dtype if x_bcthw.dtype == torch.float32 else x_bcthw.dtype
@@ -121,39 +104,23 @@ class TileEncoder(nn.Module):
             need = f"1 + {group} n at the begin of a clip" if state is None else f"a multiple of {group}"
             raise Refused("clip", f"{frames} frames", need)
 
-    def forward(self, x_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
-        """Encode a step: [B, 3, 1 + 6 n or 6 n, H, W] -> [B, 24, 1 + n or n, H / 8, W / 8], and the state for the next.
-
-        The clip is float32, or of the weights' type. `state` is None at the begin of a clip; `ends` is some decoders' need to know. Raises `Refused` as `check` does.
-        """
-        self.check(x_bcthw, state)
-        first = x_bcthw.shape[2] % self.frames_per_latent
+    def clip(self, x_cthw: Tensor, memory: Memory) -> Tensor:
+        """A clip, [3, 1 + 6 n or 6 n, H, W], in float32 or the weights' type -> [24, 1 + n or n, H / 8, W / 8]."""
+        memory.size = tuple(n // self.shrink for n in memory.size)
+        latents, first = divmod(x_cthw.shape[1], self.frames_per_latent)
         moments = []
-        for piece in x_bcthw.split(
-            [1] * first + [self.frames_per_latent] * (x_bcthw.shape[2] // self.frames_per_latent), 2
-        ):
-            clips, states = [], []
-            for b, x_cthw in enumerate(piece):
-                clip, new = self.latent(x_cthw, state and {name: past[b : b + 1] for name, past in state.items()})
-                clips.append(clip)
-                states.append(new)
-            moments.append(torch.stack(clips)[:, :, None])
-            grown = {name: past for name, past in (state or {}).items() if ".frame" in name}
-            state = grown | {name: torch.cat([new[name] for new in states]) for name in states[0]}
-        return torch.cat(moments, 2), state
+        for piece in x_cthw.split([1] * first + [self.frames_per_latent] * latents, 1):
+            moments.append(self.latent(piece, memory))
+            memory = memory.next()
+        return torch.stack(moments, 1)
 
-    def latent(self, x_cthw: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The frames of one latent frame -> [24, H / 8, W / 8], and what is new in the state."""
-        size, new = tuple(x_cthw.shape[2:]), {}
+    def latent(self, x_cthw: Tensor, memory: Memory) -> Tensor:
+        """The frames of one latent frame -> [24, H / 8, W / 8]."""
         frames = [self.fourier(x_chw.flatten(1)) for x_chw in x_cthw.unbind(1)]
         for stage in self.stages:
-            if isinstance(stage, Downsample):
-                frames, size = stage(frames, size)
-            else:
-                frames = stage(frames, size, state, new)
+            frames = stage(frames, memory)
         (frame,) = group_norm_silu(frames, self.norm_out)
-        out = F.linear(frame, self.proj_out.weight)
-        return out.t().unflatten(1, size), new
+        return F.linear(frame, self.proj_out.weight).t().unflatten(1, memory.size)
 
 
 class FourierProjection(nn.Module):
@@ -183,50 +150,32 @@ class FourierProjection(nn.Module):
         return F.linear(torch.cat(rows).t(), self.weight, self.bias)
 
 
-class Residual(nn.Module):
-    """A `MochiResnetBlock3D` on frames."""
-
-    def __init__(self, name: str, shrink: int, stock: nn.Module):
-        super().__init__()
-        self.names, self.shrink = (f"{name}.conv1", f"{name}.conv2"), shrink
-        self.norms = nn.ModuleList(deepcopy(norm.norm_layer) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(CausalConv(conv.conv, Rewrites()) for conv in (stock.conv1, stock.conv2))
-
-    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, ...]]:
-        return {
-            key: conv.past_shape(size)
-            for name, conv in zip(self.names, self.convs)
-            for key in keys(name, size, conv.kept)
-        }
-
-    def forward(self, frames: list[Tensor], size: tuple[int, int], state: State | None, new: State) -> list[Tensor]:
-        x = frames
-        for name, norm, conv in zip(self.names, self.norms, self.convs):
-            pasts = keys(name, size, conv.kept)
-            x, kept = conv(group_norm_silu(x, norm), size, state and [state[p] for p in pasts])
-            new |= zip(pasts, kept)
-        return [a + b for a, b in zip(x, frames)]
-
-
 class Attention(nn.Module):
     """The attention after a residual block, with its norm, on frames: each pixel sees itself in all frames so far."""
 
-    def __init__(self, name: str, shrink: int, norm: nn.Module, stock: nn.Module):
+    def __init__(self, name: str, scale: int, rate: int, norm: nn.Module, stock: nn.Module):
         super().__init__()
-        self.name, self.shrink = name, shrink
+        self.name, self.scale, self.rate = name, scale, rate
         self.norm, self.attention = deepcopy(norm.norm_layer), TimeAttention(stock)
 
     def key(self, size: tuple[int, int], frame: int) -> str:
         return f"{self.name}.{size[0]}x{size[1]}.frame{frame}"
 
-    def state_shapes(self, size: tuple[int, int], seen: int) -> dict[str, tuple[int, ...]]:
-        return {self.key(size, frame): (size[0] * size[1], self.norm.num_channels) for frame in range(seen)}
+    def seen(self, state: State | None) -> int:
+        """How many frames a state has of it."""
+        return sum(name.startswith(f"{self.name}.") for name in state or ())
 
-    def forward(self, frames: list[Tensor], size: tuple[int, int], state: State | None, new: State) -> list[Tensor]:
-        seen = sum(name.startswith(f"{self.name}.") for name in state or ())
-        past = [state[self.key(size, frame)].flatten(0, 1) for frame in range(seen)]
+    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> Shapes:
+        """What it keeps after so many latent frames, by default one: the first is one frame, the others `rate` each."""
+        at, frames = (size[0] * self.scale, size[1] * self.scale), 1 + self.rate * ((latents or 1) - 1)
+        return {self.key(at, frame): (at[0] * at[1], self.norm.num_channels) for frame in range(frames)}
+
+    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        size, seen = memory.at(self.scale), self.seen(memory.old)
+        kept = {self.key(size, frame): memory.old[self.key(size, frame)] for frame in range(seen)}
         normed = group_norm(frames, self.norm)
-        new |= {self.key(size, seen + i): frame[None] for i, frame in enumerate(normed)}
+        memory.new |= kept | {self.key(size, seen + i): frame[None] for i, frame in enumerate(normed)}
+        past = [frame.flatten(0, 1) for frame in kept.values()]
         return [a + b for a, b in zip(frames, self.attention(past, normed))]
 
 
@@ -236,8 +185,9 @@ class Downsample(nn.Module):
     [H * W, C] each -> [H / s * W / s, O], one for each t frames; the first frame of a clip, alone, stands for all t.
     """
 
-    def __init__(self, conv: nn.Conv3d):
+    def __init__(self, conv: nn.Conv3d, scale: int):
         super().__init__()
+        self.scale = scale
         (self.frames, self.by, width), rest = conv.kernel_size, conv.stride
         if rest != conv.kernel_size or self.by != width or self.by > 2:
             raise Refused("downsampling", f"kernel {conv.kernel_size}, stride {rest}", "both [t, s, s], s 1 or 2")
@@ -245,10 +195,10 @@ class Downsample(nn.Module):
         self.taps = nn.ParameterList(nn.Parameter(tap.contiguous().clone(), requires_grad=False) for tap in taps)
         self.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
 
-    def forward(self, frames: list[Tensor], size: tuple[int, int]) -> tuple[list[Tensor], tuple[int, int]]:
+    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         frames = frames * self.frames if len(frames) == 1 else frames
         groups = [frames[i : i + self.frames] for i in range(0, len(frames), self.frames)]
-        return [self.output(group, size) for group in groups], (size[0] // self.by, size[1] // self.by)
+        return [self.output(group, memory.at(self.scale)) for group in groups]
 
     def output(self, group: list[Tensor], size: tuple[int, int]) -> Tensor:
         parts = [self.conv2d(x_nc, tap, size) for x_nc, tap in zip(group, self.taps, strict=True)]

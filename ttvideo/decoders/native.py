@@ -17,15 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.checks import check_step
-from ttvideo.decoders.native_writer import PAST, Arithmetic, Writer, filled
-from ttvideo.decoders.steps import split
+from ttvideo.decoders.clip_decoder import Shapes, State, check_step, split
+from ttvideo.decoders.mochi_layout import Resnet, mochi_layout
+from ttvideo.decoders.native_writer import PAST, Arithmetic, Writer, filled, past
 from ttvideo.media.latents import DROPPED_FRAMES
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import Program
 from ttvideo.ttnn.handmade import deallocated, program
 
-State = dict[str, Tensor]
 LATENTS, PREFIX = "input.z", "input.state."
 
 
@@ -56,8 +55,7 @@ class NativeDecoder(nn.Module):
     def __init__(self, decoder: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
         super().__init__()
         decoder = getattr(decoder, "decoder", decoder)
-        if not all(hasattr(decoder, part) for part in ("conv_in", "block_in", "up_blocks", "block_out", "proj_out")):
-            raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
+        mochi_layout(decoder)
         self.decoder = deepcopy(decoder).to(torch.bfloat16).requires_grad_(False)
         self.board, self.arithmetic = board, arithmetic
         self.written: dict[tuple, Written] = {}
@@ -66,21 +64,13 @@ class NativeDecoder(nn.Module):
     def latent_channels(self) -> int:
         return self.decoder.conv_in.in_channels
 
-    @property
-    def blocks(self) -> dict[str, nn.Module]:
-        ups = {f"up_blocks.{i}": block for i, block in enumerate(self.decoder.up_blocks)}
-        return {"block_in": self.decoder.block_in} | ups | {"block_out": self.decoder.block_out}
-
-    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> dict:
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
         shapes = {}
-        for name, block in self.blocks.items():
-            for i, resnet in enumerate(block.resnets):
-                for half in ("conv1", "conv2"):
-                    channels = getattr(resnet, half).conv.in_channels
-                    shapes[f"{name}.resnets.{i}.{half}.{height}x{width}.past"] = (batch, PAST, height, width, channels)
-            if hasattr(block, "proj"):
-                height, width = height * block.spatial_expansion, width * block.spatial_expansion
+        for part in mochi_layout(self.decoder):
+            if isinstance(part, Resnet):
+                size = height * part.scale, width * part.scale
+                shapes |= {past(name, size): (batch, PAST, *size, part.channels) for name, *_ in part.halves}
         return shapes
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
@@ -129,8 +119,10 @@ class NativeDecoder(nn.Module):
             writer.pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
         writer.place = "conv_in"
         x = writer.pointwise(z, decoder.conv_in.weight.flatten(1), decoder.conv_in.bias)
-        for name, block in self.blocks.items():
-            x = writer.block(name, block, x, ends=block is decoder.block_out)
+        *rest, last = mochi_layout(decoder)
+        for part in rest:
+            x = writer.resnet(part, x) if isinstance(part, Resnet) else writer.shuffle(part, x)
+        x = writer.resnet(last, x, ends=True)
         writer.place = "proj_out"
         frames = writer.pointwise(x, decoder.proj_out.weight, decoder.proj_out.bias)
         returns = [frames, *writer.kept.values()]

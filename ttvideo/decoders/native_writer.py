@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decoders.mochi_layout import Resnet, Shuffle
 from ttvideo.decoders.pixel_shuffle import rows_in_order
 from ttvideo.programs.conv3d_blocks import Size, choose
 from ttvideo.programs.program import TILE, Argument, Op, Value
@@ -44,6 +45,11 @@ def filled(rows: Tensor) -> Tensor:
     """Channels, the last dimension, that aren't a multiple of 32 filled up to one with zeros, at least 64: two blocks."""
     channels = rows.shape[-1]
     return nn.functional.pad(rows, (0, -channels % TILE + TILE * (channels < TILE)))
+
+
+def past(name: str, size: tuple[int, int]) -> str:
+    """A convolution's entry in the state, of frames of this size."""
+    return f"{name}.{size[0]}x{size[1]}.past"
 
 
 class Writer:
@@ -124,27 +130,20 @@ class Writer:
         )  # fmt: skip
         return clip, kept
 
-    def resnet(self, name: str, resnet: nn.Module, x: Value, ends: bool = False) -> Value:
+    def resnet(self, resnet: Resnet, x: Value, ends: bool = False) -> Value:
         """Two convolutions of normed clips, and x; SiLU of it where the decoder `ends`."""
         shortcut = x
-        for norm, conv in (("norm1", "conv1"), ("norm2", "conv2")):
-            self.place = f"{name}.{conv}"
-            past = f"{self.place}.{x.type.shape[2]}x{x.type.shape[3]}.past"
-            clip, self.kept[past] = self.norm_silu(x, getattr(resnet, norm).norm_layer, self.pasts.get(past))
-            conv3d = getattr(resnet, conv).conv
-            x = self.conv(clip, conv3d.weight, conv3d.bias, padding=1)
+        for name, norm, conv in resnet.halves:
+            self.place, key = name, past(name, x.type.shape[2:4])
+            clip, self.kept[key] = self.norm_silu(x, norm, self.pasts.get(key))
+            x = self.conv(clip, conv.weight, conv.bias, padding=1)
         return self.add(x, shortcut, ("silu",) if ends else ())
 
-    def block(self, name: str, block: nn.Module, x: Value, ends: bool = False) -> Value:
-        """Its resnets and, where it has them, a projection and the pixel shuffle."""
-        for i, resnet in enumerate(block.resnets):
-            x = self.resnet(f"{name}.resnets.{i}", resnet, x, ends and i == len(block.resnets) - 1)
-        if not hasattr(block, "proj"):
-            return x
-        self.place = f"{name}.proj"
-        expansion = block.temporal_expansion, block.spatial_expansion, block.spatial_expansion
-        weight, bias = (rows_in_order(p, expansion, 1, 1) for p in (block.proj.weight, block.proj.bias))
-        return self.depth_to_space(self.pointwise(x, weight, bias), expansion)
+    def shuffle(self, shuffle: Shuffle, x: Value) -> Value:
+        """A projection and depth to space."""
+        self.place = f"{shuffle.name}.proj"
+        weight, bias = (rows_in_order(p, shuffle.times, shuffle.by) for p in (shuffle.proj.weight, shuffle.proj.bias))
+        return self.depth_to_space(self.pointwise(x, weight, bias), (shuffle.times, shuffle.by, shuffle.by))
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:
         fused = [{"op_type": name} for name in activations]

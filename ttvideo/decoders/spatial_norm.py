@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ttvideo.decoders.attention import as_linear
 from ttvideo.decoders.group_norm import group_moments
-from ttvideo.decoders.upsample import nearest
+from ttvideo.decoders.rows import nearest
 
 
 class Condition:

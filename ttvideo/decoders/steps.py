@@ -10,22 +10,7 @@ from torch import Tensor
 
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
-
-State = dict[str, Tensor]
-
-
-def split(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-    """Cut a clip into steps: [first, n, n, …], by default of one frame. What doesn't divide goes into the first step.
-
-    So a clip of any length needs two programs: one for its first step, one for all others.
-    Raises `Refused` for a clip or a step of less than one frame.
-    """
-    frames_per_step = 1 if frames_per_step is None else frames_per_step
-    for what, count in (("latent frames", latent_frames), ("frames_per_step", frames_per_step)):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise Refused(what, count, "an integer of at least 1")
-    steps, rest = divmod(latent_frames, frames_per_step)
-    return [rest] * (rest > 0) + [frames_per_step] * steps
+from ttvideo.decoders.clip_decoder import State
 
 
 def decode_steps(

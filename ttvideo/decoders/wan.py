@@ -7,12 +7,9 @@ from torch.nn import functional as F
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import FrameAttention, as_linear
 from ttvideo.decoders.causal import CausalConv, FrameConv
-from ttvideo.decoders.clip_decoder import ClipDecoder
-from ttvideo.decoders.memory import Memory
-from ttvideo.decoders.residual import ChannelResidual
-from ttvideo.decoders.rms_norm import ChannelNorm
-from ttvideo.decoders.row_major import keep_row_major
-from ttvideo.decoders.upsample import nearest, shuffled
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, video_of
+from ttvideo.decoders.residual import ChannelNorm, ChannelResidual
+from ttvideo.decoders.rows import keep_row_major, nearest, shuffled
 
 
 class WanTileDecoder(ClipDecoder):
@@ -47,7 +44,8 @@ class WanTileDecoder(ClipDecoder):
         self.norm_out = ChannelNorm(decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out, patch)
 
-    def clip(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+    def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
+        frames = frames_of(z_cthw)
         if self.post_quant is not None:
             frames = [self.post_quant(frame) for frame in frames]
         frames = self.conv_in(frames, memory)
@@ -56,12 +54,12 @@ class WanTileDecoder(ClipDecoder):
         frames = self.conv_out([F.silu(self.norm_out(frame)) for frame in frames], memory)
         if self.patch > 1:
             frames = [shuffled(frame, memory.at(self.scale), self.patch) for frame in frames]
-        video = [frame.t().unflatten(1, memory.at(self.scale * self.patch)) for frame in frames]
-        return [frame.clamp(-1, 1) for frame in video] if self.clamped else video
+        video = video_of(frames, memory.at(self.scale * self.patch))
+        return video.clamp(-1, 1) if self.clamped else video
 
 
 class UpBlock(nn.Module):
-    """A `WanUpBlock`, or 2.2's `WanResidualUpBlock`, whose input goes around it too."""
+    """A `WanUpBlock`, or 2.2's `WanResidualUpBlock`, which has a shortcut of its own."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()
@@ -70,8 +68,8 @@ class UpBlock(nn.Module):
         )
         upsampler = stock.upsampler if hasattr(stock, "upsampler") else (stock.upsamplers or [None])[0]
         self.upsample = None if upsampler is None else Upsample(f"{name}.upsampler", scale, upsampler)
-        around = getattr(stock, "avg_shortcut", None)
-        self.around = None if around is None else Around(scale, around)
+        shortcut = getattr(stock, "avg_shortcut", None)
+        self.shortcut = None if shortcut is None else UpsampledShortcut(scale, shortcut)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         x = frames
@@ -79,10 +77,10 @@ class UpBlock(nn.Module):
             x = residual(x, memory)
         if self.upsample is not None:
             x = self.upsample(x, memory)
-        return x if self.around is None else [a + b for a, b in zip(x, self.around(frames, memory), strict=True)]
+        return x if self.shortcut is None else [a + b for a, b in zip(x, self.shortcut(frames, memory), strict=True)]
 
 
-class Around(nn.Module):
+class UpsampledShortcut(nn.Module):
     """A `DupUp3D`: [N, C] -> `factor_t` frames (the first of a clip: one) [2 H * 2 W, O], each number out of one of x.
 
     A frame's channels are picked by a matrix of ones and zeros, for each of its 2 x 2 pixels, and the pixels put in place.
