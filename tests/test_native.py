@@ -14,9 +14,12 @@ from ttvideo.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
 from ttvideo.decoders.stream import Stream, stream_decode
 from ttvideo.media.models import load_vae
 from ttvideo.probing.verdict import MOCKED
-from ttvideo.programs.conv3d_blocks import Blocks, Size, choose, free_bytes, l1_bytes, moved, shares
+from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates, free_bytes, l1_bytes, shares
 from ttvideo.programs.cost import cost
 from ttvideo.programs.evaluate import evaluate
+from ttvideo.programs.seconds import expected_work
+from ttvideo.programs.seconds.blocks import choose
+from ttvideo.programs.seconds.work import conv3d_work, machine
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.chip import Broke, Chip
@@ -231,14 +234,18 @@ def test_bad_input_is_refused(native, what):
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
-def test_blocks_fit_and_no_other_that_does_moves_less(board):
+def test_blocks_fit_and_no_other_that_does_is_expected_sooner(board):
     chip = BOARDS[board].chip
+    on = machine(chip)
     for out, channels in SIZES:
         size = Size(out, channels, channels, (3, 3, 3), (0, 1, 1))
         blocks = choose(size, board)
         assert l1_bytes(size, blocks) <= free_bytes(chip) and blocks.c_in < channels
         assert math.prod(cores for _, cores in shares(size, blocks, chip)) <= math.prod(chip.grid_yx)
-        assert moved(size, blocks, chip) < moved(size, Blocks(1, 4, 8, 32, 128), chip)  # those tried first, by hand
+        times = {other: expected_work(conv3d_work(size, other, on, "hifi3")).us for other in candidates(size, chip)}
+        assert times[blocks] == min(times.values())
+        by_hand = expected_work(conv3d_work(size, Blocks(1, 4, 8, 32, 128), on, "hifi3")).us  # those tried first
+        assert times[blocks] < 0.6 * by_hand
 
 
 @pytest.mark.parametrize("channels", [32, 64, 96, 160, 768])

@@ -1,11 +1,15 @@
-"""`ttvideo`: decode a clip without a notebook, for its video and the target's verdicts.
+"""`ttvideo`: decode a clip without a notebook, for its video and the target's verdicts; choose a conv3d's blocks.
 
     ttvideo decode LATENTS [--model MODEL] [--target TARGET] [--out VIDEO] [--keep DIR] …
+    ttvideo blocks TxHxW C_IN C_OUT [--kernel 3x3x3] [--board p150] …
+    ttvideo blocks --all MODEL [--json]
 
 Exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted.
 """
 
 import argparse
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from diffusers import AutoencoderKLMochi
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.budget import plan
+from ttvideo.decoders.conv_sizes import block_rows, model_rows
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.mochi import TileDecoder
@@ -22,20 +27,25 @@ from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
 from ttvideo.media.latents import DTYPES, FORMS, HOST_DTYPES, channels_of, load_latents
 from ttvideo.media.video_models import MODELS, TRAINED, load_autoencoder
+from ttvideo.programs.conv3d_blocks import Blocks, Size
+from ttvideo.targets.boards import BOARDS, FIDELITIES
 from ttvideo.targets.target import HOST, TARGET_NAMES, resolve
 
 INTERRUPTED = 130
+EXIT_CODES = "exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted"
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ttvideo", description="Video decoders on Tenstorrent chips.")
-    decode = top.add_subparsers(dest="command", required=True).add_parser(
+    commands = top.add_subparsers(dest="command", required=True)
+    add_blocks(commands)
+    decode = commands.add_parser(
         "decode",
         help="latents to video, step by step, in constant memory",
         description="Decode latents to a video. Where the target has results (cpu, cuda, xla-cpu, tt), the video is the "
         "target's; where it has none (compile only, mocked), it is that of the frames that the host decodes, which it does "
         "for Mochi alone.",
-        epilog="exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted",
+        epilog=EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = decode.add_argument
@@ -73,11 +83,67 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_blocks(commands) -> None:
+    blocks = commands.add_parser(
+        "blocks",
+        help="the blocks in which ttnn.conv3d is expected to take the least time",
+        description="The best blocks of a ttnn.conv3d of stride 1 on one chip: expected microseconds by a model fitted to "
+        "published times, with its range and the roofline's least, bytes of L1 and of DRAM, and what binds.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = blocks.add_argument
+    add("out", nargs="?", metavar="TxHxW", help="the output's frames, height and width")
+    add("c_in", nargs="?", type=int, metavar="C_IN", help="input channels, a multiple of 32")
+    add("c_out", nargs="?", type=int, metavar="C_OUT", help="output channels, a multiple of 32")
+    add("--kernel", default="3x3x3", metavar="TxHxW")
+    add("--padding", default="0x1x1", metavar="TxHxW", help="on each side")
+    add("--board", default="p150", choices=BOARDS)
+    add("--fidelity", default="hifi3", choices=FIDELITIES, help="the multiplier's passes")
+    add("--best", default=3, type=int, help="how many")
+    add("--all", metavar="MODEL", help=f"each convolution of a steady step of {', '.join(MODELS)}, at its default size")
+    add("--json", action="store_true", help="rows instead of a table")
+
+
+def blocks(options: argparse.Namespace) -> int:
+    """What `ttvideo blocks` does. Raises `Refused`."""
+    if options.all is None:
+        kernel, padding = sizes("--kernel", options.kernel), sizes("--padding", options.padding, least=0)
+        size = Size(sizes("TxHxW", options.out), options.c_in or 0, options.c_out or 0, kernel, padding)
+        if min(size.c_in, size.c_out, *size.input, options.best) < 1:
+            raise Refused("conv3d", f"{size}, best {options.best}", "sizes and channels of at least 1")
+        rows = block_rows(size, options.board, options.fidelity, options.best)
+    else:
+        asked = re.sub(r"[^a-z0-9.]", "", options.all.lower())
+        models = [m for name, m in MODELS.items() if asked and re.sub(r"[^a-z0-9.]", "", name.lower()).startswith(asked)]
+        if not models:
+            raise Refused("model", repr(options.all), f"one of {', '.join(MODELS)}, or how some begin")
+        rows = [{"model": m.name} | row for m in models for row in model_rows(m, options.board, options.fidelity)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    for row in rows:
+        config = ", ".join(f"{name.capitalize()}={row[name]}" for name in Blocks(0, 0, 0, 0, 0).config())
+        names = f"{row.get('model', '')} {row['convolutions'][0]} ({len(row['convolutions'])})" if row["convolutions"] else ""
+        print(
+            f"{names or 'conv3d'}: {'x'.join(map(str, row['out']))}, {row['c_in']} to {row['c_out']}: {row['us']:,.0f} µs "
+            f"({row['low_us']:,.0f} to {row['high_us']:,.0f}; least {row['floor_us']:,.0f}), {row['binds']} binds, "
+            f"L1 {row['l1_bytes']:,} B, DRAM {row['dram_bytes'] / 1e6:,.1f} MB\n    ttnn.Conv3dConfig({config})"
+        )
+    return 0
+
+
+def sizes(name: str, text: str | None, least: int = 1) -> tuple[int, int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text or "")
+    if not found or min(map(int, found.groups())) < least:
+        raise Refused(name, repr(text), f"three numbers of at least {least}, such as 3x120x212")
+    return tuple(map(int, found.groups()))
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     done = []
     try:
-        return decode(options, done)
+        return blocks(options) if options.command == "blocks" else decode(options, done)
     except Refused as refused:
         print(f"ttvideo: {refused}", file=sys.stderr)
         return 2
@@ -85,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         again = (
             "the same command goes on from there" if options.keep else "with --keep DIR a run can go on where it ended"
         )
-        print(f"\nmochi-tt: interrupted after {len(done)} steps; {again}", file=sys.stderr)
+        print(f"\nttvideo: interrupted after {len(done)} steps; {again}", file=sys.stderr)
         return INTERRUPTED
 
 

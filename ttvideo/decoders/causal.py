@@ -25,9 +25,10 @@ REFLECT, EDGES = "reflect", "replicate"
 
 
 class FrameConv(nn.Module):
-    """A Conv2d on one frame: [H * W, C] -> [H * W, O]. Without spatial extent it is a Linear.
+    """A Conv2d on one frame: [H * W, C] -> [1, 1, H * W, O], as TT-NN has it, so that sums of several need no reshape each.
 
-    `padding` is ZEROS or REFLECT; with EDGES the frame comes with them: [(H + kh - 1) * (W + kw - 1), C].
+    Without spatial extent it is a Linear, of [H * W, O]. `padding` is ZEROS or REFLECT; with EDGES the frame comes with
+    them: [(H + kh - 1) * (W + kw - 1), C].
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, padding: str = ZEROS):
@@ -46,10 +47,6 @@ class FrameConv(nn.Module):
 
     def forward(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
         """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be reshaped."""
-        return self.part(x_nc, size).flatten(0, -2)
-
-    def part(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
-        """The same as TT-NN has it, [1, 1, H * W, O], or [H * W, O] of a Linear: sums of these need no reshape each."""
         if self.pointwise:
             return F.linear(x_nc.flatten(0, -2), self.weight, self.bias)
         if self.reflects:
@@ -139,7 +136,7 @@ class CausalConv(nn.Module):
 
     def output(self, inputs: list[Tensor | None], size: tuple[int, int]) -> Tensor:
         """One output frame; None stands for a frame of zeros."""
-        parts = [tap.part(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
+        parts = [tap(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
         return sum(parts[1:], parts[0]).flatten(0, -2)
 
 

@@ -111,7 +111,8 @@ class Upsample(nn.Module):
 
     def forward(self, frames: list[Tensor], condition: Condition, memory: Memory) -> list[Tensor]:
         size, to = memory.at(self.scale), memory.at(2 * self.scale)
-        frames = [self.conv(keep_row_major(nearest(frame, size)[None, None]), to) for frame in frames]
+        frames = [keep_row_major(nearest(frame, size)[None, None]) for frame in frames]
+        frames = [self.conv(frame, to).flatten(0, -2) for frame in frames]
         if not self.doubles:
             return frames
         single = len(frames) % 2

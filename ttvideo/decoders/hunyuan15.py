@@ -136,7 +136,7 @@ class Upsample(nn.Module):
         outs = []
         for window, frame in zip(windows, frames):
             if memory.starts and self.first is not None and not outs:
-                outs.append(self.first(window[-1], size) + self.first_shortcut(frame))
+                outs.append(self.first(window[-1], size).flatten(0, -2) + self.first_shortcut(frame))
             else:
                 outs += [conv.output(window, size) + shortcut(frame) for conv, shortcut in zip(self.convs, self.shortcuts)]
         return [shuffled(out, size) for out in outs]

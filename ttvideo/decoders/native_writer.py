@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.mochi_layout import Resnet, Shuffle
 from ttvideo.decoders.pixel_shuffle import rows_in_order
-from ttvideo.programs.conv3d_blocks import Size, choose
+from ttvideo.programs.conv3d_blocks import Size
 from ttvideo.programs.program import TILE, Argument, Op, Value
+from ttvideo.programs.seconds.blocks import choose
 from ttvideo.targets.boards import BOARDS, FIDELITIES
 from ttvideo.ttnn.handmade import tensor
 
@@ -41,10 +42,15 @@ class Arithmetic:
         return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
 
 
+def whole_channels(channels: int, least: int = 1) -> int:
+    """As many or more, in whole tiles, at least so many."""
+    return TILE * max(least, -(-channels // TILE))
+
+
 def filled(rows: Tensor) -> Tensor:
     """Channels, the last dimension, that aren't a multiple of 32 filled up to one with zeros, at least 64: two blocks."""
     channels = rows.shape[-1]
-    return nn.functional.pad(rows, (0, -channels % TILE + TILE * (channels < TILE)))
+    return nn.functional.pad(rows, (0, whole_channels(channels, 1 + (channels < TILE)) - channels))
 
 
 def past(name: str, size: tuple[int, int]) -> str:
@@ -96,7 +102,7 @@ class Writer:
         out_channels, _, *kernel = weight.shape
         out = (t - kernel[0] + 1, h, w)
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
-        blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board)
+        blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board, self.arithmetic.fidelity)
         blocks = replace(blocks, c_in=c_in or blocks.c_in)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)

@@ -138,7 +138,8 @@ class Upsample(nn.Module):
         if self.time_convs is not None:
             frames = self.interpolated(frames, memory)
         size = memory.at(self.scale)
-        return [self.conv(keep_row_major(nearest(frame, size)[None, None]), doubled(size)) for frame in frames]
+        frames = [keep_row_major(nearest(frame, size)[None, None]) for frame in frames]
+        return [self.conv(frame, doubled(size)).flatten(0, -2) for frame in frames]
 
     def interpolated(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         first, frames = (frames[:1], frames[1:]) if memory.starts else ([], frames)

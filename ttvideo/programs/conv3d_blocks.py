@@ -1,4 +1,4 @@
-"""In which blocks a `ttnn.conv3d` is best done: the fewest bytes of DRAM that L1 allows, by the counted model.
+"""In which blocks a `ttnn.conv3d` can be done: what L1 allows, and the bytes of DRAM that each asks for, by the counted model.
 
 A block is an output of (T, H, W) pixels by some output channels, made of some input channels: `Blocks`. Each output block
 reads its halo again, each block of output channels the whole input, and cores that share the input channels of an output
@@ -14,18 +14,15 @@ And no block is taken that silicon is known to hang at, or to get wrong (`ttvide
 import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
-from ttvideo.basics.errors import Refused
 from ttvideo.programs.convolution import L1_SMALL_BYTES, conv3d, spread
 from ttvideo.programs.hazards import of_op
 from ttvideo.programs.program import TILE, Op, TensorType, Value
-from ttvideo.targets.boards import BOARDS, Chip
+from ttvideo.targets.boards import Chip
 
 BF16, F32 = 2, 4
 KERNEL_BYTES = 200 * 1024  # which the factory leaves to code and stacks
 GATHERED_BYTES = 500 * 1024  # the most input that a block gathers; with more, each patch reads DRAM for itself
-BUSY = 0.8  # of the arithmetic's best speed that is kept, whatever bytes that costs
 LEAST_IN = 64  # channels, 128 bytes: smaller requests waste the network on the chip, which the model does not see
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
@@ -106,13 +103,6 @@ def shares(size: Size, blocks: Blocks, chip: Chip) -> list[tuple[int, int]]:
     return list(zip(of, spread(of, chip), strict=True))
 
 
-def products(size: Size, blocks: Blocks, chip: Chip) -> int:
-    """Products of tiles that the busiest core makes, which is the time that it takes."""
-    patch = math.prod(size.kernel) * blocks.c_in
-    each = math.prod(-(-count // TILE) for count in (blocks.t * blocks.h * blocks.w, patch, blocks.c_out))
-    return each * math.prod(-(-count // cores) for count, cores in shares(size, blocks, chip))
-
-
 def moved(size: Size, blocks: Blocks, chip: Chip) -> int:
     """Bytes that it reads and writes, by the counted model."""
     passes = conv3d(op(size, blocks), chip)
@@ -149,20 +139,3 @@ def candidates(size: Size, chip: Chip):
             fits = t * h * w <= 1024 and taken is not None and taken <= free_bytes(chip)
             if fits and not of_op(op(size, blocks), chip):
                 yield blocks
-
-
-@lru_cache(maxsize=256)
-def choose(size: Size, board: str) -> Blocks:
-    """The blocks of fewest bytes, among those that keep the board's cores nearly as busy as any do.
-
-    Raises `Refused` where nothing fits L1, and for channels that aren't whole tiles.
-    """
-    chip = BOARDS[board].chip
-    if size.c_in % TILE or size.c_out % TILE:
-        raise Refused("conv3d", f"{size.c_in} to {size.c_out} channels", f"multiples of {TILE}")
-    found = [(products(size, blocks, chip), blocks) for blocks in candidates(size, chip)]
-    if not found:
-        raise Refused("conv3d", f"{size} on a {board}", "a block that fits its cores' L1")
-    bound = min(time for time, _ in found) / BUSY
-    fast = [(moved(size, blocks, chip), time, blocks) for time, blocks in found if time <= bound]
-    return min(fast, key=lambda row: row[:2])[2]

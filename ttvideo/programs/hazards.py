@@ -1,7 +1,7 @@
 """What is known to go wrong on silicon and shows neither on a mocked board nor in ttsim: a condition on an op, with its source.
 
 Each is a function of an op, its program's chip and what its operands were made by. A verdict carries what applies to its
-program; `ttvideo.programs.conv3d_blocks.choose` takes no blocks that have one.
+program; `ttvideo.programs.seconds.blocks` takes no blocks that have one.
 """
 
 import math
