@@ -17,7 +17,7 @@ from lib.versions import commits_since
 
 HERE = Path(__file__).parent
 # These depend on the machine or the moment: they print JSON, and nothing is stored.
-PRINTS = ("cpu_ways", "peak_vs_allocator")
+PRINTS = ("cpu_ways",)
 PARTS = ("__init__", "__main__", "families", "fitting", "native_parts", "trained", "whole_seconds")
 
 
