@@ -130,6 +130,13 @@ class Cost:
         }
 
 
+def once(op: Op) -> int:
+    """Bytes, were each distinct operand of an op read once and each result written once; of a slice, what it takes."""
+    read = sum(value.type.stored_bytes for value in dict.fromkeys(op.operands) if value.type)
+    written = sum(value.type.stored_bytes for value in op.results)
+    return (min(read, written) if op.name == "ttnn.slice_static" else read) + written
+
+
 # From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds
 # to it: 455 of 1,164 ms in tt-metal#50772.
 LAUNCH_SECONDS = (2e-6, 22e-6)
