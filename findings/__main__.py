@@ -126,7 +126,7 @@ def make(name: str, arguments: list[str]) -> None:
             print(f"{name}: files that it depends on changed while it ran", file=sys.stderr)
             with_this["inputs"] = None
         store.put(path, key, value, with_this, seconds)
-        print(f"{name}: {store.named(key)}, {seconds:.0f} s: {str(value)[:400]}", file=sys.stderr, flush=True)
+        print(f"{name}: {store.named(key)}, {seconds:.0f} s: {str(value)[:200]}", file=sys.stderr, flush=True)
         started = time.perf_counter()
 
 
