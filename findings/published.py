@@ -2,7 +2,7 @@
 
     python -m findings published
 
-The cases, with their sources, stand in ttvideo/ttnn/published.py. A minute.
+The cases, with their sources, stand in ttvideo/ttnn/published.py.
 """
 
 import contextlib

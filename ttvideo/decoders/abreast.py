@@ -2,11 +2,10 @@
 
 Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: as three Conv2d and two additions that
 is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition for two frames, 7
-passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. Of a step at
-480x848, pairs leave 2,454 ops of 3,321 and 205 GB of 254. By the roofline they pay on both boards, were all resources
-busy at once: 0.80 s for 0.88 on an n150, which arithmetic then binds, 0.40 for 0.50 on a p150. Of ops in turn, each by
-what binds it, they pay on the p150, 0.55 s for 0.56, and cost on the n150, 1.15 for 1.09, about what starting 5,124
-programs more takes. `findings/decoder_cost.py` has these, and pairs at the last size alone (`Rewrites(pairs=1)`).
+passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero. By the
+roofline of a step at 480x848 they pay on both boards, were all resources busy at once; of ops in turn, each by what
+binds it, they pay on the p150 and cost on the n150, about what starting the programs takes that they save.
+`findings/decoder_cost.py` has the figures, and pairs at the last size alone (`Rewrites(pairs=1)`).
 Which frames share a pair is their place in the clip, so a split into steps changes nothing. (A frame that overflowed
 would spoil the other: zero times infinity.)
 """
