@@ -1,25 +1,17 @@
 """How close each compiled program is to float64, and what it costs: evaluated on the host, op by op.
 
-    python -m findings accuracy [NAME ...] [--target p150-compile] [--out FILE]
+    python -m findings accuracy [--target p150-compile]
 
-Without a name: all cases, stored in findings/results; else JSON on standard output.
-
-Weights and inputs are random, in bf16; float64 gets the same bf16 values, so a difference is the program's own.
-"full" is the 362.5 M-parameter decoder, on [1, 12, 1, 16, 16]: minutes and 4 GB each.
+Weights and inputs are random, in bf16; float64 gets the same bf16 values, so a difference is the program's
+own. "full" is the 362.5 M-parameter decoder, on [1, 12, 1, 16, 16]: minutes and 4 GB each.
 """
 
-import argparse
-import json
-import sys
-import time
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
 
-from lib.stored import store
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.media.models import load_vae
@@ -54,6 +46,7 @@ CASES = {
     "full decoder, stock": lambda: (decoder("random", False), (1, 12, 1, 16, 16)),
     "full decoder, tiles": lambda: (decoder("random", True), (1, 12, 1, 16, 16)),
 }
+KEYS = [("cases", name) for name in CASES]
 
 
 @torch.no_grad()
@@ -61,42 +54,17 @@ def measure(name: str, target: str) -> dict:
     torch.manual_seed(0)
     module, shape = CASES[name]()
     module, x = module.bfloat16().eval(), torch.randn(shape).bfloat16()
-    started = time.perf_counter()
     verdict = probe(module, (x,), target, name=name, evaluate=True)
-    seconds = time.perf_counter() - started
     close = compare(verdict.outputs.double(), deepcopy(module).double()(x.double()))
-    costs = verdict.cost
     names = {op.name for f in verdict.program.functions.values() for op in f.ops}
-    return {
+    return verdict.row() | {
         "pcc": close.pcc,
         "max_abs": close.max_abs,
-        "ops": len(costs.ops),
         "kinds_of_op": len(names),
-        "dram_bytes_moved": costs.dram_bytes_moved,
-        "peak_dram_bytes": costs.peak_dram_bytes,
-        "roofline": {board: roofline(costs, BOARDS[board]).as_dict() for board in ("n150", "p150")},
-        "seconds_compiled_and_evaluated": round(seconds, 1),
+        "roofline": {board: roofline(verdict.cost, BOARDS[board]).as_dict() for board in ("n150", "p150")},
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of: {', '.join(CASES)}")
-    parser.add_argument("--target", default="p150-compile")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in CASES]:
-        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    rows = {}
-    for name in options.names or CASES:
-        rows[name] = measure(name, options.target)
-        print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
-    found = {"target": options.target, "cases": rows}
-    if options.names and not options.out:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        store("accuracy", found, options.out)
-
-
-if __name__ == "__main__":
-    main()
+def make(keys, target: str = "p150-compile"):
+    for key in keys:
+        yield key, measure(key[-1], target)

@@ -1,22 +1,19 @@
 """What do the compiler's options bring for a block and a step of the decoder: level 1, and what upstream's bring-ups use?
 
-    python -m findings compile_options [--boards n150,p150] [--options default;level 1;…] [--out FILE]
+    python -m findings compile_options
 
-The first residual block of the full-size decoder on one frame of 60×106, random weights, bf16: as diffusers has it, and
-rewritten for tiles with the state of the frames before; and the whole steady step, for tiles. Seconds are of the compiler's process, beside those of the same
-block without options; they are noisy, and shown as a ratio. Ten minutes.
+The first residual block of the full-size decoder on one frame of 60×106, random weights, bf16: as diffusers
+has it, and rewritten for tiles with the state of the frames before; and the whole steady step, for tiles.
+Seconds are of the compiler's process, beside those of the same block without options; they are noisy, and
+shown as a ratio.
 """
 
-import argparse
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from findings.decoder_cost import case
-from lib.stored import store
 from ttvideo.decoders.group_norm import group_norm_silu
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.media.models import load_vae
@@ -27,7 +24,14 @@ LEVEL = {"optimization_level": 1}
 # What tt-xla's issues on video autoencoders compile with: #6048, #6049, #6051.
 UPSTREAM = LEVEL | {"enable_const_eval": False, "experimental-enable-dram-space-saving-optimization": True}
 OPTIONS = {"default": {}, "level 0": {"optimization_level": 0}, "level 1": LEVEL, "upstream's": UPSTREAM}
+FIGURES = "status stage ops dram_bytes_moved peak_dram_bytes const_eval_bytes_moved".split()
 TIMEOUT_SECONDS = 900
+KEYS = [
+    ("rows", {"block": block, "board": board, "name": name})
+    for block in ("stock", "tiles", "tiles, a step")
+    for board in ("n150", "p150")
+    for name in OPTIONS
+]
 
 
 class Tiles(nn.Module):
@@ -76,32 +80,17 @@ def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
 def measure(block: str, module: nn.Module, inputs, board: str, name: str) -> dict:
     began = time.monotonic()
     verdict = probe(module, inputs, f"{board}-compile", block, TIMEOUT_SECONDS, options=OPTIONS[name])
-    cost = verdict.cost if verdict.ttnn else None
+    row = verdict.row()
     return {
-        "block": block, "board": board, "name": name, "options": OPTIONS[name],
-        "status": verdict.status, "stage": verdict.stage, "message": (verdict.message or "")[:300],
+        "options": OPTIONS[name],
+        **{figure: row.get(figure) for figure in FIGURES},
+        "message": (verdict.message or "")[:300],
         "seconds": round(time.monotonic() - began, 1),
-        "ops": cost and len(cost.ops),
-        "dram_bytes_moved": cost and cost.dram_bytes_moved,
-        "peak_dram_bytes": cost and cost.peak_dram_bytes,
-        "const_eval_bytes_moved": cost and cost.const_eval_bytes_moved,
-    }  # fmt: skip
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--boards", default="n150,p150")
-    parser.add_argument("--options", default=";".join(OPTIONS), help="names, with ; between them")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    rows = []
-    for block, (module, inputs) in blocks().items():
-        for board in options.boards.split(","):
-            for name in options.options.split(";"):
-                rows.append(measure(block, module, inputs, board, name))
-                print(rows[-1], file=sys.stderr, flush=True)
-                store("compile_options", {"shape": [1, *SIZE], "rows": rows}, options.out)
-
-
-if __name__ == "__main__":
-    main()
+def make(keys):
+    modules = blocks()
+    for key in keys:
+        block, board, name = key[-1].values()
+        yield key, measure(block, *modules[block], board, name)

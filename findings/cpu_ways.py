@@ -1,10 +1,11 @@
-"""CPU wall time of each way around Conv3d, relative to torch's own Conv3d in the same run. Prints JSON.
+"""How long do the ways around Conv3d take on a CPU, beside torch's, and the streamed decoder, beside stock's?
 
-    python -m findings cpu_ways [--repeats 7] [--dtype float32] [--threads N] [--out FILE]
+    python -m findings cpu_ways [--repeats 7] [--dtype float32] [--threads N]
 
-The shapes are Mochi's, smaller in space. Native and ways take turns, so that whatever else the machine does
-meets them alike; a ratio is that of the medians, under 1 where the way is faster than Conv3d. `ratio` is of
-wall time; `cpu_ratio`, of the process's own CPU time, is the steadier on a machine with other work.
+Prints JSON: it depends on the machine, and nothing is stored. The shapes are Mochi's, smaller in space; the
+decoder is the small one. What is compared takes turns, so that whatever else the machine does meets all
+alike; a ratio is that of the medians, under 1 where it is faster than torch's or stock's. `ratio` is of wall
+time; `cpu_ratio`, of the process's own CPU time, is the steadier on a machine with other work.
 """
 
 import argparse
@@ -13,12 +14,14 @@ import platform
 import statistics
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.steps import decode_steps
+from ttvideo.media.models import load_vae
 from ttvideo.ways import WAYS
 from ttvideo.ways.convolutions import CONVOLUTIONS
 from ttvideo.ways.decompose import decompose
@@ -26,15 +29,33 @@ from ttvideo.ways.decompose import decompose
 LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
 
 
-def seconds(module: nn.Module, x: torch.Tensor) -> tuple[float, float]:
+def seconds(call: Callable[[], object]) -> tuple[float, float]:
     """(wall, CPU)"""
     wall, cpu = time.perf_counter(), time.process_time()
-    module(x)
+    call()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-@torch.inference_mode()
-def measure(make, shape, dtype, repeats) -> dict:
+def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict:
+    """Medians of each call's times over those of the first."""
+    times = {name: [] for name in calls}
+    first = [seconds(call)[0] for call in calls.values()]  # warms up
+    for _ in range(max(repeats, int(LEAST_SECONDS / sum(first)))):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    wall, cpu = (
+        {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()}
+        for clock in (0, 1)
+    )
+    beside = next(iter(calls))
+    return {
+        f"{beside}_seconds": round(wall[beside], 5),
+        "ratio": {name: round(value / wall[beside], 3) for name, value in wall.items()},
+        "cpu_ratio": {name: round(value / cpu[beside], 3) for name, value in cpu.items()},
+    }
+
+
+def ways(make, shape, dtype: torch.dtype, repeats: int) -> dict:
     native = make().to(dtype).eval()
     x = torch.randn(shape).to(dtype)
     modules = {"conv3d": native}
@@ -43,49 +64,32 @@ def measure(make, shape, dtype, repeats) -> dict:
             modules[way] = decompose(native, way)[0]
         except Refused:
             pass  # the way does not take this form
-    chosen = decompose(native)[1].rows[0].way
-    times = {name: [] for name in modules}
-    first = [seconds(module, x)[0] for module in modules.values()]  # warms up
-    for _ in range(max(repeats, int(LEAST_SECONDS / sum(first)))):
-        for name, module in modules.items():
-            times[name].append(seconds(module, x))
-    wall, cpu = (
-        {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()} for clock in (0, 1)
-    )
-    return {
-        "shape": shape,
-        "chosen": chosen,
-        "conv3d_seconds": round(wall["conv3d"], 5),
-        "ratio": {name: round(value / wall["conv3d"], 3) for name, value in wall.items()},
-        "cpu_ratio": {name: round(value / cpu["conv3d"], 3) for name, value in cpu.items()},
-    }
+    calls = {name: lambda module=module: module(x) for name, module in modules.items()}
+    return {"shape": shape, "chosen": decompose(native)[1].rows[0].way, **in_turns(calls, repeats)}
 
 
-def main() -> None:
+def decoder(dtype: torch.dtype, repeats: int) -> dict:
+    stock, z = load_vae("small").decoder.to(dtype), torch.randn(1, 12, 3, 16, 16).to(dtype)
+    tiles = TileDecoder(stock).to(dtype)
+    calls = {"stock": lambda: stock(z), "streamed": lambda: list(decode_steps(tiles, z))}
+    return {"shape": list(z.shape), **in_turns(calls, repeats)}
+
+
+@torch.inference_mode()
+def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    rows = {}
+    dtype, rows = getattr(torch, options.dtype), {}
     for name, kernel in CONVOLUTIONS.items():
-        rows[name] = measure(kernel.make, kernel.shape, getattr(torch, options.dtype), options.repeats)
+        rows[name] = ways(kernel.make, kernel.shape, dtype, options.repeats)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
-    result = {
-        "torch": torch.__version__,
-        "dtype": options.dtype,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "repeats": options.repeats,
-        "cases": rows,
-    }
-    text = json.dumps(result, indent=1, ensure_ascii=False)
-    options.out.write_text(text + "\n") if options.out else print(text)
-
-
-if __name__ == "__main__":
-    main()
+    rows["small decoder"] = decoder(dtype, options.repeats)
+    of = {"torch": torch.__version__, "dtype": options.dtype, "threads": torch.get_num_threads()}
+    of |= {"machine": platform.machine(), "repeats": options.repeats, "cases": rows}
+    print(json.dumps(of, indent=1, ensure_ascii=False))

@@ -1,118 +1,30 @@
-"""What the Mochi decoder costs on a chip, as compiled: stock, with upstream's rewrites, and rewritten for tiles.
+"""What does the Mochi decoder cost on a chip, as compiled: stock, with upstream's rewrites, and for tiles?
 
-    python -m findings decoder_cost [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
+    python -m findings decoder_cost [--target p150-compile] [--step 1,12,1,60,106] [--clip 1,12,3,32,32]
 
-Without --shape and --cases: what 03_full_decoder shows, stored in findings/results. For each case, DRAM moved, operations,
-peak, largest tensor and FLOPs a run, read off the compiled program (see `ttvideo.programs.cost`). "tiles" is the steady step of a
-stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
-"tiles without …" the steady step with one rewrite off, "tiles, pairs at the last size" with pairs there alone. "stock" and "upstream" decode the clip in one call. The weights
-are random, full size, bf16. `--cpu` measures the small decoder on the host instead: streaming against stock, seconds
-and their ratio, in turns.
+For each case, DRAM moved, operations, peak, largest tensor and FLOPs a run, read off the compiled program
+(see `ttvideo.programs.cost`). "step" is a latent frame of full resolution, "clip" a small one; "stock" and
+"upstream" decode in one call. "tiles" is the steady step of a stream, which takes the state of the step
+before and returns its own; "tiles first" the first step, which has none; "tiles without …" the steady step
+with one rewrite off, "tiles, pairs at the last size" with pairs there alone. The weights are random, full
+size, bf16.
 """
 
-import argparse
-import copy
-import json
-import statistics
-import sys
-import time
-from pathlib import Path
-
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from lib.stored import store
-from ttvideo.basics.errors import Refused
-from ttvideo.decoders.causal import CausalConv
-from ttvideo.decoders.group_norm import group_norm_silu_stock
-from ttvideo.decoders.mochi import Residual, TileDecoder
-from ttvideo.decoders.mochi_layout import Shuffle, mochi_layout
-from ttvideo.decoders.packed import packed_weight
-from ttvideo.decoders.pixel_shuffle import PixelShuffle
-from ttvideo.decoders.rows import keep_row_major, nearest
-from ttvideo.decoders.steps import decode_steps
+from findings.without import REWRITES, without
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.upstream import upstream_decoder
 from ttvideo.media.models import load_vae
 from ttvideo.probing.probe import probe
 from ttvideo.programs.cost import in_turn
 from ttvideo.targets.boards import BOARDS
 
-REWRITES = ["pairs", "weights", "padding", "row_major", "group_norm", "pixel_shuffle"]
-FULL_RESOLUTION, ANALYSIS = "1,12,1,60,106", "1,12,3,32,32"
 LAST_PAIRS = "tiles, pairs at the last size"
 CASES = ["stock", "upstream", "tiles first", "tiles", LAST_PAIRS, *(f"tiles without {name}" for name in REWRITES)]
-
-
-class WeightsInTheGraph(CausalConv):
-    """Reorders `whole`, the Conv3d's weight, whenever it runs."""
-
-    def output(self, inputs: list[Tensor], size: tuple[int, int]) -> Tensor:
-        pieces = packed_weight(self.whole, self.packed).chunk(self.kept + 1, dim=1)
-        biases = [None] * self.kept + [self.bias]
-        parts = [self.conv2d(*read, size) for read in zip(inputs, pieces, biases)]
-        return sum(parts[1:], parts[0]).flatten(0, 2)
-
-    def conv2d(self, x_11nc: Tensor, weight: Tensor, bias: Tensor | None, size: tuple[int, int]) -> Tensor:
-        h, w = (n + 2 * edge for n, edge in zip(size, self.edges))
-        out = F.conv2d(x_11nc.reshape(1, h, w, -1).permute(0, 3, 1, 2), weight.contiguous(), bias)
-        return out.permute(0, 2, 3, 1).reshape(1, 1, size[0] * size[1], -1)
-
-
-class PaddedByTorch(CausalConv):
-    def surrounded(self, x_nc: Tensor, memory, by: int = 1) -> Tensor:
-        above, beside = self.edges
-        x_chw = x_nc.t().reshape(-1, *memory.at(self.scale))
-        padded = F.pad(x_chw, (beside, beside, above, above), mode="replicate")
-        return keep_row_major(padded.flatten(1).t()[None, None])
-
-
-class ThroughTiles(CausalConv):
-    def surrounded(self, x_nc: Tensor, memory, by: int = 1) -> Tensor:
-        return nearest(x_nc, memory.at(self.scale), by, self.edges)[None, None]
-
-    def repeated(self, first: Tensor) -> Tensor:
-        return torch.cat([first[..., : self.channels // self.packed]] * self.packed, -1)
-
-
-class NormedByTorch(Residual):
-    def normed(self, frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
-        return group_norm_silu_stock(frames, norm)
-
-
-class ShuffledByTorch(PixelShuffle):
-    """As the decoder writes it, view, permute, view; `proj` is its own."""
-
-    def gathered(self, frames: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        (h, w), by, outs = size, self.by, []
-        given = frames[0].shape[1] // self.proj.in_features
-        packed = len(frames) * given * self.times // self.outputs
-        for x_nc in (part for frame in frames for part in frame.chunk(given, dim=1)):
-            y = self.proj(x_nc).t().reshape(-1, self.times, by, by, h, w)
-            outs += y.permute(1, 0, 4, 2, 5, 3).reshape(self.times, -1, h * by * w * by).transpose(1, 2).unbind()
-        return [torch.cat(outs[i : i + packed], dim=1) for i in range(0, len(outs), packed)]
-
-
-def without(rewrite: str, mochi: nn.Module) -> TileDecoder:
-    """The decoder for tiles with one rewrite off, or "" for none: the parts that have it are made to do without."""
-    decoder = TileDecoder(mochi, packed_sizes=0 if rewrite == "pairs" else 2)
-    kinds = {"weights": WeightsInTheGraph, "padding": PaddedByTorch, "row_major": ThroughTiles}
-    kinds |= {"group_norm": NormedByTorch, "pixel_shuffle": ShuffledByTorch}
-    kind = kinds.get(rewrite)
-    shuffles = [part for part in mochi_layout(mochi) if isinstance(part, Shuffle)]
-    for module in decoder.modules() if kind else ():
-        if type(module) is not kind.__base__:
-            continue
-        module.__class__ = kind
-        if kind is WeightsInTheGraph:
-            conv = mochi.get_submodule(module.name).conv
-            module.whole, module.bias = nn.Parameter(conv.weight), nn.Parameter(conv.bias.repeat(module.packed))
-            del module.taps
-        elif kind is ShuffledByTorch:
-            shuffle = shuffles.pop(0)
-            module.proj, module.times = copy.deepcopy(shuffle.proj), shuffle.times
-            del module.weight, module.bias
-    return decoder.requires_grad_(False)
+KEYS = [("step", "cases", name) for name in CASES]
+KEYS += [("clip", "cases", name) for name in ("stock", "upstream", "tiles first")]
 
 
 class Call(nn.Module):
@@ -132,9 +44,8 @@ def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module,
     """The module to compile and its inputs."""
     if not name.startswith("tiles"):
         return Call(mochi if name == "stock" else upstream_decoder(mochi)), (z_bcthw,)
-    last = name == LAST_PAIRS
-    off = name.removeprefix("tiles without ") if "without" in name else ""
-    decoder = TileDecoder(mochi, packed_sizes=1) if last else without(off, mochi)
+    off = name.removeprefix("tiles without ")
+    decoder = TileDecoder(mochi, packed_sizes=1) if name == LAST_PAIRS else without(off, mochi)
     if name == "tiles first":
         return Call(decoder), (z_bcthw,)
     batch, _, _, height, width = z_bcthw.shape
@@ -142,72 +53,18 @@ def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module,
     return Call(decoder, shapes), (z_bcthw, *(torch.zeros(s, dtype=z_bcthw.dtype) for s in shapes.values()))
 
 
-def compiled(cases: list[str], shape: str, target: str) -> dict:
+def measure(name: str, mochi: nn.Module, shape: list[int], target: str) -> dict:
+    module, inputs = case(name, mochi, torch.randn(shape).to(torch.bfloat16))
+    verdict = probe(module, inputs, target, name=name)
+    row = verdict.row() | {"shape": shape}
+    if verdict.ttnn:
+        seconds = {board: in_turn(verdict.cost, BOARDS[board]) for board in ("n150", "p150")}
+        row |= {"seconds_in_turn": seconds}
+    return row
+
+
+def make(keys, target: str = "p150-compile", step: str = "1,12,1,60,106", clip: str = "1,12,3,32,32"):
     mochi = load_vae("random").decoder.to(torch.bfloat16).requires_grad_(False)
-    z = torch.randn([int(n) for n in shape.split(",")]).to(torch.bfloat16)
-    rows = {}
-    for name in cases:
-        module, inputs = case(name, mochi, z)
-        verdict = probe(module, inputs, target, name=name)
-        row = verdict.record()
-        if verdict.ttnn:
-            row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind()}
-            row |= {"seconds_in_turn": {board: in_turn(verdict.cost, BOARDS[board]) for board in ("n150", "p150")}}
-        rows[name] = row
-        print(f"{name}: {row.get('dram_bytes_moved', 0) / 1e9:.1f} GB moved, {row['status']}", file=sys.stderr)
-    return {"shape": shape, "target": target, "cases": rows}
-
-
-@torch.inference_mode()
-def on_the_host(repeats: int) -> dict:
-    """Seconds of the small decoder on [1, 12, 3, 16, 16], stock and streamed in turns; the medians' ratio."""
-    mochi = load_vae("small").decoder
-    decoder, z = TileDecoder(mochi), torch.randn(1, 12, 3, 16, 16)
-    runs = {"stock": lambda: mochi(z), "streamed": lambda: list(decode_steps(decoder, z))}
-    wall, cpu = {name: [] for name in runs}, {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            started = time.perf_counter(), time.process_time()
-            run()
-            if repeat:  # the first round warms up
-                wall[name].append(time.perf_counter() - started[0])
-                cpu[name].append(time.process_time() - started[1])
-    median = statistics.median
-    row = {name: {"seconds": median(wall[name]), "cpu_seconds": median(cpu[name])} for name in runs}
-    ratio = {unit: row["streamed"][unit] / row["stock"][unit] for unit in ("seconds", "cpu_seconds")}
-    return {"shape": list(z.shape), "threads": torch.get_num_threads(), **row, "ratio": ratio}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--target", default="p150-compile")
-    parser.add_argument("--shape", help="of the latents, B,C,T,H,W")
-    parser.add_argument("--cases", help="of: " + ", ".join(CASES))
-    parser.add_argument("--cpu", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    cases = options.cases.split(",") if options.cases else CASES
-    if unknown := [name for name in cases if name not in CASES]:
-        parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    try:
-        if options.cpu:
-            result = on_the_host(options.repeats)
-        elif options.shape or options.cases:
-            result = compiled(cases, options.shape or FULL_RESOLUTION, options.target)
-        else:
-            result = {
-                "step": compiled(CASES, FULL_RESOLUTION, options.target),
-                "clip": compiled(["stock", "upstream", "tiles first"], ANALYSIS, options.target),
-            }
-            store("decoder_cost", result, options.out)
-            return 0
-    except (Refused, ValueError) as error:
-        parser.error(str(error))
-    text = json.dumps(result, indent=1)
-    options.out.write_text(text + "\n") if options.out else print(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    shapes = {"step": step, "clip": clip}
+    for key in keys:
+        yield key, measure(key[-1], mochi, [int(n) for n in shapes[key[0]].split(",")], target)

@@ -1,14 +1,16 @@
 """How well the model of seconds holds: on rows that it wasn't fitted to, on models of which it has seen no
 row, on the other chip.
 
-What `python -m findings seconds` does: `document` fits and validates, `coefficients` is what the library
-reads.
+`document` validates what `write_coefficients` fits, which the library reads.
 """
 
+import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
 
+from ttvideo.programs.seconds import model
 from ttvideo.programs.seconds.fit import FEWEST, OTHERS, fit, fitting, ratios
 from ttvideo.programs.seconds.model import Fitted
 from ttvideo.programs.seconds.rows import BYTES_OPS, CHIPS, Row
@@ -19,18 +21,33 @@ WHOLE = 0.75  # of a chip's cores at work, so that memory and not the cores is w
 PERCENTILES = (10, 90)
 
 
-def fit_all(rows: list[Row], seeds: int = SEEDS) -> dict:
+def write_coefficients(rows: list[Row]) -> None:
+    model.COEFFICIENTS.write_text(json.dumps(fit_all(rows), indent=1) + "\n")
+    model.coefficients.cache_clear()
+    model.fitted.cache_clear()
+
+
+def fit_all(rows: list[Row]) -> dict:
     """Coefficients of every kind on every chip that has rows for it, with the ranges of rows that weren't
     fitted."""
-    by_kind = {key: of for key, of in fitting(rows).items() if len(of) >= FEWEST or not _other(key, rows)}
-    kinds: dict[str, dict] = {}
+    by_kind, kinds = fitted_kinds(rows), {}
     for (kind, arch), of in sorted(by_kind.items()):
-        low, high = ranges(of, seeds)
+        low, high = ranges(of)
         kinds.setdefault(kind, {})[arch] = replace(fit(of), low=low, high=high)
     for kind, by_chip in kinds.items():
         kinds[kind] = {arch: asdict(_filled(one, by_chip)) for arch, one in by_chip.items()}
     starts = [row.us for row in rows if row.op == "start"]
     return {"traced_start_us": float(np.median(starts)), "carried": _wider(by_kind), "kinds": kinds}
+
+
+def fitted_kinds(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by kind and chip; a kind of few rows is left to the other chip where that has many."""
+    by_kind = fitting(rows)
+
+    def other_has_many(kind: str, arch: str) -> bool:
+        return any(k == kind and a != arch and len(of) >= FEWEST for (k, a), of in by_kind.items())
+
+    return {key: of for key, of in by_kind.items() if len(of) >= FEWEST or not other_has_many(*key)}
 
 
 def _wider(by_kind: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, float]]:
@@ -45,18 +62,12 @@ def _wider(by_kind: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, flo
     return found
 
 
-def ranges(rows: list[Row], seeds: int) -> tuple[float, float]:
+def ranges(rows: list[Row]) -> tuple[float, float]:
     """Percentiles of rows that weren't fitted: of random halves or of whole models, whichever are wider."""
     models = left_out(rows, True)
-    both = [held_out(rows, seeds)] + ([np.concatenate(list(models.values()))] if models else [])
+    both = [held_out(rows)] + ([np.concatenate(list(models.values()))] if models else [])
     lows, highs = zip(*map(_percentiles, both), strict=True)
     return min(lows), max(highs)
-
-
-def _other(key: tuple[str, str], rows: list[Row]) -> bool:
-    """Is the kind measured on another chip, by enough rows?"""
-    kind, arch = key
-    return any(k == kind and a != arch and len(of) >= FEWEST for (k, a), of in fitting(rows).items())
 
 
 def _filled(one: Fitted, by_chip: dict[str, Fitted]) -> Fitted:
@@ -70,18 +81,20 @@ def _filled(one: Fitted, by_chip: dict[str, Fitted]) -> Fitted:
     return replace(one, coefficients=one.coefficients | found, carried=tuple(found))
 
 
-def held_out(rows: list[Row], seeds: int = SEEDS) -> np.ndarray:
-    """Measured over expected of each half of the rows, by what is fitted to the other half; random halves,
-    some times."""
-    if len(rows) < FEWEST / 2:
-        return np.ones(1)
-    found = []
-    for seed in range(seeds):
+def halves(rows: list[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """(test, train): each of random halves and the other, some times."""
+    for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(rows))
         for half in (0, 1):
             test, train = ([rows[i] for i in order[side::2]] for side in (half, 1 - half))
-            found.append(foretold(test, fit(train)))
-    return np.concatenate(found)
+            yield test, train
+
+
+def held_out(rows: list[Row]) -> np.ndarray:
+    """Measured over expected of each half of the rows, by what is fitted to the other half."""
+    if len(rows) < FEWEST / 2:
+        return np.ones(1)
+    return np.concatenate([foretold(test, fit(train)) for test, train in halves(rows)])
 
 
 def foretold(rows: list[Row], by: Fitted) -> np.ndarray:
@@ -112,16 +125,15 @@ def carried(by_kind: dict[tuple[str, str], list[Row]]) -> dict[str, np.ndarray]:
     return {name: ratio for name, ratio in found.items() if len(ratio)}
 
 
-def document(rows: list[Row], seeds: int = SEEDS) -> dict:
+def document(rows: list[Row]) -> dict:
     """Errors of every kind; "error" is |expected / measured − 1|."""
-    by_kind = {key: of for key, of in fitting(rows).items() if len(of) >= FEWEST or not _other(key, rows)}
-    found = []
+    by_kind, found = fitted_kinds(rows), []
     for (kind, arch), of in sorted(by_kind.items()):
-        row = {"kind": kind, "chip": arch, "rows": len(of), "held_out": errors(held_out(of, seeds))}
+        row = {"kind": kind, "chip": arch, "rows": len(of), "held_out": errors(held_out(of))}
         found.append(row | {"left_out": {name: errors(r) for name, r in left_out(of).items()}})
     return {
         "errors": found,
-        "large": large(by_kind, seeds),
+        "large": large(by_kind),
         "carried": {name: errors(r) for name, r in carried(by_kind).items()},
         "other_kernels": other_kernels(rows, by_kind),
     }
@@ -138,19 +150,15 @@ def errors(found: np.ndarray) -> dict:
     }
 
 
-def large(by_kind: dict[tuple[str, str], list[Row]], seeds: int = SEEDS) -> dict:
+def large(by_kind: dict[tuple[str, str], list[Row]]) -> dict:
     """Of ops by bytes that move over `LARGE_MB` on a whole chip, all kinds together, held out with the others
     of their kind."""
     found: dict[str, list] = {}
     for (kind, arch), rows in by_kind.items():
         if kind in BYTES_OPS.values() and len(rows) >= FEWEST:
-            for seed in range(seeds):
-                order = np.random.default_rng(seed).permutation(len(rows))
-                for half in (0, 1):
-                    test = [row for row in (rows[i] for i in order[half::2]) if _large(row)]
-                    found.setdefault(arch, []).append(
-                        foretold(test, fit([rows[i] for i in order[1 - half :: 2]]))
-                    )
+            found[arch] = found.get(arch, []) + [
+                foretold([row for row in test if _large(row)], fit(train)) for test, train in halves(rows)
+            ]
     return {arch: errors(np.concatenate(ratio)) for arch, ratio in found.items()}
 
 

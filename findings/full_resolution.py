@@ -1,25 +1,24 @@
-"""Stream the full-size decoder at 480×848 on mocked boards, step by step. Stores JSON in findings/results.
+"""Does the full-size decoder, streamed at 480×848, fit mocked boards in every step?
 
-    python -m findings full_resolution [--targets p150-mock,n150-ttnn] [--latent-frames 28] [--size 60x106] [--out FILE]
+    python -m findings full_resolution [--latent-frames 28] [--size 60x106]
 
-28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On a mocked
-chip every op is checked, every buffer allocated and every kernel built, in every step; kernels don't run. By default on
-the p150 under the plugin's runtime, and on both boards op by op by TT-NN, whose allocator tells its peaks.
+28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On a
+mocked chip every op is checked, every buffer allocated and every kernel built, in every step; kernels don't
+run. By default on the p150 under the plugin's runtime, and on both boards op by op by TT-NN, whose allocator
+tells its peaks.
 """
 
-import argparse
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-from lib.stored import store
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.stream import Step, stream_decode
 from ttvideo.media.models import load_vae
 
-TARGETS = "p150-mock", "n150-ttnn", "p150-ttnn"
+MADE_WITH = ("ttnn",)
+KEYS = [("steps", target) for target in ("p150-mock", "n150-ttnn", "p150-ttnn")]
 
 
 def row_of(step: Step, seconds: float) -> dict:
@@ -35,25 +34,14 @@ def row_of(step: Step, seconds: float) -> dict:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", default=",".join(TARGETS))
-    parser.add_argument("--latent-frames", type=int, default=28)
-    parser.add_argument("--size", default="60x106", help="latent height x width")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    shape = (1, 12, options.latent_frames, *map(int, options.size.split("x")))
+def make(keys, latent_frames: int = 28, size: str = "60x106"):
+    shape = (1, 12, latent_frames, *map(int, size.split("x")))
     decoder = TileDecoder(load_vae("random").decoder).bfloat16()
-    found = {target: [] for target in options.targets.split(",")}
-    for target, steps in found.items():
-        started = time.perf_counter()
-        for step in stream_decode(decoder, torch.randn(shape).bfloat16(), target):
+    for key in keys:
+        rows, started = [], time.perf_counter()
+        for step in stream_decode(decoder, torch.randn(shape).bfloat16(), key[-1]):
             now = time.perf_counter()
-            steps.append(row_of(step, now - started))
+            rows.append(row_of(step, now - started))
             started = now
-            print(f"{step.verdict}, {steps[-1]}", file=sys.stderr, flush=True)
-            store("full_resolution", {"shape": shape, "steps": found}, options.out)
-
-
-if __name__ == "__main__":
-    main()
+            print(f"{step.verdict}, {rows[-1]}", file=sys.stderr, flush=True)
+        yield key, rows

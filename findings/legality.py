@@ -1,13 +1,12 @@
-"""Which forms of Conv3d does the compiler take? Found by probing, stored in findings/results/legality.json.
+"""Which forms of Conv3d does the compiler take, in each of its published versions?
 
-    python -m findings legality                  the installed plugin, with the mocked chip for a few forms
-    python -m findings legality 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
+    python -m findings legality [--forms TEXT]
 
-Each version gets an environment of its own: its one wheel, put before the installed one on the path.
-Every form is probed as it is and decomposed.
+By probing every form, as it is and decomposed: with the installed plugin on the mocked chip, too, for a few;
+with other PyPI versions compiled only, each in an environment of its own, where its one wheel comes before
+the installed one on the path. `--forms` takes those whose name has TEXT in it.
 """
 
-import argparse
 import json
 import os
 import re
@@ -22,9 +21,20 @@ import torch
 from torch import nn
 
 from lib.project import PROJECT
-from lib.stored import store
+from lib.versions import versions
 
-DISTRIBUTION = "jax-tt-plugin"
+DISTRIBUTION, VERSIONS = "jax-tt-plugin", ("0.1.0", "0.1.1", "0.1.2", "0.1.3")
+INSTALLED = versions()["plugin"].split(" (")[0]
+KEYS = [
+    ("plugins", {"plugin": plugin})
+    for plugin in dict.fromkeys([*(f"{DISTRIBUTION} {version}" for version in VERSIONS), INSTALLED])
+]
+# In the environment of another version: text in forms' names, file of rows.
+CHILD = """
+import json, pathlib, sys
+from findings.legality import rows
+pathlib.Path(sys.argv[2]).write_text(json.dumps(rows(False, sys.argv[1])))
+"""
 COMPILE, MOCK = "p150-compile", "p150-mock"
 
 
@@ -135,32 +145,15 @@ def in_environment(version: str, only: str) -> dict:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"{DISTRIBUTION}=={version}"]
         subprocess.run([*install, "--target", str(wheel)], check=True)
         path = os.pathsep.join([str(wheel), str(PROJECT)])
-        command = [sys.executable, "-m", "findings", "legality", "--no-mock", "--only", only, "--out", str(out)]
+        command = [sys.executable, "-c", CHILD, only, str(out)]
         subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
-        (result,) = json.loads(out.read_text())["plugins"]
+        result = json.loads(out.read_text())
     if result["plugin"] != f"{DISTRIBUTION} {version}":
         raise RuntimeError(f"asked for {version}, probed {result['plugin']}")
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("versions", nargs="*", help="further versions of the PyPI plugin")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--no-mock", action="store_true", help="compile only")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    results = [rows(not options.no_mock, options.only)]
-    results += [
-        in_environment(v, options.only) for v in options.versions if results[0]["plugin"] != f"{DISTRIBUTION} {v}"
-    ]
-    forms = {
-        name: {"shape": CASES[name].shape, "dtype": str(CASES[name].dtype).removeprefix("torch.")}
-        for name in results[0]["rows"]
-    }
-    found = {"forms": forms, "plugins": sorted(results, key=lambda r: r["plugin"])}
-    store("legality", found, options.out)
-
-
-if __name__ == "__main__":
-    main()
+def make(keys, forms: str = ""):
+    for key in keys:
+        plugin = key[-1]["plugin"]
+        yield key, rows(True, forms) if plugin == INSTALLED else in_environment(plugin.split()[-1], forms)

@@ -1,46 +1,41 @@
-"""What does the Mochi decoder cost and give, written in TT-NN's own ops? Stores JSON in findings/results.
+"""What does the Mochi decoder cost and give, written in TT-NN's own ops?
 
-    python -m findings native [--parts PART,…] [--boards n150,p150] [--latent-frames 28] [--out FILE]
+    python -m findings native [--latent-frames 28]
 
-cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each board.
+cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each
+board.
 mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
 mocked_in_twos: the same for two steps of two latent frames.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.
-simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, in each fidelity, against float64.
-blocks: each kind of block, of the full-size model's channels, on each simulated chip, in each fidelity, against float64.
-roundings: a convolution on each simulated chip, in one block of input channels and in two: its error, and one rounding's.
-frames: the demo clip on each simulated chip against float64, in each fidelity; the default's go into native.safetensors.
-A part that isn't made again stays as it is stored.
+simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, in each fidelity,
+against float64.
+blocks: each kind of block, of the full-size model's channels, on each simulated chip, in each fidelity,
+against float64.
+roundings: a convolution on each simulated chip, in one block of input channels and in two: its error, and one
+rounding's.
+frames: the demo clip on each simulated chip against float64, in each fidelity; the default's frames are kept.
 """
 
-import argparse
-import json
 import sys
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLMochi
-from safetensors.torch import load_file, save_file
 
 from findings.native_parts import convolution, in_block_floats, parts
-from findings.transfers import once
-from lib.native import FRAMES
 from lib.silicon_frames import demo_clip, on_chip
-from lib.stored import RESULTS, store
-from ttvideo import for_tiles
 from ttvideo.basics.compare import compare
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.decoders.native_writer import Arithmetic
 from ttvideo.decoders.stream import stream_decode
 from ttvideo.media.models import load_vae
 from ttvideo.probing.on_ttnn import failure
-from ttvideo.programs.cost import cost, roofline
+from ttvideo.programs.cost import cost, once, roofline
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.chip import Broke, Chip
-from ttvideo.ttnn.places import ttnn_version
 
 FULL, WHOLE = (1, 60, 106), (3, 32, 32)  # latent frames, height and width
 TWO = (2, *FULL[1:])
@@ -84,7 +79,7 @@ def mocked(board: str, latent_frames: int, a_step: int = 1) -> list[dict]:
 
 def simulated(board: str, _) -> list[dict]:
     vae = load_vae("demo").bfloat16()
-    native, tiles = NativeDecoder(vae), for_tiles(vae.decoder)
+    native, tiles = NativeDecoder(vae), TileDecoder(vae.decoder).bfloat16().eval()
     z = torch.randn(1, 12, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.no_grad():
         want = vae.decoder.double()(z.double())[0][:, :, native.dropped_frames :]
@@ -151,40 +146,26 @@ def roundings(board: str, _) -> list[dict]:
     return rows
 
 
-def frames(board: str, _) -> list[dict]:
-    chip, (z, truth), rows = f"{board}-ttsim", demo_clip(), []
+def frames(board: str, _) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    chip, (z, truth), rows, kept = f"{board}-ttsim", demo_clip(), [], {}
     for fidelity in FIDELITIES:
         decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
         figures, video = on_chip(decoder, z, truth, chip)
         rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)})
         if fidelity == DEFAULT:
-            kept = load_file(FRAMES) if FRAMES.is_file() else {}
-            save_file(kept | {chip: video.contiguous()}, FRAMES)
-    return rows
+            kept[chip] = video
+    return rows, kept
 
 
 PARTS = {
     "cost": costs, "mocked": mocked, "mocked_in_twos": mocked_in_twos, "refused": refused,
     "simulated": simulated, "blocks": blocks, "roundings": roundings, "frames": frames,
 }  # fmt: skip
+MADE_WITH = ("ttnn", "ttsim")
+KEYS = [(part, {"board": board}) for part in PARTS for board in ("n150", "p150")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--boards", default="n150,p150")
-    parser.add_argument("--latent-frames", type=int, default=28)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    path = options.out or RESULTS / "native.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    found.pop("made", None)
-    for part in options.parts.split(","):
-        for board in options.boards.split(","):
-            others = [row for row in found.get(part, []) if row["board"] != board]
-            found[part] = others + PARTS[part](board, options.latent_frames)
-            store("native", found, options.out, ttnn=ttnn_version())
-
-
-if __name__ == "__main__":
-    main()
+def make(keys, latent_frames: int = 28):
+    for key in keys:
+        part, of = key
+        yield key, PARTS[part](of["board"], latent_frames)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ttvideo.decoders.mochi_layout import mochi_layout
 from ttvideo.decoders.native_writer import Arithmetic, Writer, filled
 from ttvideo.programs.program import Op, Program, Value
 from ttvideo.ttnn.chip import Chip
@@ -51,22 +52,24 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
             lambda w, x: w.pointwise(x, conv_in.weight.flatten(1), conv_in.bias),
         )
     }
-    for up, in_float64 in zip(decoder.up_blocks, exact.up_blocks, strict=True):
+    layout = mochi_layout(decoder)
+    for i, (up, in_float64) in enumerate(zip(decoder.up_blocks, exact.up_blocks, strict=True)):
+        block = [part for part in layout if part.name.startswith(f"up_blocks.{i}")]
         channels, expansion = up.proj.in_features, (up.temporal_expansion, up.spatial_expansion, up.spatial_expansion)
-        resnet = up.resnets[0], in_float64.resnets[0]
+        resnet = in_float64.resnets[0]
         found[f"resnet, {channels}"] = Part(
-            channels, channels, lambda x, r=resnet: r[1](x)[0], lambda w, x, r=resnet: w.resnet("resnet", r[0], x)
+            channels, channels, lambda x, r=resnet: r(x)[0], lambda w, x, r=block[0]: w.resnet(r, x)
         )
         by, out_channels = "×".join(map(str, expansion)), up.proj.out_features // math.prod(expansion)
         found[f"up block, {channels} to {out_channels}, pixels {by}"] = Part(
-            channels, out_channels, lambda x, b=in_float64: b(x)[0], lambda w, x, b=up: w.block("up", b, x)
+            channels, out_channels, lambda x, b=in_float64: b(x)[0], lambda w, x, b=block: w.parts(b, x)
         )
 
     def ends(x: Tensor) -> Tensor:
         return exact.proj_out(nn.functional.silu(exact.block_out(x)[0]).movedim(1, -1)).movedim(-1, 1)
 
     def write_ends(writer: Writer, x: Value) -> Value:
-        x = writer.block("block_out", decoder.block_out, x, ends=True)
+        x = writer.parts([part for part in layout if part.name.startswith("block_out")], x, ends=True)
         writer.place = "proj_out"
         return writer.pointwise(x, out.weight, out.bias)
 

@@ -1,22 +1,19 @@
-"""What the parts around Mochi's decoder cost at the pipeline's size: encoder, transformer, text encoder; both boards.
+"""What do the parts around Mochi's decoder cost at the pipeline's size: encoder, transformer, text encoder?
 
-    python -m findings next_part [--parts encoder;block;…] [--boards n150,p150] [--steps 28]
+    python -m findings next_part [--lane compile] [--steps 28]
 
-Random weights in bf16, the published widths; one block of the transformer and one of the text encoder are in memory, never
-all. All are compiled and, unless --lane compile is given, run op by op on TT-NN's mocked board; the encoder streamed at 480×848,
-step by step until it ends or fails, and stock's, the whole clip at once. Rows that are in the stored result already are kept.
+Random weights in bf16, the published widths; one block of the transformer and one of the text encoder are in
+memory, never all. All are compiled for both boards and, unless --lane compile is given, run op by op on
+TT-NN's mocked board; the encoder streamed at 480×848, step by step until it ends or fails, and stock's, the
+whole clip at once.
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLMochi
 
-from lib.stored import RESULTS, store
-from ttvideo.decoders.families import for_tiles
+from ttvideo.decoders.mochi_encoder import TileEncoder
 from ttvideo.decoders.stream import Stream
 from ttvideo.media.pipeline_parts import FULL, PARTS, WHOLE_CLIP, make_part
 from ttvideo.probing.probe import probe
@@ -24,34 +21,24 @@ from ttvideo.probing.verdict import Verdict
 
 ENCODER, STOCK = "encoder", "encoder, stock"
 TIMEOUT_SECONDS = 1800
+MADE_WITH = ("ttnn",)
+KEYS = [
+    ("rows", {"part": part, "board": board})
+    for part in [*PARTS, STOCK, ENCODER]
+    for board in ("n150", "p150")
+]
 
 
 def row_of(verdict: Verdict) -> dict:
-    row = verdict.record() | {"op": verdict.op}
-    if verdict.ttnn:
-        row |= verdict.cost.record() | {
-            "bytes_by_op": verdict.cost.bytes_by_kind(),
-            "weight_bytes": verdict.cost.weight_bytes,
-        }
-        row |= {"op_counts": dict(verdict.op_counts.most_common())}
-    if verdict.ran:
-        row |= {"allocator_bytes": verdict.ran.peak_dram_bytes}
-    return row
+    return verdict.row() | ({"op_counts": dict(verdict.op_counts.most_common())} if verdict.ttnn else {})
 
 
-def add(path: Path, rows: list[dict]) -> None:
-    found = json.loads(path.read_text())["rows"] if path.exists() else []
-    keys = [(row["part"], row["board"], row.get("step")) for row in rows]
-    kept = [row for row in found if (row["part"], row["board"], row.get("step")) not in keys]
-    store("next_part", {"rows": kept + rows}, path)
-
-
-def encoder_steps(board: str, lane: str, most: int, path: Path) -> None:
+def encoder_steps(board: str, lane: str, most: int) -> list[dict]:
     """The encoder on [1, 3, 163, 480, 848], a step of one latent frame at a time."""
     _, _, frames, height, width = WHOLE_CLIP
     torch.manual_seed(0)
-    encoder = for_tiles(AutoencoderKLMochi().encoder.requires_grad_(False)).bfloat16()
-    pieces = encoder.steps(frames)[:most]
+    encoder = TileEncoder(AutoencoderKLMochi().encoder.requires_grad_(False)).bfloat16().eval()
+    pieces, rows = encoder.steps(frames)[:most], []
     with Stream(encoder, f"{board}-{lane}") as stream:
         for number, count in enumerate(pieces):
             verdict = stream.step(
@@ -59,18 +46,11 @@ def encoder_steps(board: str, lane: str, most: int, path: Path) -> None:
             ).verdict
             shapes = encoder.state_shapes(1, height, width, number + 1).values()
             state = sum(2 * torch.Size(shape).numel() for shape in shapes)
-            row = {"part": ENCODER, "board": board, "lane": lane, "step": number, "state_bytes": state} | row_of(
-                verdict
-            )
-            print(
-                verdict,
-                {k: row.get(k) for k in ("ops", "peak_dram_bytes", "allocator_bytes")},
-                file=sys.stderr,
-                flush=True,
-            )
-            add(path, [row])
+            rows.append({"lane": lane, "step": number, "state_bytes": state} | row_of(verdict))
+            print(verdict, file=sys.stderr, flush=True)
             if not verdict.passed:
-                return
+                break
+    return rows
 
 
 def stock_encoder() -> tuple[torch.nn.Module, tuple[torch.Tensor]]:
@@ -79,30 +59,14 @@ def stock_encoder() -> tuple[torch.nn.Module, tuple[torch.Tensor]]:
     return AutoencoderKLMochi().encoder.requires_grad_(False).bfloat16(), (torch.zeros(WHOLE_CLIP).bfloat16(),)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default=";".join([*PARTS, STOCK, ENCODER]), help="names, with ; between them")
-    parser.add_argument("--boards", default="n150,p150")
-    parser.add_argument("--lane", default="ttnn", choices=("ttnn", "compile"))
-    parser.add_argument("--steps", type=int, default=28, help="the encoder's, at most")
-    parser.add_argument("--out", type=Path, default=RESULTS / "next_part.json")
-    options = parser.parse_args()
-    for part in options.parts.split(";"):
-        for board in options.boards.split(","):
-            if part == ENCODER:
-                encoder_steps(board, options.lane, options.steps, options.out)
-                continue
-            module, inputs = stock_encoder() if part == STOCK else make_part(part, FULL)
-            verdict = probe(module, inputs, f"{board}-{options.lane}", name=part, timeout=TIMEOUT_SECONDS)
-            row = {"part": part, "board": board, "lane": options.lane} | row_of(verdict)
-            print(
-                verdict,
-                {k: row.get(k) for k in ("ops", "peak_dram_bytes", "allocator_bytes", "largest_tensor_bytes")},
-                file=sys.stderr,
-                flush=True,
-            )
-            add(options.out, [row])
+def measure(part: str, board: str, lane: str, steps: int) -> dict | list[dict]:
+    if part == ENCODER:
+        return encoder_steps(board, lane, steps)
+    module, inputs = stock_encoder() if part == STOCK else make_part(part, FULL)
+    verdict = probe(module, inputs, f"{board}-{lane}", name=part, timeout=TIMEOUT_SECONDS)
+    return {"lane": lane} | row_of(verdict)
 
 
-if __name__ == "__main__":
-    main()
+def make(keys, lane: str = "ttnn", steps: int = 28):
+    for key in keys:
+        yield key, measure(*key[-1].values(), lane, steps)

@@ -1,26 +1,20 @@
 """How far is the peak of DRAM that ttvideo.programs.cost computes from what TT-NN's allocator says, on both boards?
 
-    python -m findings peaks [--boards n150,p150] [--programs NAME,…] [--out FILE]
+    python -m findings peaks
 
-Each program is compiled for the board and executed op by op by TT-NN on the mocked board; after each op its allocator
-is asked (`get_memory_view`). Computed is the peak of live buffers, as the program's text has them, and of the maps of
-its reshapes, which stay in DRAM from the first run on (`first_run_on_ttnn`). What an op holds only while it runs is in
-neither figure.
+Each program is compiled for the board and executed op by op by TT-NN on the mocked board; after each op its
+allocator is asked (`get_memory_view`). Computed is the peak of live buffers, as the program's text has them,
+and of the maps of its reshapes, which stay in DRAM from the first run on (`first_run_on_ttnn`). What an op
+holds only while it runs is in neither figure.
 """
-
-import argparse
-import sys
-from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
 from torch.nn import functional as F
 
-from lib.stored import store
 from ttvideo.probing.probe import probe
 from ttvideo.programs.cost import first_run_on_ttnn
-from ttvideo.ttnn.places import ttnn_version
 from ttvideo.ways.decompose import decompose
 
 
@@ -80,38 +74,24 @@ PROGRAMS = {
     "conv3d as one conv2d": lambda: (way("stacked", 32, 64), (1, 32, 3, 24, 24)),
     "Mochi's ResNet block": lambda: (MochiResnetBlock3D(64), (1, 64, 3, 16, 16)),
 }
+MADE_WITH = ("ttnn",)
+KEYS = [("rows", {"program": name, "board": board}) for board in ("n150", "p150") for name in PROGRAMS]
 
 
 def measure(name: str, board: str) -> dict:
     module, shape = PROGRAMS[name]()
     x = torch.zeros(shape, dtype=torch.bfloat16)
     verdict = probe(module.eval().bfloat16(), (x,), f"{board}-ttnn", name=name)
-    row = {"program": name, "board": board, "status": verdict.status, "message": verdict.message}
     if not verdict.ran:
-        return row
-    computed, seen = first_run_on_ttnn(verdict.program), verdict.ran.peak_dram_bytes
-    return row | {
-        "ops": verdict.ran.ops,
+        return verdict.row()
+    computed = first_run_on_ttnn(verdict.program)
+    return verdict.row() | {
         "computed_bytes": computed,
         "reshape_map_bytes": verdict.cost.reshape_map_bytes,
-        "allocator_bytes": seen,
-        "computed_over_allocator": round(computed / seen, 4),
+        "computed_over_allocator": round(computed / verdict.ran.peak_dram_bytes, 4),
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--boards", default="n150,p150")
-    parser.add_argument("--programs", default=";".join(PROGRAMS), help="names, with ; between them")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    rows = []
-    for board in options.boards.split(","):
-        for name in options.programs.split(";"):
-            rows.append(measure(name, board))
-            print(rows[-1], file=sys.stderr, flush=True)
-            store("peaks", {"rows": rows}, options.out, ttnn=ttnn_version())
-
-
-if __name__ == "__main__":
-    main()
+def make(keys):
+    for key in keys:
+        yield key, measure(*key[-1].values())

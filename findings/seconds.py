@@ -1,103 +1,196 @@
 """How long do ops take on a card, by published times, and how far off is the model that was fitted to them?
 
-    python -m findings seconds [--seeds 5]
-    python -m findings seconds --rows FILE [--json] [--refit]
+    python -m findings seconds
 
-The first fits ttvideo/programs/seconds to ttvideo/programs/seconds/measured.csv, writes its coefficients.json, and
-stores the errors on rows and on models that weren't fitted, and whole decoders, expected and published. Two
-minutes. The second takes rows of that form (ttvideo/programs/seconds/rows.py says what is in each column): the
-expected time of each, its range, and a summary; --refit fits all anew with them, and writes
-coefficients.json. Bad rows are refused, by line.
+Fits ttvideo/programs/seconds to its measured.csv, writes its coefficients.json (an engine file, which
+everything stored after it depends on), and stores errors on rows and on models that weren't fitted, and whole
+decoders, expected and published, each with what the expectation leaves out. `python -m findings card_seconds`
+compares times of a card of yours.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
+import math
+from dataclasses import dataclass, replace
 
-import numpy as np
+import torch
+from diffusers import AutoencoderKLMochi
 
-from findings.fitting import document, errors, fit_all
-from lib.stored import store
-from ttvideo.basics.errors import Refused
-from ttvideo.programs.seconds import expected_work, model
+from findings.fitting import document, write_coefficients
+from ttvideo.decoders.native import NativeDecoder
+from ttvideo.programs.conv3d_blocks import Blocks, Size
+from ttvideo.programs.program import TILE
+from ttvideo.programs.seconds import expected_program, expected_work
 from ttvideo.programs.seconds.rows import Row, read_rows
+from ttvideo.programs.seconds.work import Machine, Moved, Work, bytes_work, conv3d_work, machine
+from ttvideo.targets.boards import BLACKHOLE, BOARDS
+
+BF16 = 2
+# Wan 2.1's VAE, 81 frames of 1280×720 on 4×8 chips: seconds in a trace, by fidelity (tenstorrent/tt-metal PR
+# #45975, 2026-06).
+WAN_SECONDS = {"hifi2": 0.479077, "hifi4": 0.558722}
+WAN_LEFT_OUT = (
+    "halos between the chips, the attention in the middle, what gathers and crops the frames, and the host; "
+    "in HiFi4 the blocks of HiFi2, where the published run had older ones"
+)
+# tt_dit's limits for Mochi's VAE, 168 frames of 848×480: chips and seconds (tenstorrent/tt-metal, its CI;
+# #46084 measured 68 s on the last).
+MOCHI_LIMITS = (("n150", 8, 55.0), ("p150", 4, 90.0), ("n150", 32, 22.0))
+MOCHI_FRAMES = 28  # latent
+MOCHI_LEFT_OUT = (
+    "limits and not times, for another program than this project's; halos, gathering and the host"
+)
+# MiniMax-H3's video VAE encoder, one unit, bf16: milliseconds on the device by kind (tenstorrent/tt-metal,
+# its VAE's notes, 2026-08).
+H3_MS = {"GroupNorm": 235.7, "Conv3d": 266.6, "Untilize": 235.8, "all": 1117.0}
 
 
-def write_coefficients(rows: list[Row], seeds: int) -> None:
-    model.COEFFICIENTS.write_text(json.dumps(fit_all(rows, seeds), indent=1) + "\n")
-    model.coefficients.cache_clear()
-    model.fitted.cache_clear()
+@dataclass(frozen=True)
+class Conv:
+    """`times` convolutions of a chip's share; output (t, h, w). `norm`: behind a norm with SiLU."""
+
+    times: int
+    c_in: int
+    c_out: int
+    kernel: tuple[int, int, int]
+    out: tuple[int, int, int]
+    norm: bool = True
 
 
-def compared(rows: list[Row]) -> list[dict]:
-    """Each row with its expected time, in microseconds; a start's is the measured one of a program in a
-    trace."""
+LEVELS = (
+    (21, 23, 20),
+    (41, 46, 40),
+    (81, 92, 80),
+    (81, 184, 160),
+)  # frames, rows, columns of one chip of 4×8
+IN_SPACE, IN_TIME, ALL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
+
+
+def wan_convolutions() -> list[Conv]:
+    """Wan 2.1's decoder at base 96: two resnets in the middle, three a level, upsamplers between."""
+    first, second, third, last = LEVELS
+    frames = tuple((level[0] - 1, *level[1:]) for level in LEVELS)
+    return [
+        Conv(1, 32, 384, ALL, first, norm=False),
+        Conv(10, 384, 384, ALL, first),
+        Conv(1, 384, 768, IN_TIME, frames[0], norm=False),
+        Conv(1, 384, 192, IN_SPACE, second, norm=False),
+        Conv(1, 192, 384, ALL, second),
+        Conv(5, 384, 384, ALL, second),
+        Conv(1, 384, 768, IN_TIME, frames[1], norm=False),
+        Conv(1, 384, 192, IN_SPACE, third, norm=False),
+        Conv(6, 192, 192, ALL, third),
+        Conv(1, 192, 96, IN_SPACE, last, norm=False),
+        Conv(6, 96, 96, ALL, last),
+        Conv(1, 96, 3, ALL, last),
+    ]
+
+
+def published_blocks(rows: list[Row], conv: Conv) -> Blocks:
+    """Those of the measured convolution of these channels and kernel whose output is nearest in size."""
     found = []
     for row in rows:
-        if row.work is None:
-            us = model.coefficients()["traced_start_us"]
-            times = us, us, us
-        else:
-            time = expected_work(row.work)
-            times = time.us, time.low_us, time.high_us
-        names = ("expected_us", "low_us", "high_us")
+        if row.op != "conv3d" or row.given["state"] != "2026-06":
+            continue
+        given = {
+            name: tuple(map(int, row.given[name].split("x"))) for name in ("in0", "out", "kernel", "blocks")
+        }
+        if (given["in0"][3], given["out"][3], given["kernel"]) == (conv.c_in, conv.c_out, conv.kernel):
+            found.append((abs(math.log(math.prod(given["out"][:3]) / math.prod(conv.out))), given["blocks"]))
+    if not found:  # 192 to 96 within a frame: as 192 to 192
+        return published_blocks(rows, replace(conv, c_out=192, kernel=IN_SPACE))
+    return Blocks(*min(found)[1])
+
+
+def conv_works(conv: Conv, blocks: Blocks, on: Machine, fidelity: str) -> list[Work]:
+    """The convolution; where a norm goes before it, that and its SiLU on tiles, to rows, and the result to
+    tiles; half an add."""
+    whole = -(-conv.c_out // TILE) * TILE
+    blocks = replace(blocks, c_out=min(blocks.c_out, whole) if whole % blocks.c_out == 0 else whole)
+    found = [conv3d_work(Size(conv.out, conv.c_in, whole, conv.kernel, (0, 0, 0)), blocks, on, fidelity)]
+    if not conv.norm:
+        return found
+    pixels = math.prod(conv.out)
+    tiles = [-(-pixels // TILE) * -(-c // TILE) for c in (conv.c_in, conv.c_out)]
+    before, after = (count * TILE**2 * BF16 for count in tiles)
+    return found + [
+        bytes_work("elementwise", Moved(2 * before, 2 * tiles[0]), on),
+        bytes_work("elementwise", Moved(2 * before, 2 * tiles[0], hard=tiles[0]), on),
+        bytes_work("untilize", Moved(2 * before, tiles[0], pixels), on),
+        bytes_work("tilize", Moved(2 * after, tiles[1], pixels), on),
+        bytes_work("elementwise", Moved(3 * after / 2, 3 * tiles[1] // 2), on),
+    ]
+
+
+def wan(fidelity: str, rows: list[Row]) -> dict:
+    """Seconds of one chip's share of Wan's decoder at 720p on 4×8 chips."""
+    on, total, by_kind = machine(BLACKHOLE), [0.0] * 3, {}
+    for conv in wan_convolutions():
+        for work in conv_works(conv, published_blocks(rows, conv), on, fidelity):
+            time = expected_work(work)
+            by_kind[work.kind] = by_kind.get(work.kind, 0.0) + conv.times * time.us / 1e6
+            for i, us in enumerate((time.us, time.low_us, time.high_us)):
+                total[i] += conv.times * us / 1e6
+    return _against(
+        f"Wan 2.1 VAE decode, 720p, 4x8 chips, {fidelity}", total, WAN_SECONDS[fidelity], WAN_LEFT_OUT
+    ) | {"by_kind": {kind: round(s, 4) for kind, s in by_kind.items()}}
+
+
+def mochi() -> list[dict]:
+    """This project's native program, a latent frame at a time, were its frames shared out evenly."""
+    with torch.device("meta"):
+        decoder = NativeDecoder(AutoencoderKLMochi())
+    found = []
+    for board, chips, limit in MOCHI_LIMITS:
+        step = expected_program(decoder.step((1, 60, 106), False, board).program, BOARDS[board])
+        share = MOCHI_FRAMES / chips
+        starts = step.traced_start_seconds
+        times = [share * (seconds + starts) for seconds in (step.kernel_seconds, step.low, step.high)]
         found.append(
-            row.given
-            | {"line": row.line, "us": row.us}
-            | {n: round(us, 2) for n, us in zip(names, times, strict=True)}
+            _against(
+                f"Mochi VAE decode, 480x848, 168 frames, {chips} chips ({board}'s)",
+                times,
+                limit,
+                MOCHI_LEFT_OUT,
+            )
         )
     return found
 
 
-def summary(found: list[dict]) -> str:
-    lines = []
-    for op in dict.fromkeys(row["op"] for row in found):
-        of = [row for row in found if row["op"] == op]
-        error = errors(np.array([row["us"] / row["expected_us"] for row in of]))
-        inside = sum(row["low_us"] <= row["us"] <= row["high_us"] for row in of)
-        lines.append(
-            f"{op}: {len(of)} rows, median error {error['median_error']:.0%}, measured over expected"
-            f" {error['measured_over_expected'][1]:.2f}, {inside} in their range"
-        )
-    return "\n".join(lines)
+def group_norm() -> dict:
+    return {
+        "what": "GroupNorm's share of MiniMax-H3's VAE encoder, bf16",
+        "published": round(H3_MS["GroupNorm"] / H3_MS["all"], 3),
+        "published_conv3d": round(H3_MS["Conv3d"] / H3_MS["all"], 3),
+        "expected": None,
+        "low": None,
+        "high": None,
+        "expected_over_published": None,
+        "not_in_it": "the profile names no shapes, so nothing can be expected of it",
+    }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rows", type=Path, help="a CSV file of measured times")
-    parser.add_argument("--json", action="store_true", help="the rows with expected_us, low_us, high_us")
-    parser.add_argument("--refit", action="store_true", help="fit anew with these rows added")
-    parser.add_argument("--seeds", type=int, default=5, help="random halves, twice so many fits a kind")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    if options.rows is None:
-        from findings.whole_seconds import (
-            whole_things,
-        )  # takes diffusers, and so seconds that rows needn't
-
-        rows = read_rows()
-        write_coefficients(rows, options.seeds)
-        store("seconds", document(rows, options.seeds) | {"whole": whole_things()}, options.out)
-        return 0
-    try:
-        rows = read_rows(options.rows)
-    except (Refused, OSError) as bad:
-        print(bad, file=sys.stderr)
-        return 2
-    if options.refit:
-        write_coefficients(read_rows() + rows, options.seeds)
-    found = compared(rows)
-    if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-        return 0
-    for row in found:
-        times = " to ".join(f"{row[name]:.4g}" for name in ("low_us", "high_us"))
-        what = f"line {row['line']}: {row['op']} {row['in0']}"
-        print(f"{what}: measured {row['us']:.4g} µs, expected {row['expected_us']:.4g} ({times})")
-    print(summary(found))
-    return 0
+def whole_things(rows: list[Row]) -> list[dict]:
+    return [wan("hifi2", rows), wan("hifi4", rows), *mochi(), group_norm()]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _against(what: str, times: list[float], published: float, not_in_it: str) -> dict:
+    expected, low, high = (round(seconds, 4) for seconds in times)
+    return {
+        "what": what,
+        "published": published,
+        "expected": expected,
+        "low": low,
+        "high": high,
+        "expected_over_published": round(expected / published, 3),
+        "not_in_it": not_in_it,
+    }
+
+
+KEYS = [(part,) for part in ("errors", "large", "carried", "other_kernels", "whole")]
+
+
+def make(keys):
+    rows = read_rows()
+    write_coefficients(rows)
+    found = document(rows) | {"whole": whole_things(rows)}
+    for key in keys:
+        yield key, found[key[0]]

@@ -1,22 +1,17 @@
-"""Each way around Conv3d on both simulated chips: findings/results/silicon.json.
+"""How close to float64 is each way around Conv3d on both simulated chips?
 
-    python -m findings silicon [--out FILE]
+    python -m findings silicon
 
 `make sim` sets up what this needs. Minutes a chip where kernels are built first.
 """
 
-import argparse
 import math
-import sys
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lib.silicon import CHIPS, SiliconRow
-from lib.stored import store
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv
 from ttvideo.decoders.clip_decoder import Memory
@@ -30,12 +25,13 @@ from ttvideo.programs.evaluate import evaluate
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.against_evaluator import MANTISSA_BITS, Apart, op_by_op
 from ttvideo.ttnn.chip import Broke, Chip
-from ttvideo.ttnn.places import made_of
 from ttvideo.ways.decompose import decompose
 
 FRAMES, HEIGHT, WIDTH = 3, 8, 8
 TAPS, OTHERS = "3×3×3", "the decoder's other parts"
 Case = tuple[nn.Module, tuple[Tensor, ...]]
+MADE_WITH = ("ttnn", "ttsim")
+KEYS = [("rows", {"chip": chip}) for chip in CHIPS]
 
 
 class CausalFrames(nn.Module):
@@ -155,19 +151,7 @@ def checksum(values: Tensor) -> int:
     return ((bits & 0xFFFF) * (torch.arange(len(bits)) % 65521 + 1)).sum().item()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+def make(keys):
     conv = load_vae("demo").decoder.block_in.resnets[0].conv1.conv
-    rows = []
-    for chip in CHIPS:
-        start = time.perf_counter()
-        rows += measure(cases(conv), chip)
-        print(*rows[-len(cases(conv)) :], f"{time.perf_counter() - start:.0f} s", sep="\n", file=sys.stderr, flush=True)
-    found = {"rows": [row.as_dict() for row in rows]}
-    store("silicon", found, options.out, **{chip: made_of(TARGETS[chip]) for chip in CHIPS})
-
-
-if __name__ == "__main__":
-    main()
+    for key in keys:
+        yield key, [row.as_dict() for row in measure(cases(conv), key[-1]["chip"])]

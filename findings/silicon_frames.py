@@ -1,30 +1,24 @@
-"""The demo clip, streamed on both simulated chips: findings/results/silicon_frames.json and its frames.
+"""How close is the demo clip, streamed on both simulated chips, to stock in float64?
 
-    python -m findings silicon_frames [chip ...]
+    python -m findings silicon_frames
 
-`make sim` sets up what this needs. 30 to 35 minutes a chip on a busy machine of two cores.
+`make sim` sets up what this needs.
 """
 
-import sys
+from dataclasses import asdict
 
 from lib.silicon import CHIPS
-from lib.silicon_frames import demo_clip, document, on_chip
-from lib.stored import store
+from lib.silicon_frames import demo_clip, on_chip
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.media.models import load_vae
-from ttvideo.targets.target import TARGETS
-from ttvideo.ttnn.places import made_of
+
+MADE_WITH = ("ttnn", "ttsim")
+KEYS = [("rows", {"chip": chip}) for chip in CHIPS]
 
 
-def main() -> None:
+def make(keys):
     z, truth = demo_clip()
-    rows, frames = [], {}
-    for chip in sys.argv[1:] or CHIPS:
-        decoder = TileDecoder(load_vae("demo").decoder.bfloat16())
-        figures, frames[chip] = on_chip(decoder, z, truth, chip)
-        rows.append(figures)
-    store("silicon_frames", document(rows, frames), **{chip: made_of(TARGETS[chip]) for chip in frames})
-
-
-if __name__ == "__main__":
-    main()
+    decoder = TileDecoder(load_vae("demo").decoder.bfloat16())
+    for key in keys:
+        figures, frames = on_chip(decoder, z, truth, key[-1]["chip"])
+        yield key, (asdict(figures), {figures.chip: frames})

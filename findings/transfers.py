@@ -1,34 +1,29 @@
 """How many bytes do TT-NN's kernels read from DRAM and write to it, beside what ttvideo.programs.cost says?
 
-    python -m findings transfers [--boards p150,n150] [--cases NAME;…] [--fast] [--keep] [--out FILE]
+    python -m findings transfers
 
-Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM (ttvideo/ttnn/host/transfers.py has
-the format; ttsim as it is released doesn't count). The stored counts were made on ttsim v1.10.0 with counters where a
-core's request reaches another tile; those of a 480×848 clip's sizes with matrix products left out, which the counts don't
-depend on. --fast asks for these too.
-"each operand once" is what was assumed of every op before these counts. The case "native" are two steps of the demo
-decoder in TT-NN's ops, one latent frame of 4x4, with a row for each kind of op. --keep leaves other rows as they are.
+Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM
+(ttvideo/ttnn/host/transfers.py has the format; ttsim as it is released doesn't count). The stored counts were
+made on ttsim v1.10.0 with counters where a core's request reaches another tile; those of a 480×848 clip's
+sizes ("at full size") with matrix products left out, which the counts don't depend on. "each operand once" is
+what was assumed of every op before these counts. The case "native" are two steps of the demo decoder in
+TT-NN's ops, one latent frame of 4x4, with a row for each kind of op.
 """
 
-import argparse
-import sys
 from collections import defaultdict
-from pathlib import Path
+from itertools import groupby
 
 import torch
 from torch import nn
 
-from lib.stored import store, stored
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.media.models import load_vae
-from ttvideo.programs.cost import FREE, op_cost
+from ttvideo.programs.cost import FREE, once, op_cost
 from ttvideo.programs.program import Op, TensorType, Value
 from ttvideo.targets.target import resolve
 from ttvideo.ttnn import Broke, Chip
 from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
-from ttvideo.ttnn.places import ttnn_version
-from ttvideo.ttnn.ttsim import kept_version
 
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
 NATIVE = (1, 4, 4)  # latent frames, height and width
@@ -126,20 +121,18 @@ CASES = {
     "conv3d 64, blocks 1x1x1": lambda: conv3d_in_blocks(64, (1, 1, 1)),
     "conv3d 64, blocks 1x8x8": lambda: conv3d_in_blocks(64, (1, 8, 8)),
     "conv3d 64, blocks 1x8x8 by 64": lambda: conv3d_in_blocks(64, (1, 8, 8), 64),
-}
-FAST = {
+    # At full size.
     "conv2d 62x108x768": lambda: conv2d(62, 108, 768),
     "conv2d 122x214x512": lambda: conv2d(122, 214, 512),
     "conv2d 242x426x256": lambda: conv2d(242, 426, 256),
     "conv2d 482x850x256": lambda: conv2d(482, 850, 256),
 }
-
-
-def once(operation: Op) -> int:
-    """Bytes, were each distinct operand read once and each result written once."""
-    read = sum(v.type.stored_bytes for v in dict.fromkeys(operation.operands) if v.type)
-    written = sum(v.type.stored_bytes for v in operation.results)
-    return (min(read, written) if operation.name == "ttnn.slice_static" else read) + written
+MADE_WITH = ("ttnn", "ttsim")
+KEYS = [
+    ("rows", {"board": board} | case)
+    for board in ("p150", "n150")
+    for case in [*({"case": name} for name in CASES), {"steps": "native"}]
+]
 
 
 def native_steps(chip: Chip) -> list[dict]:
@@ -159,7 +152,7 @@ def native_steps(chip: Chip) -> list[dict]:
         read, written = (sum(transfers[place] for _, transfers, _ in seen) for place in (0, 1))
         estimate = sum(cost.moved for *_, cost in seen)
         exact = sum(tuple(transfers) == (cost.read, cost.written) for _, transfers, cost in seen)
-        row = {"case": f"native: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}", "board": board.name}
+        row = {"case": f"native: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}"}
         rows.append(row | against(read, written, sum(once(one) for one, *_ in seen), estimate))
         rows[-1] |= {"ops": len(seen), "exact": exact}
     return rows
@@ -179,42 +172,23 @@ def against(read: int, written: int, at_least: int, estimate: int) -> dict:
     }  # fmt: skip
 
 
-def measure(name: str, chip: Chip, cases: dict) -> dict:
-    values, ops = cases[name]()
+def measure(name: str, chip: Chip) -> dict:
+    values, ops = CASES[name]()
     made = program(values, ops)
     arguments = {a.name: torch.zeros(a.type.shape, dtype=torch.int32 if a.type.dtype == "si32" else torch.bfloat16)
                  for a in made.arguments}  # fmt: skip
     cost = op_cost(ops[0], chip.target.board.chip)
-    row = {"case": name, "board": chip.target.board.name}
     try:
         transfers = chip.run(made, arguments, fetch=(), key=name, name=name).transfers
     except Broke as broke:
-        return row | {"error": str(broke)[:200]}
+        return {"error": str(broke)[:200]}
     ((read, written),) = counted(transfers)
     host = sum(v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system")  # no kernel's
-    return row | against(read, written, once(ops[0]), cost.read + cost.written - host)
+    return against(read, written, once(ops[0]), cost.read + cost.written - host)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--boards", default="p150,n150")
-    parser.add_argument("--cases", help="names, with ; between them")
-    parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    cases = CASES | (FAST if options.fast else {})
-    rows = stored("transfers")["rows"] if options.keep else []
-    for board in options.boards.split(","):
-        target = resolve(f"{board}-ttsim")
-        with Chip(target) as chip:
-            for name in options.cases.split(";") if options.cases else [*cases, "native"]:
-                new = native_steps(chip) if name == "native" else [measure(name, chip, cases)]
-                names = {row["case"] for row in new}
-                rows = [row for row in rows if row["board"] != board or row["case"] not in names] + new
-                print(*new, sep="\n", file=sys.stderr, flush=True)
-                store("transfers", {"rows": rows}, options.out, ttnn=ttnn_version(), ttsim=kept_version())
-
-
-if __name__ == "__main__":
-    main()
+def make(keys):
+    for board, of in groupby(keys, lambda key: key[-1]["board"]):
+        with Chip(resolve(f"{board}-ttsim")) as chip:
+            for key in of:
+                yield key, native_steps(chip) if "steps" in key[-1] else measure(key[-1]["case"], chip)

@@ -1,40 +1,33 @@
-"""What each family's decoder costs at its pipeline's default size, on both boards, stock and for tiles.
+"""What does each family's decoder cost at its pipeline's default size, on both boards, stock and for tiles?
 
-    python -m findings video_vaes [--models Wan 2.1;…] [--boards n150,p150] [--cases stock;first;steady;last] [--lane ttnn]
+    python -m findings video_vaes [--lane compile]
 
-Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as the pipeline
-gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that ends a clip whose frames come
-late. A stream's are compiled for the board and executed op by op on TT-NN's mocked one, which --lane compile leaves out; stock
-is compiled only. Rows that are in --out already are kept, unless they are of another lane.
+Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as
+the pipeline gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that
+ends a clip whose frames come late. A stream's are compiled for the board and executed op by op on TT-NN's
+mocked one, which --lane compile leaves out; stock is compiled only.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
+from itertools import groupby
 
 import torch
 from torch import nn
 
-from lib.stored import RESULTS, store
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
 from ttvideo.media.video_models import MODELS, VideoModel, random_autoencoder
 from ttvideo.probing.probe import probe
 
-CASES = ("stock", "first", "steady", "last")
-SHOWN = (
-    "model",
-    "board",
-    "case",
-    "lane",
-    "status",
-    "message",
-    "dram_bytes_moved",
-    "peak_dram_bytes",
-    "allocator_bytes",
-)
 TIMEOUT_SECONDS = 3600
+LATE = ("HunyuanVideo", "LTX-Video", "LTX-2")  # whose frames come late
+MADE_WITH = ("ttnn",)
+KEYS = [
+    ("rows", {"model": model, "board": board, "case": case})
+    for model in MODELS
+    for case in ("stock", "first", "steady", "last")
+    for board in ("n150", "p150")
+    if case != "last" or model in LATE
+]
 
 
 class Step(nn.Module):
@@ -80,46 +73,18 @@ def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Mod
 
 
 def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: nn.Module) -> dict:
-    row = {"latents": list(model.latents), "streaming": decoder.streaming}
     module, inputs = case(name, vae, decoder, model.latents)
     verdict = probe(module, inputs, target, name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS)
-    row |= verdict.record() | {"latent_frames": inputs[0].shape[2], "op": verdict.op}
-    if verdict.ttnn:
-        row |= verdict.cost.record() | {"bytes_by_op": verdict.cost.bytes_by_kind()}
-    if verdict.ran:
-        row |= {"allocator_bytes": verdict.ran.peak_dram_bytes}
-    return row
+    row = {"latents": list(model.latents), "streaming": decoder.streaming}
+    return row | {"latent_frames": inputs[0].shape[2]} | verdict.row()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=";".join(MODELS), help="names, with ; between them")
-    parser.add_argument("--boards", default="n150,p150")
-    parser.add_argument("--cases", default=";".join(CASES))
-    parser.add_argument("--lane", default="ttnn", choices=("ttnn", "compile"))
-    parser.add_argument("--out", type=Path, default=RESULTS / "video_vaes.json")
-    options = parser.parse_args()
-    for model in (MODELS[name] for name in options.models.split(";")):
-        vae = random_autoencoder(model).bfloat16().requires_grad_(False)
+def make(keys, lane: str = "ttnn"):
+    for name, of in groupby(keys, lambda key: key[-1]["model"]):
+        vae = random_autoencoder(MODELS[name]).bfloat16().requires_grad_(False)
         vae.encoder = None
         decoder = for_tiles(vae)
-        for name in options.cases.split(";"):
-            if name == "last" and "late" not in decoder.streaming:
-                continue
-            for board in options.boards.split(","):
-                key = {"model": model.name, "board": board, "case": name}
-                rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
-                old = [row for row in rows if {k: row[k] for k in key} == key]
-                lane = "compile" if name == "stock" else options.lane
-                if any(row["lane"] == lane for row in old):
-                    continue
-                row = key | {"lane": lane} | measure(name, model, f"{board}-{lane}", vae, decoder)
-                print({k: row.get(k) for k in SHOWN}, file=sys.stderr, flush=True)
-                rows = json.loads(options.out.read_text())["rows"] if options.out.exists() else []  # another's, since
-                old = [{k: row[k] for k in ("model", "board", "case")} for row in old]
-                rows = [r for r in rows if {k: r[k] for k in ("model", "board", "case")} not in old]
-                store("video_vaes", {"rows": [*rows, row]}, options.out)
-
-
-if __name__ == "__main__":
-    main()
+        for key in of:
+            _, board, step = key[-1].values()
+            on = "compile" if step == "stock" else lane
+            yield key, {"lane": on} | measure(step, MODELS[name], f"{board}-{on}", vae, decoder)

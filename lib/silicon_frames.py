@@ -1,10 +1,10 @@
 """The demo clip as the chips' own kernels decode it, simulated: frames and figures that `findings/silicon_frames.py` made."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lib.stored import RESULTS, stored
 from ttvideo.basics.compare import compare, psnr_by_frame
@@ -36,8 +36,8 @@ class Decoded:
 
 def stored_frames() -> tuple[list[Decoded], dict[str, torch.Tensor], dict]:
     """Figures a chip, frames [1, 3, T, H, W] in bf16 a chip, and how the chips differ."""
-    found = stored("silicon_frames")
-    return [Decoded(**row) for row in found["rows"]], load_file(FRAMES), found["between_chips"]
+    frames = load_file(FRAMES)
+    return [Decoded(**row) for row in stored("silicon_frames")["rows"]], frames, between(*frames.values())
 
 
 def demo_clip() -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,8 +82,3 @@ def between(a: torch.Tensor, b: torch.Tensor) -> dict:
         "bits_apart": int(sum(((bits >> place) & 1).sum() for place in range(16))),
         "max_abs": (a.float() - b.float()).abs().max().item(),
     }
-
-
-def document(rows: list[Decoded], frames: dict[str, torch.Tensor]) -> dict:
-    save_file({chip: tensor.contiguous() for chip, tensor in frames.items()}, FRAMES)
-    return {"rows": [asdict(row) for row in rows], "between_chips": between(*frames.values())}

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
@@ -29,20 +30,10 @@ def commit() -> str:
     return git("describe", "--always", "--dirty", "--abbrev=12") or "unknown"
 
 
-def origin(**more_versions: str) -> dict:
-    """What a finding keeps of how it was made."""
-    return {"commit": commit(), "versions": versions() | more_versions}
-
-
-def commits_since(commit: str) -> int | None:
-    """How many commits came after `commit`, None if that isn't known here."""
-    count = git("rev-list", "--count", f"{commit.removesuffix('-dirty')}..HEAD")
-    return int(count) if count else None
-
-
-def git(*words: str) -> str:
+def git(*words: str, root: Path = PROJECT) -> str | None:
+    """What git says of a checkout, None where it can't: outside one, or without git."""
     try:
-        done = subprocess.run(["git", "-C", PROJECT, *words], capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True)
     except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.rstrip() if done.returncode == 0 else None

@@ -8,8 +8,7 @@ import pytest
 
 from lib.cost_plot import plot_live, table
 from tests import compiled
-from ttvideo.basics.errors import Refused
-from ttvideo.programs.allocator import read_out_of_memory, read_report
+from ttvideo.programs.allocator import read_out_of_memory
 from ttvideo.programs.convolution import geometry
 from ttvideo.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
 from ttvideo.programs.fidelity import in_fidelity
@@ -267,20 +266,6 @@ def test_table_and_plot(conv3d, decoder):
     assert not plt.get_fignums()
 
 
-def test_allocator_log():
-    log = (
-        "info | Metal | SHM record_allocation: pid=1, type=DRAM, size=4096 B (4 KB), chip_id=0\n"
-        "info | Metal | SHM record_allocation: pid=1, type=L1, size=99999 B (97 KB), chip_id=0\n"
-        "info | Metal | SHM record_allocation: pid=1, type=DRAM, size=2048 B (2 KB), chip_id=0\n"
-        "info | Metal | SHM record_deallocation: pid=1, type=DRAM, size=4096 B (4 KB), chip_id=0\n"
-    )
-    assert read_report(log).live == (4096, 6144, 2048)
-    assert read_report(log).peak_bytes == 6144
-    assert read_report(log, "L1").peak_bytes == 99999
-    with pytest.raises(Refused, match="TT_METAL_SHM_VERBOSE"):
-        read_report("nothing")
-
-
 def test_out_of_memory_message():
     said = (
         "Out of Memory: Not enough space to allocate 21139292160 B DRAM buffer across 8 banks, where each bank needs "
@@ -288,5 +273,5 @@ def test_out_of_memory_message():
     )
     full = read_out_of_memory(said)
     assert (full.memory, full.wanted_bytes, full.banks) == ("DRAM", 21139292160, 8)
-    assert full.would_be_bytes == (2642411520 + 2000000000) * 8
+    assert (full.wanted_a_bank, full.allocated_a_bank) == (2642411520, 2000000000)
     assert read_out_of_memory("fine") is None

@@ -2,13 +2,12 @@
 
 import csv
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from findings import seconds as finding
+from findings.__main__ import main
 from lib.stored import stored
 from tests import compiled
 from ttvideo.basics.errors import Refused
@@ -157,18 +156,16 @@ def test_a_bad_row_is_refused_by_its_line(tmp_path, changes, says):
         read_rows(written(tmp_path / "rows.csv", **changes))
 
 
-def test_every_bad_row_is_named_at_once(tmp_path, monkeypatch, capsys):
+def test_every_bad_row_is_named_at_once(tmp_path, capsys):
     path = written(tmp_path / "rows.csv", op="conv4d", second={"us": "-1"})
-    monkeypatch.setattr(sys, "argv", ["seconds", "--rows", str(path)])
-    assert finding.main() == 2
+    assert main(["card_seconds", str(path)]) == 2
     told = capsys.readouterr()
     assert "line 2: op" in told.err and "line 3: us" in told.err and not told.out
 
 
-def test_rows_of_ones_own_are_compared(tmp_path, monkeypatch, capsys):
+def test_rows_of_ones_own_are_compared(tmp_path, capsys):
     path = written(tmp_path / "rows.csv")
-    monkeypatch.setattr(sys, "argv", ["seconds", "--rows", str(path), "--json"])
-    assert finding.main() == 0
+    assert main(["card_seconds", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["op"] for row in found] == ["conv3d", "matmul", "sdpa", "concat", "start"]
     conv = next(r for r in read_rows(path) if r.op == "conv3d")

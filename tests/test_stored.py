@@ -2,23 +2,28 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKLMochi
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
+from safetensors.torch import load_file
 from torch import nn
 
 from findings import __main__ as findings
-from findings.decoder_cost import REWRITES
+from findings import inputs, store
+from findings.without import REWRITES
 from lib import stored as module
 from lib.native import native_frames
 from lib.silicon import CHIPS
 from lib.silicon_frames import stored_frames
 from lib.stored import stored, stored_ways
-from lib.versions import versions
+from lib.versions import git, versions
+from tests import compiled
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native_writer import Arithmetic
+from ttvideo.probing.verdict import Verdict
 from ttvideo.ways.convolutions import CONVOLUTIONS
 from ttvideo.ways.measure import candidates
 
@@ -58,7 +63,7 @@ def test_the_stored_costs_are_of_every_rewrite():
 
 def test_the_stored_runs_at_full_resolution_went_through():
     run = stored("full_resolution")
-    assert run["shape"] == [1, 12, 28, 60, 106] and list(run["steps"]) == ["p150-mock", "n150-ttnn", "p150-ttnn"]
+    assert list(run["steps"]) == ["p150-mock", "n150-ttnn", "p150-ttnn"]
     for steps in run["steps"].values():
         assert len(steps) == 28 and steps[-1]["compiled_programs"] == 2
         assert {(step["stage"], step["status"]) for step in steps} == {("run", "pass")}
@@ -87,13 +92,36 @@ def test_the_native_decoders_bytes_are_as_counted():
     assert len(rows) == 12 and all(row["exact"] == row["ops"] for row in rows)
 
 
+def test_the_figures_that_texts_say_in_words():
+    """Exact, here and nowhere else: where others come of making a result again, what says it is to be read."""
+
+    def gb(row: dict) -> int:
+        return round(row["dram_bytes_moved"] / 1e9)
+
+    written = {row["board"]: row for row in stored("native")["cost"] if row["program"] == "steady step"}
+    counted = {board: (row["ops"], gb(row)) for board, row in written.items()}
+    assert counted == {"n150": (179, 69), "p150": (179, 63)}
+    step = stored("decoder_cost")["step"]["cases"]
+    tiles, single = step["tiles"], step["tiles without pairs"]
+    assert (tiles["ops"], gb(tiles), single["ops"], gb(single)) == (2454, 205, 3321, 254)
+    with_pairs, without = tiles["seconds_in_turn"], single["seconds_in_turn"]
+    assert [round(with_pairs[board] / without[board], 2) for board in ("n150", "p150")] == [1.05, 0.97]
+    mb = {}
+    for row in stored_ways():
+        mb[row.kernel, row.way] = round(row.dram_bytes_moved / 1e6), round(row.peak_dram_bytes / 1e6)
+    assert [mb["decoder 3×3×3, 768", way] for way in ("sum", "stacked")] == [(129, 15), (138, 38)]
+    assert [mb["decoder 3×3×3, 128", way] for way in ("sum", "stacked")] == [(687, 59), (633, 85)]
+    encoder = "encoder 2×2×2, 128 to 256"
+    assert [mb[encoder, way][0] for way in ("unrolled", "sum", "stacked")] == [227, 288, 289]
+
+
 def test_a_result_of_other_versions_says_so_where_it_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RESULTS", tmp_path)
-    module.store("found", {"rows": [1]}, ttnn="0.81.1")
-    assert json.loads((tmp_path / "found.json").read_text())["made"]["commit"]
+    made = {"commit": "abc", "inputs": None, "versions": versions() | {"ttnn": "0.81.1"}}
+    store.put(tmp_path / "found.json", ("rows", {"board": "n150"}), {"ops": 1}, made, 2.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert module.stored("found")["rows"] == [1]
+        assert module.stored("found")["rows"] == [{"board": "n150", "ops": 1}]
     monkeypatch.setattr(module, "versions", lambda: {**versions(), "plugin": "jax-tt-plugin 9.9"})
     with pytest.warns(UserWarning, match=r"made by plugin jax-tt-plugin .* \(here jax-tt-plugin 9.9\)"):
         module.stored("found")
@@ -104,10 +132,133 @@ def test_an_unknown_result_is_refused():
         stored("acuracy")
 
 
-def test_findings_lists_every_result_with_its_age(capsys):
+def test_a_verdicts_row_has_its_record_and_what_its_program_costs():
+    made = Verdict("p150-compile", {"TTNN": "pass"}, "conv", ttnn=compiled.text("conv2d"))
+    assert made.row().items() >= (made.record() | made.cost.record()).items()
+    refused = Verdict("p150-compile", {"TTIR": "fail"}, "conv", kind="compiler", op="ttir.conv3d")
+    assert refused.row() == refused.record() | {"op": "ttir.conv3d", "location": None}
+
+
+def test_parts_keep_their_rows_and_what_made_them(tmp_path):
+    path, old, new = tmp_path / "found.json", {"inputs": "a", "commit": "1"}, {"inputs": "b", "commit": "2"}
+    for board in ("n150", "p150"):
+        store.put(path, ("rows", {"board": board}), [{"step": 0}, {"step": 1}], old, 3.04)
+    store.put(path, ("rows", {"board": "n150"}), {"step": 9}, new, 1)
+    store.put(path, ("step", "cases", "stock"), ({"ops": 5}, {"frames": torch.ones(2)}), new, 1)
+    found = json.loads(path.read_text())
+    assert [(row["board"], row["step"]) for row in found["rows"]] == [("n150", 9), ("p150", 0), ("p150", 1)]
+    assert found["step"] == {"cases": {"stock": {"ops": 5}}}
+    parts = {"p150": 3.0}, {"n150": 1, "step, cases, stock": 1}
+    assert found["made"] == [old | {"parts": parts[0]}, new | {"parts": parts[1]}]
+    assert load_file(tmp_path / "found.safetensors")["frames"].tolist() == [1, 1]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A commit of a finding, and of what it depends on in every way in which one can."""
+    written = {
+        "findings/found.py": '"""Why?"""\n\ndef make(keys):\n    from ttvideo.engine import step\n',
+        "ttvideo/engine.py": ENGINE,
+        "ttvideo/worker.py": "import ttvideo.ops.add\n",
+        "ttvideo/ops/__init__.py": "",
+        "ttvideo/ops/add.py": "",
+        "ttvideo/ops/kernels/add.cpp": "int one;",
+        "ttvideo/other.py": "",
+    }
+    for path, text in written.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    git("init", "--quiet", root=tmp_path)
+    commit(tmp_path)
+    return tmp_path
+
+
+def commit(root: Path) -> None:
+    git("add", ".", root=root)
+    by = "-c", "user.name=test", "-c", "user.email=test@example.org"
+    git(*by, "commit", "--quiet", "-m", "one", root=root)
+
+
+ENGINE = "WORKER = 'ttvideo.worker'\n\ndef step():\n    return 1  # one\n"
+COMMENTED = ENGINE.replace("return 1  # one", '"One."\n    # in all\n    return (\n        1)').replace("'tt", "r'tt")
+
+
+@pytest.mark.parametrize(
+    "path, text, has_a_say",
+    [
+        pytest.param("ttvideo/engine.py", ENGINE.replace("1", "2"), True, id="code"),
+        pytest.param("ttvideo/engine.py", COMMENTED, False, id="comment_docstring_and_layout"),
+        pytest.param("ttvideo/worker.py", "import ttvideo.ops\n", True, id="a_process_started_by_name"),
+        pytest.param("ttvideo/ops/add.py", "import os\n", True, id="what_that_imports"),
+        pytest.param("ttvideo/ops/kernels/add.cpp", "int two;", True, id="kernel"),
+        pytest.param("findings/found.py", "def make(keys):\n    pass\n", True, id="the_script"),
+        pytest.param("ttvideo/other.py", "import os\n", False, id="what_it_does_not_import"),
+    ],
+)
+def test_a_result_is_stale_by_what_changed_in_its_files(checkout, path, text, has_a_say):
+    made, here = store.making("found", root=checkout), versions()
+
+    def why(versions: dict) -> str:
+        return store.stale(made, inputs.files("findings.found", checkout), versions, checkout)
+
+    assert why(here) == ""
+    (checkout / path).write_text(text)
+    commit(checkout)
+    assert why(here) == (f"{path} changed since {made['commit']}" if has_a_say else "")
+    assert store.making("found", root=checkout)["commit"] != made["commit"]
+    assert "(here 9.9)" in why(here | {"plugin": "9.9"})
+
+
+def test_what_is_not_committed_is_stored_nowhere_but_in_a_file_of_ones_own(checkout):
+    (checkout / "ttvideo/other.py").write_text("import os\n")
+    assert not store.making("found", root=checkout)["commit"].endswith("-dirty")
+    (checkout / "ttvideo/ops/kernels/add.cpp").write_text("int two;")
+    with pytest.raises(Refused, match="uncommitted changes in ttvideo/ops/kernels/add.cpp, need a commit"):
+        store.making("found", root=checkout)
+    assert store.making("found", own=True, root=checkout)["commit"].endswith("-dirty")
+
+
+def test_findings_lists_every_result_and_why_it_is_stale(capsys):
     assert findings.main([]) == 0
     listed = capsys.readouterr().out
     for path in module.RESULTS.glob("*.json"):
         assert f"{path.stem}\n" in listed and findings.result(path.stem) == path
-    assert "without its origin" not in listed and "not made yet" not in listed
+    assert "no longer made" not in listed
+    assert findings.main(["--stale", "--dry-run"]) == 0
+    old = {line.split(":")[0] for line in capsys.readouterr().out.splitlines()}
+    assert old == {name for name in findings.names() if "\n    stale, " in findings.entry(name)}
     assert findings.main(["acuracy"]) == 2
+
+
+def test_a_finding_depends_on_what_measures_and_on_nothing_that_shows():
+    found = inputs.files("findings.peaks")
+    for path in ("probing/worker.py", "programs/cost.py", "ttnn/host/ops.py", "ttnn/requirements.txt"):
+        assert f"ttvideo/{path}" in found
+    assert not any(path.startswith(("lib/", "findings/store", "ttvideo/decoders")) for path in found)
+    weights = "ttvideo/media/weights/demo/diffusion_pytorch_model.safetensors"
+    assert weights in inputs.files("findings.silicon") and weights not in found
+
+
+class Fake:
+    """A finding of two parts."""
+
+    __name__ = "findings.fake"
+    KEYS = [("rows", {"board": "n150"}), ("rows", {"board": "p150"})]
+    made = []
+
+    def make(self, keys, steps: int = 28):
+        for key in keys:
+            self.made.append(key)
+            yield key, {"steps": steps}
+
+
+def test_a_finding_makes_the_parts_that_are_asked_for(tmp_path, monkeypatch, capsys):
+    fake, out = Fake(), tmp_path / "out.json"
+    monkeypatch.setattr(findings, "load", lambda name: fake)
+    assert findings.main(["fake", "--only", "p150", "--steps", "2", "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["rows"] == [{"board": "p150", "steps": 2}]
+    assert findings.main(["fake", "--stale", "--out", str(out)]) == 0
+    assert fake.made == [fake.KEYS[1], fake.KEYS[0]]
+    assert findings.main(["fake", "--only", "q150"]) == 2
+    assert findings.main(["fake", "--steps", "2"]) == 2
+    assert "need a text in one of n150; p150" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from findings.decoder_cost import REWRITES, ShuffledByTorch, without
+from findings.without import REWRITES, ShuffledByTorch, without
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv

@@ -1,6 +1,6 @@
 """What decoding takes on the host: memory, from a step's largest tensors, and arithmetic; asked before it starts.
 
-At 480 x 848 a latent frame is 38 TFLOP, minutes on a few cores, and the state between two of them 10.6 GB in float64. So
+At 480 x 848 a latent frame is minutes on a few cores, and the state between two of them gigabytes in float64. So
 what is decoded on the host by default follows from the size, and what memory can't hold is refused with the figure.
 """
 

@@ -1,9 +1,9 @@
 """The Mochi encoder for tiles: the same weights and the same numbers, streamed in time.
 
 What its structure allows: convolutions look back, norms see one frame, so their state is constant. Each attention goes, at
-every pixel, over all frames so far: what it read of them is kept, and grows. For 163 frames of 480 x 848 that is 20 GB in
-bf16, most of it for the three attentions at 240 x 424. While a step runs it is there twice: the compiler gives what goes out
-another layout than what comes in.
+every pixel, over all frames so far: what it read of them is kept, and grows, most of it for the three attentions
+at the largest size (`findings/next_part.py` has the bytes). While a step runs it is there twice: the compiler gives
+what goes out another layout than what comes in.
 """
 
 import math

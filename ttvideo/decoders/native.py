@@ -119,10 +119,7 @@ class NativeDecoder(nn.Module):
             writer.pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
         writer.place = "conv_in"
         x = writer.pointwise(z, decoder.conv_in.weight.flatten(1), decoder.conv_in.bias)
-        *rest, last = mochi_layout(decoder)
-        for part in rest:
-            x = writer.resnet(part, x) if isinstance(part, Resnet) else writer.shuffle(part, x)
-        x = writer.resnet(last, x, ends=True)
+        x = writer.parts(mochi_layout(decoder), x, ends=True)
         writer.place = "proj_out"
         frames = writer.pointwise(x, decoder.proj_out.weight, decoder.proj_out.bias)
         returns = [frames, *writer.kept.values()]

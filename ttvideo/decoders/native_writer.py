@@ -136,6 +136,13 @@ class Writer:
         )  # fmt: skip
         return clip, kept
 
+    def parts(self, layout: list[Resnet | Shuffle], x: Value, ends: bool = False) -> Value:
+        """One after the other; SiLU at the end of the last, a residual block, where the decoder `ends`."""
+        for part in layout:
+            last = ends and part is layout[-1]
+            x = self.resnet(part, x, last) if isinstance(part, Resnet) else self.shuffle(part, x)
+        return x
+
     def resnet(self, resnet: Resnet, x: Value, ends: bool = False) -> Value:
         """Two convolutions of normed clips, and x; SiLU of it where the decoder `ends`."""
         shortcut = x

@@ -116,6 +116,16 @@ class Verdict:
             **({"hazards": {hazard.name: ops for hazard, ops in self.hazards.items()}} if self.hazards else {}),
         }
 
+    def row(self) -> dict:
+        """The verdict's row in a stored finding: its record, the program's costs, and the allocator's peak."""
+        row = self.record() | {"op": self.op, "location": self.location}
+        if self.ttnn or self.written:
+            row |= self.cost.record() | {"bytes_by_op": self.cost.bytes_by_kind()}
+            row |= {"weight_bytes": self.cost.weight_bytes}
+        if self.ran:
+            row |= {"allocator_bytes": self.ran.peak_dram_bytes, "ran_ops": self.ran.ops}
+        return row
+
     def save(self, folder: Path) -> Path:
         """Write the texts of all stages, the log, a README and a script that compiles it again (see `ttvideo.probing.export`)."""
         return export.save(self, folder)

@@ -1,7 +1,7 @@
 """What a convolution asks of DRAM besides each operand once: rules read off the transfers of TT-NN 0.81.1's kernels.
 
-Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`). A conv2d's rule gives the counts
-within 2 % at the first three sizes of the Mochi decoder, on both chips; a conv3d's to the byte.
+Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`): a conv2d's rule is close at
+the first three sizes of the Mochi decoder, on both chips; a conv3d's is right to the byte.
 
 `ttnn.conv2d` wants input, output and one block of work in L1. Where that doesn't fit, it goes slice by slice along the
 output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo. Their output is as

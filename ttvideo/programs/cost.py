@@ -65,8 +65,7 @@ class Cost:
     `const_eval_peak_bytes` is that while the one-time work runs, before the first run.
     Not in the text, hence not in these: what TT-NN allocates of itself. The largest part of it,
     `reshape_map_bytes`, stays in DRAM after the first run (an estimate, see `ttvideo.programs.reshape`); the rest is
-    each op's own scratch space. `first_run_buffer_bytes` is the peak of a first run, one-time work and maps
-    included, without rounding to pages: what the allocator's own statistics count (`ttvideo.programs.allocator`).
+    each op's own scratch space. `first_run_on_ttnn` has the maps in it, and `findings/peaks.py` how close that is.
     """
 
     ops: tuple[OpCost, ...]
@@ -75,7 +74,6 @@ class Cost:
     peak_dram_bytes: int
     const_eval_peak_bytes: int
     reshape_map_bytes: int
-    first_run_buffer_bytes: int
     largest_tensor_bytes: int
     weight_bytes: int
 
@@ -132,6 +130,13 @@ class Cost:
         }
 
 
+def once(op: Op) -> int:
+    """Bytes, were each distinct operand of an op read once and each result written once; of a slice, what it takes."""
+    read = sum(value.type.stored_bytes for value in dict.fromkeys(op.operands) if value.type)
+    written = sum(value.type.stored_bytes for value in op.results)
+    return (min(read, written) if op.name == "ttnn.slice_static" else read) + written
+
+
 # From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds
 # to it: 455 of 1,164 ms in tt-metal#50772.
 LAUNCH_SECONDS = (2e-6, 22e-6)
@@ -180,7 +185,6 @@ def cost(program: Program) -> Cost:
         peak_dram_bytes=peak,
         const_eval_peak_bytes=max(_const_eval(program, rounded)),
         reshape_map_bytes=sum(_maps((op for f in (*const_eval, program.main) for op in f.ops), chip).values()),
-        first_run_buffer_bytes=_first_run(program),
         largest_tensor_bytes=largest,
         weight_bytes=sum(a.type.logical_bytes for a in program.arguments if a.kind in ("parameter", "constant")),
     )
@@ -441,8 +445,3 @@ def _const_eval(program: Program, sizes: Sizes, maps: set | None = None) -> list
             kept += sum(sizes.of(result) for result in op.results)
             kept += sum(map_bytes(*key) for key in set(maps or ()) - known)
     return live + [kept]
-
-
-def _first_run(program: Program) -> int:
-    before = max(_const_eval(program, Sizes(), maps := set()))
-    return max(before, sum(map_bytes(*key) for key in maps) + _live(program, Sizes(), set(maps))[2])

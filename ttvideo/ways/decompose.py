@@ -73,10 +73,9 @@ def choose(form: Form) -> str:
     4. sum: padding that repeats frames, so that each is met once and its result repeated;
     5. stacked: all else, as one Conv2d, rounded once.
 
-    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings ways`): Mochi's causal 3×3×3
-    with 768 channels: sum 129 MB and 15, stacked 138 and 38; with 128 channels on 6 frames of 60×106: sum 687 and 59,
-    stacked 633 and 85. So the sum moves up to 9 % more, at 0.4 to 0.7 of the peak. The encoder's (2,2,2)/(2,2,2) from 128
-    to 256 channels: unrolled 227 MB, sum 288, stacked 289. `ttvideo.ways.measure` measures any.
+    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings ways`): of Mochi's
+    causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's (2,2,2)/(2,2,2) unrolled
+    moves less than both. `ttvideo.ways.measure` measures any.
     """
     if WAYS["linear"].why_not(form) is None:
         return "linear"
