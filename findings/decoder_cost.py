@@ -2,7 +2,7 @@
 
     python -m findings decoder_cost [--target p150-compile] [--shape 1,12,1,60,106] [--cases stock,tiles] [--out FILE]
 
-Without --shape and --cases: what 03_full_decoder shows, stored in findings/results. For each case, DRAM moved, operations,
+Without --shape and --cases: what 06_cost shows, stored in findings/results. For each case, DRAM moved, operations,
 peak, largest tensor and FLOPs a run, read off the compiled program (see `ttvideo.programs.cost`). "tiles" is the steady step of a
 stream, which takes the state of the step before and returns its own; "tiles first" the first step, which has none;
 "tiles without …" the steady step with one rewrite off, "tiles, pairs at the last size" with pairs there alone. "stock" and "upstream" decode the clip in one call. The weights

@@ -25,9 +25,10 @@ from diffusers import AutoencoderKLMochi
 from safetensors.torch import load_file, save_file
 
 from findings.native_parts import convolution, in_block_floats, parts
+from findings.silicon_frames import on_chip
 from findings.transfers import once
 from lib.native import FRAMES
-from lib.silicon_frames import demo_clip, on_chip
+from lib.silicon_frames import demo_clip
 from lib.stored import RESULTS, store
 from ttvideo import for_tiles
 from ttvideo.basics.compare import compare
