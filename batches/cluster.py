@@ -16,6 +16,7 @@ from distributed import Client, Event, LocalCluster, as_completed
 from batches.environments import interpreter
 from batches.grid import Run
 from batches.run import FAIL, execute
+from lib.parameters import lane_of
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.folders import new_folder
 
@@ -23,7 +24,7 @@ from ttvideo.basics.folders import new_folder
 # [H x W] more; a simulated chip is a process of its own.
 BASE_GB = {"01_repro": 4.0, "02_decompose": 4.0}
 OTHERS_GB = 4.0
-PIXEL_GB = {"03_full_decoder": 0.0016, "04_video_vaes": 0.0002}
+PIXEL_GB = {"03_full_decoder": 0.0016, "04_video_vaes": 0.0002, "06_cost": 0.0005, "08_fidelity": 0.0005}
 SIMULATED_GB = 2.0
 RESERVED_GB = 1.0  # for this process, and whatever else the machine does
 
@@ -31,7 +32,7 @@ RESERVED_GB = 1.0  # for this process, and whatever else the machine does
 def gigabytes(run: Run) -> float:
     """What a run is reckoned to hold; an estimate."""
     pixels = run.parameters["latent_height"] * run.parameters["latent_width"]
-    simulated = SIMULATED_GB if run.parameters["target"].endswith("-ttsim") else 0
+    simulated = SIMULATED_GB if lane_of(run.parameters).simulated else 0
     return BASE_GB.get(run.notebook, OTHERS_GB) + pixels * PIXEL_GB.get(run.notebook, 0) + simulated
 
 

@@ -21,10 +21,9 @@ import nbformat
 import papermill
 import yaml
 
-from lib.parameters import NOTEBOOKS, check_values
+from lib.parameters import NOTEBOOKS, check_values, lane_of
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
-from ttvideo.targets.target import resolve
 
 KEYS = ("notebooks", "parameters", "cases", "plugins")
 
@@ -84,7 +83,7 @@ def whole(notebook: str, given: dict[str, object]) -> dict[str, object]:
         raise Refused("parameter", "output_dir", "none: each run has a folder of its own")
     parameters = defaults(notebook) | given
     check_values(notebook, parameters)
-    resolve(parameters["target"]).plugin()
+    lane_of(parameters).plugin()
     return {name: value for name, value in parameters.items() if name != "output_dir"}
 
 

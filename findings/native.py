@@ -24,7 +24,8 @@ import torch
 from diffusers import AutoencoderKLMochi
 
 from findings.native_parts import convolution, in_block_floats, parts
-from lib.silicon_frames import demo_clip, on_chip
+from findings.silicon_frames import on_chip
+from lib.silicon_frames import demo_clip
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native import NativeDecoder

@@ -5,15 +5,45 @@
 `make sim` sets up what this needs.
 """
 
+import sys
 from dataclasses import asdict
 
+import torch
+
 from lib.silicon import CHIPS
-from lib.silicon_frames import demo_clip, on_chip
+from lib.silicon_frames import OnChip, demo_clip
+from ttvideo.basics.compare import compare, psnr_by_frame
 from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.stream import stream_decode
 from ttvideo.media.models import load_vae
 
 MADE_WITH = ("ttnn", "ttsim")
 KEYS = [("rows", {"chip": chip}) for chip in CHIPS]
+
+
+def on_chip(decoder, z: torch.Tensor, truth: torch.Tensor, chip: str) -> tuple[OnChip, torch.Tensor]:
+    """The clip streamed on a chip, step by step: figures, and frames."""
+    steps = []
+    for step in stream_decode(decoder, z, chip):
+        print(step.verdict, file=sys.stderr, flush=True)
+        steps.append(step)
+    frames = torch.cat([step.frames for step in steps], dim=2)
+    return figures_of(chip, z, frames, truth, [step.verdict.ran for step in steps]), frames
+
+
+def figures_of(chip: str, latents: torch.Tensor, frames: torch.Tensor, truth: torch.Tensor, runs) -> OnChip:
+    """From frames on a chip, stock's in float64, and each step's `Ran`."""
+    return OnChip(
+        chip,
+        list(latents.shape),
+        psnr_by_frame(frames, truth),
+        compare(frames, truth).max_abs,
+        sum(ran.seconds for ran in runs),
+        max(ran.memory_bytes for ran in runs),
+        max(ran.peak_dram_bytes for ran in runs),
+        [ran.ops for ran in runs],
+        list(dict.fromkeys(remark for ran in runs for remark in ran.stand_ins + ran.workarounds)),
+    )
 
 
 def make(keys):

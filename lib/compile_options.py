@@ -5,25 +5,19 @@ import re
 import pandas as pd
 
 from lib.stored import stored
+from lib.tables import figures
 
 
 def options_table() -> pd.DataFrame:
     """One row a block, board and set of options; `× time` is the compiler's, beside that without options."""
-    rows = stored("compile_options")["rows"]
-    without = {(row["block"], row["board"]): row["seconds"] for row in rows if not row["options"]}
-    table = {}
-    for row in rows:
-        passed, name = row["status"] == "pass", (row["block"], row["board"])
-        figures = {
-            "compiles": "✓" if passed else f"✗ {said(row['message'])}",
-            "ops": row["ops"],
-            "GB moved": passed and f"{row['dram_bytes_moved'] / 1e9:.2f}",
-            "peak, GB": passed and f"{row['peak_dram_bytes'] / 1e9:.2f}",
-            "once, GB moved": passed and f"{row['const_eval_bytes_moved'] / 1e9:.2f}",
-            "× time": passed and f"{row['seconds'] / without[name]:.0f}",
-        }
-        table[*name, row["name"]] = {column: figure or "–" for column, figure in figures.items()}
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis(["block", "board", "options"])
+    rows = pd.DataFrame(stored("compile_options")["rows"]).set_index(["block", "board", "name"])
+    passed = rows["status"] == "pass"
+    compiles = ["✓" if good else f"✗ {said(message)}" for good, message in zip(passed, rows["message"])]
+    table = figures(rows, "ops", "GB moved", "peak, GB", "once, GB moved")
+    table.insert(0, "compiles", compiles)
+    without = rows["seconds"].xs("default", level="name").reindex(rows.index.droplevel("name"))
+    table["× time"] = (rows["seconds"] / without.values).where(passed).round().astype("Int64")
+    return table.rename_axis(["block", "board", "options"])
 
 
 def said(message: str) -> str:

@@ -8,45 +8,35 @@ from safetensors.torch import load_file
 
 from lib.silicon_frames import stored_frames
 from lib.stored import RESULTS, stored
-from ttvideo.programs.cost import roofline_of
+from lib.tables import figures, least
 from ttvideo.programs.hazards import ALLOCATED
-from ttvideo.targets.boards import BOARDS
 
-NATIVE, BOARDS_SHOWN = "in TT-NN's ops", ("n150", "p150")
+COMPILED, NATIVE = "compiled for tiles", "in TT-NN's ops"
 LABELS = {"hifi4": "HiFi4", "hifi3": "HiFi3", "hifi2": "HiFi2"}
 FRAMES = RESULTS / "native.safetensors"
 
 
-def fidelities() -> pd.DataFrame:
-    """By fidelity and board: PSNR of the demo clip and the least PCC of all kinds of block, simulated, against float64."""
-    found = stored("native")
-    frames = pd.DataFrame(found["frames"]).assign(board=lambda rows: rows["chip"].str.removesuffix("-ttsim"))
-    psnr = frames.set_index(["fidelity", "board"])["psnr_db"]
-    table = {("PSNR, mean, dB", name): psnr.map(lambda each: sum(each) / len(each)).unstack()[name] for name in BOARDS_SHOWN}
-    table |= {("PSNR, min, dB", name): psnr.map(min).unstack()[name] for name in BOARDS_SHOWN}
-    least = pd.DataFrame(found["blocks"]).groupby(["fidelity", "board"])["pcc"].min().unstack()
-    table |= {("PCC of blocks, least", name): least[name] for name in BOARDS_SHOWN}
-    return pd.DataFrame(table).loc[list(LABELS)].rename(index=LABELS)
-
-
 def three_ways() -> pd.DataFrame:
-    """A row a board and way: ops of its program; GB a latent frame, peak and least seconds by what binds them.
+    """A line a board and way: what its program costs, stock's for a whole clip, the others' for a latent frame.
 
     The allocator's peaks are those of a stream, in which a state is let go where it is used up.
     """
     compiled = pd.DataFrame(stored("video_vaes")["rows"]).query("model == 'Mochi'").set_index(["board", "case"])
-    native = stored("native")
+    native, streams = stored("native"), stored("full_resolution")["steps"]
     written = pd.DataFrame(native["cost"]).query("program == 'steady step'").set_index("board")
     peaks = pd.DataFrame(native["mocked"]).groupby("board")["peak_dram_bytes"].max()
-    streams = stored("full_resolution")["steps"]
-    table = {}
-    for board in BOARDS_SHOWN:
+    rows = {}
+    for board in written.index:
         streamed = max(step["allocator_peak_dram_bytes"] for step in streams[f"{board}-ttnn"])
-        stock, steady = compiled.loc[board, "stock"], compiled.loc[board, "steady"]
-        table[board, "stock"] = figures(stock, board, "a whole clip", stock["latent_frames"], None)
-        table[board, "compiled for tiles"] = figures(steady, board, "one latent frame", 1, streamed)
-        table[board, NATIVE] = figures(written.loc[board], board, "one latent frame", 1, peaks[board])
-    return pd.DataFrame.from_dict(table, orient="index")
+        rows[board, "stock"] = {**compiled.loc[board, "stock"], "allocator_bytes": None}
+        rows[board, COMPILED] = {**compiled.loc[board, "steady"], "allocator_bytes": streamed}
+        rows[board, NATIVE] = {**written.loc[board], "allocator_bytes": peaks[board], "latent_frames": 1}
+    frames = {way: row["latent_frames"] for way, row in rows.items()}
+    a_frame = {way: row["dram_bytes_moved"] / frames[way] / 1e9 for way, row in rows.items()}
+    seconds = {way: least(row, way[0], frames[way]) for way, row in rows.items()}
+    table = figures(rows, "ops", "peak, GB", ALLOCATED)
+    table.insert(1, "GB a latent frame", pd.Series(a_frame).round(1))
+    return table.assign(**{"least s a latent frame": pd.Series(seconds)})
 
 
 def bytes_by_kind() -> pd.DataFrame:
@@ -61,7 +51,7 @@ def bytes_by_kind() -> pd.DataFrame:
 
 def clip_table() -> pd.DataFrame:
     """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the simulation's cost."""
-    table = {(row.chip, "compiled for tiles"): closeness(asdict(row)) for row in stored_frames()[0]}
+    table = {(row.chip, COMPILED): closeness(asdict(row)) for row in stored_frames()[0]}
     for row in stored("native")["frames"]:
         table[row["chip"], f"{NATIVE}, {LABELS[row['fidelity']]}"] = closeness(row)
     return pd.DataFrame.from_dict(table, orient="index").sort_index()
@@ -78,16 +68,3 @@ def closeness(row: dict) -> dict:
 def native_frames() -> dict[str, torch.Tensor]:
     """The demo clip's frames, [1, 3, T, H, W] in bf16, as each simulated chip gave them."""
     return load_file(FRAMES)
-
-
-def figures(row: pd.Series, board: str, program: str, latent_frames: int, allocated: float | None) -> dict:
-    arithmetic = row.get("hifi4_flops", row["flops"])  # the compiler asks for HiFi4 throughout
-    line = roofline_of(arithmetic, row["dram_bytes_moved"], int(row["launches"]), BOARDS[board])
-    return {
-        "a program for": program,
-        "ops": int(row["ops"]),
-        "GB a latent frame": round(row["dram_bytes_moved"] / latent_frames / 1e9, 1),
-        "peak, GB": round(row["peak_dram_bytes"] / 1e9, 2),
-        ALLOCATED: "–" if allocated is None else f"{allocated / 1e9:.2f}",
-        "least s a latent frame": f"{line.seconds / latent_frames:.2f} ({line.binds})",
-    }

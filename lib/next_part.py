@@ -1,14 +1,13 @@
 """Which part next? Stored costs of the pipeline's parts on one chip, multiplied out to a clip; all seconds are estimates."""
 
-
 import pandas as pd
 import torch
 from diffusers.models.transformers.transformer_mochi import MochiTransformer3DModel
 from torch import nn
 
 from lib.stored import stored
+from lib.tables import figures, outcomes, roofline_row
 from ttvideo.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, TextBlock
-from ttvideo.programs.cost import roofline_of
 from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.programs.program import ELEMENT_BYTES, TILE
 from ttvideo.targets.boards import BOARDS
@@ -30,26 +29,12 @@ def part_rows() -> pd.DataFrame:
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The parts without the encoder, by board: what one call costs."""
+    """The parts without the encoder, by board: what a call costs, and whether it runs on TT-NN's mocked board."""
     rows = rows[~rows["part"].str.startswith("encoder")].set_index(["part", "board"])
-    return pd.DataFrame(
-        {
-            "ops": rows["ops"].astype(int),
-            "TFLOP": (rows["flops"] / 1e12).round(2),
-            "GB moved": (rows["dram_bytes_moved"] / 1e9).round(1),
-            "largest tensor, GB": (rows["largest_tensor_bytes"] / 1e9).round(2),
-            "peak, GB": (rows["peak_dram_bytes"] / 1e9).round(2),
-            "runs": runs(rows),
-            ALLOCATED: (rows["allocator_bytes"] / 1e9).round(2),
-            "weights, GB": (rows["weight_bytes"] / 1e9).round(2),
-            "softmax by": [softmax_op(counts) for counts in rows["op_counts"]],
-        }
-    )
-
-
-def runs(rows: pd.DataFrame) -> list[str]:
-    """On TT-NN's mocked board: passed, or what kind of failure."""
-    return ["✓" if status == "pass" else f"✗ {kind}" for status, kind in zip(rows["status"], rows["kind"])]
+    memory = ("largest tensor, GB", "peak, GB", ALLOCATED, "weights, GB")
+    table = figures(rows, "ops", "TFLOP", "GB moved", *memory)
+    table.insert(5, "runs", outcomes(rows))
+    return table.assign(**{"softmax by": [softmax_op(counts) for counts in rows["op_counts"]]})
 
 
 def softmax_op(counts: dict[str, int]) -> str:
@@ -61,35 +46,20 @@ def softmax_op(counts: dict[str, int]) -> str:
 def encoder_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """The encoder at 480×848, a row a board and step."""
     rows = rows[rows["part"] == "encoder"].astype({"step": int}).set_index(["board", "step"]).sort_index()
-    return pd.DataFrame(
-        {
-            "frames so far": [1 + 6 * step for _, step in rows.index],
-            "runs": runs(rows),
-            "ops": rows["ops"].astype(int),
-            "GB moved": (rows["dram_bytes_moved"] / 1e9).round(1),
-            "state, GB": (rows["state_bytes"] / 1e9).round(2),
-            "peak, GB": (rows["peak_dram_bytes"] / 1e9).round(2),
-            ALLOCATED: (rows["allocator_bytes"] / 1e9).round(2),
-        }
-    )
+    first = {"frames so far": [1 + 6 * step for _, step in rows.index], "runs": outcomes(rows)}
+    table = figures(rows, "ops", "GB moved", "state, GB", "peak, GB", ALLOCATED)
+    return pd.concat([pd.DataFrame(first, rows.index), table], axis=1)
 
 
 def stock_encoder(rows: pd.DataFrame) -> pd.DataFrame:
     """diffusers' encoder on the whole clip at once, beside all steps of ours that ran; a row a board."""
     stock = rows[rows["part"] == "encoder, stock"].set_index("board")
     ours = rows[(rows["part"] == "encoder") & (rows["status"] == "pass")].groupby("board")
-    return pd.DataFrame(
-        {
-            "stock": runs(stock),
-            "ops": stock["ops"].astype(int),
-            "GB moved": (stock["dram_bytes_moved"] / 1e9).round(1),
-            "largest tensor, GB": (stock["largest_tensor_bytes"] / 1e9).round(2),
-            "peak, GB": (stock["peak_dram_bytes"] / 1e9).round(2),
-            "our steps that run": ours.size(),
-            "their GB moved": (ours["dram_bytes_moved"].sum() / 1e9).round(1),
-            "their peak, GB": (ours["peak_dram_bytes"].max() / 1e9).round(2),
-        }
-    )
+    table = figures(stock, "ops", "GB moved", "largest tensor, GB", "peak, GB")
+    table.insert(0, "stock", outcomes(stock))
+    summed = ours.agg({"dram_bytes_moved": "sum", "peak_dram_bytes": "max"})
+    theirs = figures(summed, "GB moved", "peak, GB").add_prefix("their ")
+    return table.assign(**{"our steps that run": ours.size()}).join(theirs)
 
 
 def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
@@ -102,16 +72,16 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     table = {}
     for board in ("n150", "p150"):
         found = {row["part"]: row for row in rows.to_dict("records") if row["board"] == board}
-        call = {part: least_seconds(row, board) for part, row in found.items()}
+        call = {part: roofline_row(row, board).seconds for part, row in found.items()}
         steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].sort_values("step").to_dict("records")
-        encoder = [least_seconds(row, board) for row in steps]
         ends = call["before"] + call["after"]
+        step = roofline_row(decoder.loc[("Mochi", board, "steady")], board)
         table[board] = {
             "text encoder": call["text block"] * TEXT_BLOCKS * PASSES,
             "transformer": (call["block, in chunks"] * BLOCKS + ends) * STEPS * PASSES,
             "transformer, by arithmetic alone": arithmetic(found, board),
-            "decoder": least_seconds(decoder.loc[("Mochi", board, "steady")], board) * LATENT_FRAMES,
-            "encoder (not for text to video)": sum(encoder),
+            "decoder": step.seconds * LATENT_FRAMES,
+            "encoder (not for text to video)": sum(roofline_row(row, board).seconds for row in steps),
         }
     return pd.DataFrame(table)
 
@@ -120,10 +90,6 @@ def arithmetic(found: dict, board: str) -> float:
     """Estimate: what is left of the transformer's seconds if its scores never reach DRAM."""
     flops = found["block, in chunks"]["flops"] * BLOCKS + found["before"]["flops"] + found["after"]["flops"]
     return flops * STEPS * PASSES / (BOARDS[board].chip.bf16_tflops * 1e12)
-
-
-def least_seconds(row, board: str) -> float:
-    return roofline_of(row["flops"], row["dram_bytes_moved"], int(row["launches"]), BOARDS[board]).seconds
 
 
 def weight_shapes() -> dict[str, list[tuple[int, ...]]]:
@@ -160,6 +126,6 @@ def what_fits(peak_bytes: int) -> pd.DataFrame:
             }
             for name, board in BOARDS.items():
                 room = board.chip.dram_bytes - (peak_bytes if part == "transformer" else 0)
-                row[name] = "✓" if size <= room * board.chips else "–"
+                row[name] = size <= room * board.chips
             table[part, dtype] = row
     return pd.DataFrame.from_dict(table, orient="index")

@@ -60,15 +60,8 @@ def target_name(name: str, value) -> None:
     resolve(value)
 
 
-COMMON = {
-    "target": target_name,
-    "dtype": one_of(*DTYPES),
-    "seed": not_negative,
-    "latent_frames": positive,
-    "latent_height": positive,
-    "latent_width": positive,
-    "output_dir": text,
-}
+SIZES = {"latent_frames": positive, "latent_height": positive, "latent_width": positive, "output_dir": text}
+COMMON = {"target": target_name, "dtype": one_of(*DTYPES), "seed": not_negative, **SIZES}
 NOTEBOOKS = {
     "01_repro": COMMON,
     "02_decompose": {**COMMON, "strategy": one_of(*STRATEGIES)},
@@ -101,7 +94,11 @@ NOTEBOOKS = {
         "fps": positive,
     },
     "05_encoder_transformer": COMMON,
+    "06_cost": SIZES,
+    "07_native": {"target": target_name, **SIZES},
+    "08_fidelity": {"seed": not_negative, **SIZES},
 }
+COMPILED = "p150-compile"  # for notebooks without a target, which compile for boards by their names
 # What IPython itself puts into a notebook's namespace.
 INTERACTIVE = {"In", "Out", "exit", "quit", "open"}
 
@@ -132,7 +129,7 @@ class Parameters:
 
     @property
     def lane(self) -> Target:
-        return resolve(self.target)
+        return lane_of(self.values)
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int, int]:
@@ -175,6 +172,11 @@ def check_values(notebook: str, given: dict[str, object]) -> None:
         check(name, given[name])
     if given.get("streaming") and given["strategy"] != "tiles":
         raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
+
+
+def lane_of(values: dict[str, object]) -> Target:
+    """What a notebook with these values runs on."""
+    return resolve(values.get("target", COMPILED))
 
 
 def is_parameter(name: str, value) -> bool:

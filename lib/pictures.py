@@ -1,19 +1,51 @@
 """Pictures with a description, for those who can't see them: in the notebook, in JupyterLab and in the HTML."""
 
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
+from PIL.Image import open as read
+
+from ttvideo.programs.cost import DATA_MOVEMENT, Cost
 
 TEMPLATES = Path(__file__).with_name("templates")
+COLOURS = 256  # frames in true colour would fill most of a notebook
+KINDS_SHOWN, MOVES = 10, " (moves)"
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure with `alt`, what it shows in a sentence, as its alternative text."""
+    """Display a figure in a palette, with `alt`, what it shows in a sentence, as its alternative text."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi="figure", bbox_inches="tight")
+    read(drawn).convert("RGB").quantize(COLOURS).save(small, "png", optimize=True)
     plt.close(figure)  # else the inline backend shows it once more
-    display(figure, metadata={"image/png": {"alt": alt}})
+    picture = {"image/png": small.getvalue(), "text/plain": repr(figure)}
+    display(picture, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def plot_live(costs: dict[str, Cost]) -> Figure:
+    """Left, DRAM live over each named program; right, bytes moved by kind of op, marked where it computes nothing."""
+    figure, (over_time, by_kind) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name, cost in costs.items():
+        position = [i / max(1, len(cost.live) - 1) for i in range(len(cost.live))]
+        over_time.step(position, [b / 1e9 for b in cost.live], where="post", label=name)
+    over_time.set(xlabel="position in the program", ylabel="GB", title="DRAM live over a run", ylim=0)
+    over_time.legend(frameon=False)
+
+    gb = pd.DataFrame({name: pd.Series(cost.bytes_by_kind()) for name, cost in costs.items()}).fillna(0) / 1e9
+    gb.index = [name.removeprefix("ttnn.") + MOVES * (name in DATA_MOVEMENT) for name in gb.index]
+    order = gb.max(axis=1).sort_values(ascending=False).index[:KINDS_SHOWN]
+    gb.loc[order[::-1]].plot.barh(ax=by_kind, width=0.8)
+    by_kind.set(xlabel="GB moved a run (estimate)", title="DRAM traffic; (moves): computes nothing")
+    by_kind.legend(frameon=False, loc="lower right")
+    for axes in (over_time, by_kind):
+        axes.spines[["top", "right"]].set_visible(False)
+    plt.close(figure)
+    return figure
 
 
 def to_html(notebook: Path) -> str:

@@ -1,4 +1,4 @@
-"""`make run`: the notebooks through papermill, each also as HTML, into `runs/latest`.
+"""`make run`: the notebooks through papermill, in order, into `runs/latest`, each also as HTML when it is done.
 
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """
@@ -19,8 +19,6 @@ from ttvideo.basics.errors import Refused
 from ttvideo.basics.progress import STREAM
 
 LATEST = PROJECT / "runs" / "latest"
-# What a stored notebook leaves out to stay quick under `pytest --nbval`.
-FULL_RUN = {"03_full_decoder": {"full_size": True}}
 
 
 def main(arguments: list[str]) -> int:
@@ -70,7 +68,7 @@ def run(name: str, given: dict[str, object]) -> None:
         papermill.execute_notebook(
             PROJECT / "notebooks" / f"{name}.ipynb",
             executed,
-            parameters={**FULL_RUN.get(name, {}), **parameters, "output_dir": str(LATEST / name)},
+            parameters={**parameters, "output_dir": str(LATEST / name)},
             kernel_name="python3",
             cwd=PROJECT / "notebooks",
         )

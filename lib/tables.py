@@ -1,13 +1,60 @@
-"""Verdicts as tables that a reader takes in at a glance."""
+"""Verdicts and costs as tables that a reader takes in at a glance."""
 
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from ttvideo.probing.verdict import EVALUATED, MOCKED, Verdict
-from ttvideo.programs.hazards import HAZARDS, hazards
+from ttvideo.programs.cost import Roofline, roofline_of
+from ttvideo.programs.hazards import ALLOCATED, HAZARDS, hazards
 from ttvideo.programs.program import Program
+from ttvideo.targets.boards import BOARDS
 from ttvideo.ways.measure import WayRow
+
+# A figure's name in tables: what a row has it as, in which unit it is told, and to how many digits.
+FIGURES = {
+    "ops": ("ops", 1, 0),
+    "TFLOP": ("flops", 1e12, 2),
+    "GB moved": ("dram_bytes_moved", 1e9, 1),
+    "data movement, %": ("data_movement_share", 0.01, 0),
+    "largest tensor, GB": ("largest_tensor_bytes", 1e9, 2),
+    "peak, GB": ("peak_dram_bytes", 1e9, 2),
+    "once, GB moved": ("const_eval_bytes_moved", 1e9, 1),
+    "state, GB": ("state_bytes", 1e9, 2),
+    "weights, GB": ("weight_bytes", 1e9, 2),
+    ALLOCATED: ("allocator_bytes", 1e9, 2),
+}
+
+
+def figures(rows: Mapping[str, Mapping] | pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Those of `FIGURES`, a line a row: rows as findings store them, or by name, such as `Cost.record()`."""
+    if not isinstance(rows, pd.DataFrame):
+        rows = pd.DataFrame.from_dict(rows, orient="index")
+    told = {name: rows[FIGURES[name][0]].astype(float) / FIGURES[name][1] for name in names}
+    told = pd.DataFrame({name: column.round(FIGURES[name][2]) for name, column in told.items()})
+    return told.astype({name: "Int64" for name in names if FIGURES[name][2] == 0})
+
+
+def dashed(table: pd.DataFrame) -> pd.DataFrame:
+    """With a dash where there is no figure."""
+    return table.astype(object).where(table.notna(), "–")
+
+
+def roofline_row(row: Mapping, board: str) -> Roofline:
+    """Estimate: of one run on one chip of that board."""
+    arithmetic = row.get("hifi4_flops", row["flops"])  # the compiler asks for HiFi4 throughout
+    return roofline_of(arithmetic, row["dram_bytes_moved"], int(row["launches"]), BOARDS[board])
+
+
+def least(row: Mapping, board: str, latent_frames: int = 1) -> str:
+    """Its least seconds a latent frame, and what binds them."""
+    line = roofline_row(row, board)
+    return f"{line.seconds / latent_frames:.2f} ({line.binds})"
+
+
+def outcomes(rows: pd.DataFrame) -> list[str]:
+    """For each row that it passed, or what kind of failure it met."""
+    return ["✓" if status == "pass" else f"✗ {kind}" for status, kind in zip(rows["status"], rows["kind"])]
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:

@@ -1,13 +1,12 @@
 """The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table and a plot."""
 
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.stored import stored
+from lib.tables import figures, least, outcomes
 from ttvideo.media.video_models import MODELS
-from ttvideo.programs.cost import roofline_of
 from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.targets.boards import BOARDS
 
@@ -18,14 +17,9 @@ def default_sizes() -> pd.DataFrame:
     """One row a program: model x board x case (stock, first, steady, last), with what it costs and how far it gets."""
     rows = pd.DataFrame(stored("video_vaes")["rows"])
     rows["gb_per_latent"] = rows["dram_bytes_moved"] / rows["latent_frames"] / 1e9
-    rows["runs"] = [ran(row) for row in rows.to_dict("records")]
+    rows["runs"] = outcomes(rows)
+    rows.loc[(rows["status"] == "pass") & (rows["lane"] != "ttnn"), "runs"] += " compiles"
     return rows.set_index(["model", "board", "case"]).sort_index()
-
-
-def ran(row: dict) -> str:
-    if row["status"] == "pass":
-        return "✓" if row["lane"] == "ttnn" else "✓ compiles"
-    return f"✗ {row['kind']}"
 
 
 def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
@@ -38,7 +32,6 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
             found = rows.loc[(name, board)]
             steady, ours = found.loc["steady"], found.drop(index="stock", errors="ignore")
             stock = found.loc["stock"] if "stock" in found.index else None
-            line = roofline_of(*steady[["flops", "dram_bytes_moved", "launches"]], BOARDS[board])
             table[name, board] = {
                 "clip": model.clip,
                 "stock": "–" if stock is None else stock["runs"],
@@ -51,7 +44,7 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
                 ALLOCATED: rounded(ours["allocator_bytes"].max() / 1e9, 2),
                 "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max() / 1e9, 2),
                 "ops": int(steady["ops"]),
-                "least s": f"{line.seconds / steady['latent_frames']:.2f} ({line.binds})",
+                "least s": least(steady, board, steady["latent_frames"]),
                 "streaming": steady["streaming"],
                 "upstream": model.upstream,
             }
@@ -62,16 +55,9 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a model and board whose clips end with a step of its own, which gives all frames: what it costs."""
     last = rows.xs("last", level="case")
     frames = last["latents"].str[2]
-    return pd.DataFrame(
-        {
-            "latent frames": frames,
-            "ours": last["runs"],
-            "ours GB": (last["dram_bytes_moved"] / frames / 1e9).round(1),
-            "our peak, GB": (last["peak_dram_bytes"] / 1e9).round(2),
-            ALLOCATED: (last["allocator_bytes"] / 1e9).round(2),
-            "ops": last["ops"],
-        }
-    )
+    moved = (last["dram_bytes_moved"] / frames / 1e9).round(1)
+    ours = pd.DataFrame({"latent frames": frames, "ours": last["runs"], "ours GB": moved})
+    return ours.join(figures(last, "peak, GB", ALLOCATED, "ops").rename(columns={"peak, GB": "our peak, GB"}))
 
 
 def rounded(value: float, digits: int = 1) -> float | None:

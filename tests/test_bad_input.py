@@ -160,6 +160,13 @@ def test_no_plugin_installed(monkeypatch):
         probe(nn.Linear(1, 1), (torch.zeros(1),), "p150-compile")
 
 
+def test_a_notebook_without_a_target_needs_a_plugin_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(plugins, "_packaged", lambda *_: None)
+    sizes = {"latent_frames": 1, "latent_height": 4, "latent_width": 4, "output_dir": str(tmp_path)}
+    with pytest.raises(Refused, match="none installed.*pip install jax-tt-plugin"):
+        check_parameters("06_cost", sizes)
+
+
 def test_a_plugin_without_a_schema_hash(tmp_path):
     library = tmp_path / "other.so"
     library.write_bytes(b"\0" * 1000)

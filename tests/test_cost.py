@@ -6,7 +6,7 @@ import math
 import matplotlib.pyplot as plt
 import pytest
 
-from lib.cost_plot import plot_live, table
+from lib.pictures import plot_live
 from tests import compiled
 from ttvideo.programs.allocator import read_out_of_memory
 from ttvideo.programs.convolution import geometry
@@ -256,14 +256,18 @@ def test_whole_tiles_of_columns_need_no_reshape():
     assert not geometry(conv2d(242, 450, 256), BLACKHOLE).reshaped
 
 
-def test_table_and_plot(conv3d, decoder):
-    frame = table(decoder)
-    assert frame["GB moved (estimate)"].sum() * 1e9 == pytest.approx(decoder.dram_bytes_moved)
-    assert frame["share"].sum() == pytest.approx(1)
+def test_plot(conv3d, decoder):
     figure = plot_live({"one conv": conv3d, "decoder": decoder})
-    lines = figure.axes[0].get_lines()
-    assert [line.get_ydata()[0] for line in lines] == [conv3d.live[0] / 1e9, decoder.live[0] / 1e9]
-    assert not plt.get_fignums()
+    over_time, by_kind = figure.axes
+    begins = [line.get_ydata()[0] for line in over_time.get_lines()]
+    assert begins == [conv3d.live[0] / 1e9, decoder.live[0] / 1e9]
+    bars = dict(zip((tick.get_text() for tick in by_kind.get_yticklabels()), by_kind.containers[1]))
+    moved = decoder.bytes_by_kind()
+    for name, bar in bars.items():
+        kind = f"ttnn.{name.removesuffix(' (moves)')}"
+        assert bar.get_width() == pytest.approx(moved[kind] / 1e9)
+        assert name.endswith(")") == (kind in DATA_MOVEMENT)
+    assert {name.endswith(")") for name in bars} == {True, False} and not plt.get_fignums()
 
 
 def test_out_of_memory_message():

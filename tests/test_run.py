@@ -22,13 +22,19 @@ def test_a_notebook_and_its_checks_know_the_same_parameters(name):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_stored_notebook_is_fresh_and_short(name):
-    notebook = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", 4)
+    path = PROJECT / "notebooks" / f"{name}.ipynb"
+    assert path.stat().st_size < 1_000_000
+    notebook = nbformat.read(path, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     logic = [cell for cell in code if "parameters" not in cell.metadata.get("tags", [])]  # those are a line each
-    assert max(len(cell.source.splitlines()) for cell in logic) <= 20
+    assert max(len(cell.source.splitlines()) for cell in logic) <= 15
+    assert max(len(line) for cell in logic for line in cell.source.splitlines()) <= 110
     assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
     assert "assert" in code[-1].source
+    lines = [line for cell in code for line in cell.source.splitlines()]
+    # Of data, not of what a table shows.
+    assert not [line for line in lines if line.lstrip().startswith("assert") and ("✓" in line or "✗" in line)]
 
 
 def test_papermill_refuses_a_name_that_nobody_knows(tmp_path):

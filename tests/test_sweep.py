@@ -55,7 +55,7 @@ def test_versions_of_the_plugin_are_an_axis(tmp_path):
     ("text", "said"),
     [
         ("[", "grid: got .*YAML"),
-        ("notebooks: [06_none]", "notebook: got '06_none'"),
+        ("notebooks: [09_none]", "notebook: got '09_none'"),
         ("notebooks: [01_repro]\nparameter: {}", "grid: got parameter, need a mapping of notebooks"),
         ("notebooks: [01_repro]\nparameters: {target: cpu}", "target: got 'cpu', need a list"),
         ("notebooks: [01_repro]\nparameters: {strategy: [linear]}", "parameters: got strategy"),
@@ -93,6 +93,12 @@ def test_more_pixels_and_simulated_chips_are_reckoned_to_hold_more():
     assert 12 < gigabytes(large) < 16 and gigabytes(small) < 6
     simulated = Run("01_repro", small.parameters | {"target": "n150-ttsim"})
     assert gigabytes(simulated) > gigabytes(Run("01_repro", small.parameters))
+
+
+def test_a_notebook_without_a_target_is_reckoned_too(tmp_path):
+    text = "cases: [{notebook: 06_cost, latent_height: 4, latent_width: 4}]"
+    (run,) = read_grid(written(tmp_path, text), {})
+    assert "target" not in run.parameters and 3 < gigabytes(run) < 6
 
 
 def test_a_run_that_fails_says_at_which_cell_and_why(tmp_path):

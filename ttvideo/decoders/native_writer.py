@@ -29,7 +29,7 @@ class Arithmetic:
     """Of the convolutions and the project's own kernels: `fidelity` as `ttvideo.programs.fidelity` has it.
 
     HiFi3 is as close to float64 as HiFi4, in three passes of the multiplier for four, and a Wormhole's multiplier is wrong
-    in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 03 shows. Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 07 shows. Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
     """
 
     fidelity: str = "hifi3"

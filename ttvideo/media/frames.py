@@ -1,10 +1,8 @@
 """Look at frames: contact sheets, differences, animations and video files."""
 
-import base64
 import contextlib
 import shutil
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -12,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy
 import torch
 from imageio.v2 import get_writer
-from IPython.display import HTML
 from safetensors.torch import load_file, save_file
 
 from ttvideo.basics.errors import Refused
@@ -26,20 +23,26 @@ def to_uint8(video_bcthw: torch.Tensor) -> numpy.ndarray:
     return scaled.round().byte().permute(1, 2, 3, 0).numpy()
 
 
-def contact_sheet(videos: dict[str, torch.Tensor], columns: int = 6) -> plt.Figure:
-    """One row a video [B, 3, T, H, W], evenly spaced frames beside each other."""
-    rows = {name: to_uint8(video) for name, video in videos.items()}
-    frames = len(next(iter(rows.values())))
-    picked = numpy.linspace(0, frames - 1, min(columns, frames)).round().astype(int)
-    figure, axes = plt.subplots(
-        len(rows), len(picked), figsize=(1.6 * len(picked), 1.75 * len(rows)), squeeze=False, layout="constrained"
-    )
-    for line, (name, thwc) in zip(axes, rows.items()):
+def contact_sheet(videos: dict[str, torch.Tensor], frames: int = 6, across: bool = False) -> plt.Figure:
+    """One row a video [B, 3, T, H, W], evenly spaced frames in it; `across`, one column a video."""
+    clips = {name: to_uint8(video) for name, video in videos.items()}
+    count = len(next(iter(clips.values())))
+    picked = numpy.linspace(0, count - 1, min(frames, count)).round().astype(int)
+    shape = (len(picked), len(clips)) if across else (len(clips), len(picked))
+    wide, tall = (1.25, 1.4) if across else (1.6, 1.75)
+    size = wide * shape[1], tall * shape[0]
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
+    for place, (name, thwc) in enumerate(clips.items()):
+        line = axes[:, place] if across else axes[place]
         for axis, frame in zip(line, picked):
             axis.imshow(thwc[frame], interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"frame {frame}", fontsize=7) if line is axes[0] else None
-        line[0].set_ylabel(name, fontsize=8)
+            if place == 0:
+                (axis.set_ylabel if across else axis.set_title)(f"frame {frame}", fontsize=7)
+        if across:
+            line[0].set_title(name.replace(", ", ",\n"), fontsize=8)
+        else:
+            line[0].set_ylabel(name, fontsize=8)
     return figure
 
 
@@ -53,12 +56,11 @@ def side_by_side(videos: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([video.float() for video in videos.values()], dim=-1)
 
 
-def animation(video_bcthw: torch.Tensor, path: Path, alt: str, fps: int = 12, scale: int = 3) -> HTML:
-    """Write a GIF, enlarged by whole pixels, and show it in the notebook; `alt` says what it shows."""
+def write_animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale: int = 3) -> Path:
+    """Write a GIF, enlarged by whole pixels."""
     thwc = to_uint8(video_bcthw).repeat(scale, axis=1).repeat(scale, axis=2)
     imageio.imwrite(path, thwc, extension=".gif", duration=1000 / fps, loop=0)
-    # As HTML, since nbconvert shows no image/gif.
-    return HTML(f'<img alt="{escape(alt)}" src="data:image/gif;base64,{base64.b64encode(path.read_bytes()).decode()}">')
+    return path
 
 
 @contextlib.contextmanager
