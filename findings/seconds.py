@@ -21,7 +21,7 @@ from ttvideo.programs.program import TILE
 from ttvideo.programs.seconds import expected_program, expected_work
 from ttvideo.programs.seconds.rows import Row, read_rows
 from ttvideo.programs.seconds.work import Machine, Moved, Work, bytes_work, conv3d_work, machine
-from ttvideo.targets.boards import BLACKHOLE, BOARDS
+from ttvideo.targets.boards import BLACKHOLE
 
 BF16 = 2
 # Wan 2.1's VAE, 81 frames of 1280×720 on 4×8 chips: seconds in a trace, by fidelity (tenstorrent/tt-metal PR
@@ -140,7 +140,7 @@ def mochi() -> list[dict]:
         decoder = NativeDecoder(AutoencoderKLMochi())
     found = []
     for board, chips, limit in MOCHI_LIMITS:
-        step = expected_program(decoder.step((1, 60, 106), False, board).program, BOARDS[board])
+        step = expected_program(decoder.step((1, 60, 106), False, board).program)
         share = MOCHI_FRAMES / chips
         starts = step.traced_start_seconds
         times = [share * (seconds + starts) for seconds in (step.kernel_seconds, step.low, step.high)]

@@ -12,6 +12,7 @@ from ttvideo.probing import export
 from ttvideo.programs.cost import Cost, cost
 from ttvideo.programs.hazards import ALLOCATED, Hazard, hazards
 from ttvideo.programs.program import Program, read
+from ttvideo.programs.seconds import Seconds, expected_program
 from ttvideo.ttnn.chip import Ran
 
 EVALUATED = "evaluated (the compiled program, run on the host)"
@@ -85,6 +86,11 @@ class Verdict:
         return cost(self.program)
 
     @cached_property
+    def expected(self) -> Seconds:
+        """How long a run of the program is expected to take on one chip (see `ttvideo.programs.seconds`)."""
+        return expected_program(self.program)
+
+    @cached_property
     def hazards(self) -> dict[Hazard, int]:
         """What is known to go wrong with the program on silicon, and with how many of its ops; {} where there is none."""
         try:
@@ -121,7 +127,7 @@ class Verdict:
         row = self.record() | {"op": self.op, "location": self.location}
         if self.ttnn or self.written:
             row |= self.cost.record() | {"bytes_by_op": self.cost.bytes_by_kind()}
-            row |= {"weight_bytes": self.cost.weight_bytes}
+            row |= {"weight_bytes": self.cost.weight_bytes, "expected": self.expected.record()}
         if self.ran:
             row |= {"allocator_bytes": self.ran.peak_dram_bytes, "ran_ops": self.ran.ops}
         return row

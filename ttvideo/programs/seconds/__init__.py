@@ -7,15 +7,16 @@ cores and bandwidth, and says so. `python -m findings seconds` fits and validate
 compares with times of one's own.
 """
 
+import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 
-from ttvideo.programs.cost import FREE, LAUNCH_SECONDS
+from ttvideo.programs.cost import DATA_MOVEMENT, FREE, LAUNCH_SECONDS
 from ttvideo.programs.program import Op, Program
 from ttvideo.programs.seconds.model import Fitted, coefficients, fitted, microseconds, parts, to_range
-from ttvideo.programs.seconds.ops import works
+from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS, works
 from ttvideo.programs.seconds.work import Work
-from ttvideo.targets.boards import Board, Chip
+from ttvideo.targets.boards import Chip
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,17 @@ class Seconds:
     """One run: every op's expected time in turn, for nothing overlaps, and `launches` starts of programs.
 
     `low` and `high` are sums too, as if all ops were off the same way. `by_kind` has [expected, low, high] of
-    each op's name. `seconds` is in a trace; without one, starts take `untraced_start_seconds` for
-    `traced_start_seconds`.
+    each op's name, `by_cause` the same time by what takes it (`cause`). `seconds` is in a trace; without one,
+    starts take `untraced_start_seconds` for `traced_start_seconds`.
     """
 
-    board: str
+    chip: str
     kernel_seconds: float
     low: float
     high: float
     floor: float
     by_kind: dict[str, tuple[float, float, float]]
+    by_cause: dict[str, float]
     launches: int
     carried_share: float
 
@@ -72,6 +74,13 @@ class Seconds:
     def as_dict(self) -> dict:
         starts = {name: getattr(self, name) for name in ("traced_start_seconds", "untraced_start_seconds")}
         return asdict(self) | {"seconds": self.seconds} | starts
+
+    def record(self) -> dict:
+        """What a stored finding keeps."""
+        return {name: getattr(self, name) for name in ("seconds", "low", "high", "floor", "by_cause", "carried_share")}
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.3g} s expected ({self.low:.3g} to {self.high:.3g}, at least {self.floor:.3g}), a prediction"
 
 
 def expected(op: Op, chip: Chip, fidelity: str | None = None) -> OpSeconds:
@@ -112,22 +121,34 @@ def expected_work(work: Work) -> WorkTime:
     return WorkTime(us, max(us * low, min(work.floor_us, us)), us * high, by)
 
 
-def expected_program(program: Program, board: Board, fidelity: str | None = None) -> Seconds:
-    """One run of the program's `main` on one chip of the board; work done once per set of weights isn't in
-    it."""
-    ops = [expected(op, board.chip, fidelity) for op in program.main.ops if op.name not in FREE]
+def cause(one: OpSeconds) -> str:
+    """What an op's time goes to: the resource that binds a product, else norms, copies, or elementwise."""
+    if one.name in COSTED_AS_PRODUCTS:
+        return one.binds
+    if one.name in DATA_MOVEMENT:
+        return "copies"
+    return "norms" if re.search(r"norm|moments|affine", one.name) else "elementwise"
+
+
+def expected_program(program: Program, fidelity: str | None = None) -> Seconds:
+    """One run of the program's `main` on one chip of the kind that it is for; work done once per set of
+    weights isn't in it."""
+    ops = [expected(op, program.chip, fidelity) for op in program.main.ops if op.name not in FREE]
     by_kind: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    by_cause: dict[str, float] = defaultdict(float)
     for one in ops:
+        by_cause[cause(one)] += one.us / 1e6
         for i, us in enumerate((one.us, one.low_us, one.high_us)):
             by_kind[one.name][i] += us / 1e6
     total, low, high = (sum(times[i] for times in by_kind.values()) for i in range(3))
     return Seconds(
-        board.name,
+        program.chip.arch,
         total,
         low,
         high,
         sum(one.floor_us for one in ops) / 1e6,
         {name: tuple(times) for name, times in sorted(by_kind.items(), key=lambda item: -item[1][0])},
+        dict(sorted(by_cause.items(), key=lambda item: -item[1])),
         sum(one.launches for one in ops),
         sum(one.us for one in ops if one.carried) / 1e6 / total if total else 0.0,
     )

@@ -42,8 +42,8 @@ def works(op: Op, chip: Chip, fidelity: str | None = None) -> tuple[OpCost, list
     fidelity = fidelity or op.attributes.get("compute_config", {}).get("math_fidelity", DEFAULT_FIDELITY)
     if not cost.launches:
         return cost, []
-    if op.name in _PRODUCTS:
-        return cost, list(_PRODUCTS[op.name](op, cost, on, fidelity))
+    if op.name in COSTED_AS_PRODUCTS:
+        return cost, list(COSTED_AS_PRODUCTS[op.name](op, cost, on, fidelity))
     if through_rows(op):
         return cost, list(_through_rows(op, cost, on))
     return cost, [_by_bytes(op, cost, on)]
@@ -122,7 +122,7 @@ def _attention(op: Op, cost: OpCost, on: Machine, fidelity: str) -> Iterator[Wor
     yield attention_work(of, on, fidelity, cost.moved)
 
 
-_PRODUCTS = {
+COSTED_AS_PRODUCTS = {
     "ttnn.conv3d": _conv3d, "ttnn.conv2d": _conv2d, "ttnn.matmul": _matmul, "ttnn.linear": _matmul,
     "ttnn.scaled_dot_product_attention": _attention,
 }  # fmt: skip
