@@ -2,17 +2,24 @@
 
 import pandas as pd
 import torch
-from diffusers.models.transformers.transformer_mochi import MochiTransformer3DModel
+from diffusers import AutoencoderKLMochi, WanTransformer3DModel
+from diffusers.models.transformers.transformer_mochi import MochiTransformer3DModel, MochiTransformerBlock
 from torch import nn
 
 from lib.stored import stored
 from lib.tables import figures, outcomes, roofline_row
-from ttvideo.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, TextBlock
+from ttvideo.decoders.native import NativeDecoder
+from ttvideo.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, Block, TextBlock
+from ttvideo.media.products import Products, products_of
+from ttvideo.media.video_models import MODELS
 from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.programs.program import ELEMENT_BYTES, TILE
+from ttvideo.programs.seconds import expected_program, expected_work
+from ttvideo.programs.seconds.work import Attention, Product, attention_work, machine, matmul_work
 from ttvideo.targets.boards import BOARDS
 
 LATENT_FRAMES = 28
+SOME_STEPS, WAN = (4, 8, 20, 40, 64), "Wan 2.1"
 # Seconds that a test of tt_dit's hand-written pipeline allows on cards, 168 frames at 848×480 in 50 steps (tt-metal,
 # models/tt_dit/tests/models/mochi/test_performance_mochi.py).
 PUBLISHED = {
@@ -90,6 +97,51 @@ def arithmetic(found: dict, board: str) -> float:
     """Estimate: what is left of the transformer's seconds if its scores never reach DRAM."""
     flops = found["block, in chunks"]["flops"] * BLOCKS + found["before"]["flops"] + found["after"]["flops"]
     return flops * STEPS * PASSES / (BOARDS[board].chip.bf16_tflops * 1e12)
+
+
+def pass_seconds(products: Products, board: str, times: int = 1) -> float:
+    """Expected of a pass's matrix products in HiFi2 on one chip, attention as TT-NN's op: norms and copies aren't in it."""
+    on = machine(BOARDS[board].chip)
+    works = [matmul_work(Product(*sizes), on, "hifi2") for sizes in products.linears]
+    for batch, heads, queries, keys, width in products.attentions:
+        works.append(attention_work(Attention(batch, heads, queries, keys, width, heads), on, "hifi2"))
+    return times * sum(expected_work(work).us for work in works) / 1e6
+
+
+def a_pass(board: str) -> dict[str, float]:
+    """Expected seconds of one pass of the transformer, for the pipeline's default clip."""
+    with torch.device("meta"):
+        mochi = Block(MochiTransformerBlock(FULL.width, FULL.heads, FULL.head, FULL.text), "fused")
+        angles = torch.empty(FULL.visual, FULL.heads, FULL.head // 2)
+        inputs = torch.empty(1, FULL.visual, FULL.width), torch.empty(1, FULL.tokens, FULL.text)
+        found = {"Mochi": (products_of(mochi, *inputs, torch.empty(1, FULL.width), angles, angles), BLOCKS)}
+        wan = WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30)
+        inputs = torch.empty(MODELS[WAN].latents), torch.empty(1), torch.empty(1, 512, 4096)
+        found[WAN] = products_of(wan, *inputs), 1
+    return {model: pass_seconds(products, board, times) for model, (products, times) in found.items()}
+
+
+def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
+    """Expected seconds of decoding the pipeline's default clip on one chip, by its steady step."""
+    compiled = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"])
+    found = {}
+    for model in ("Mochi", WAN):
+        row = compiled.loc[model, board, "steady"]
+        found[model, "compiled"] = row["expected"]["seconds"] / row["latent_frames"] * MODELS[model].latents[2]
+    with torch.device("meta"):
+        step = NativeDecoder(AutoencoderKLMochi()).step((1, *FULL.latents[1:]), False, board).program
+    return found | {("Mochi", "in TT-NN's ops"): expected_program(step).seconds * LATENT_FRAMES}
+
+
+def decoder_share(board: str = "p150") -> pd.DataFrame:
+    """The decoder's share of a clip's expected seconds, over steps; without guidance, and with it, which takes two passes."""
+    passes, decoders = a_pass(board), decoder_seconds(board)
+    table = {
+        (model, way, guided): [whole / (whole + n * times * passes[model]) for n in SOME_STEPS]
+        for (model, way), whole in decoders.items()
+        for times, guided in ((1, "one pass a step"), (PASSES, "two passes"))
+    }
+    return pd.DataFrame(table, pd.Index(SOME_STEPS, name="steps"))
 
 
 def weight_shapes() -> dict[str, list[tuple[int, ...]]]:

@@ -1,6 +1,7 @@
 """Pictures with a description, for those who can't see them: in the notebook, in JupyterLab and in the HTML."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ from nbconvert import HTMLExporter
 from PIL.Image import open as read
 
 from ttvideo.programs.cost import DATA_MOVEMENT, Cost
+from ttvideo.programs.seconds import Seconds
 
 TEMPLATES = Path(__file__).with_name("templates")
 COLOURS = 256  # frames in true colour would fill most of a notebook
@@ -44,6 +46,22 @@ def plot_live(costs: dict[str, Cost]) -> Figure:
     by_kind.legend(frameon=False, loc="lower right")
     for axes in (over_time, by_kind):
         axes.spines[["top", "right"]].set_visible(False)
+    plt.close(figure)
+    return figure
+
+
+def plot_seconds(times: Mapping[str, Seconds]) -> Figure:
+    """Expected seconds of each named run, by what takes them (`Seconds.by_cause`), and its range as a line."""
+    causes = pd.DataFrame({name: one.by_cause for name, one in times.items()}).T.fillna(0)
+    causes["starts"] = [one.traced_start_seconds for one in times.values()]
+    causes = causes[causes.sum().sort_values(ascending=False).index]
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(times) + 1.4), layout="constrained")
+    causes.iloc[::-1].plot.barh(ax=axes, stacked=True, width=0.7, colormap="tab20")
+    for row, one in enumerate(reversed(times.values())):
+        axes.plot([one.low, one.high], [row, row], color="black", linewidth=1)
+    axes.set(xlabel="expected seconds, ops in turn (a prediction; the line: its range)")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
     plt.close(figure)
     return figure
 
