@@ -45,6 +45,7 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
                 "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max() / 1e9, 2),
                 "ops": int(steady["ops"]),
                 "least s": least(steady, board, steady["latent_frames"]),
+                "expected s": predicted(steady),
                 "streaming": steady["streaming"],
                 "upstream": model.upstream,
             }
@@ -58,6 +59,14 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
     moved = (last["dram_bytes_moved"] / frames / 1e9).round(1)
     ours = pd.DataFrame({"latent frames": frames, "ours": last["runs"], "ours GB": moved})
     return ours.join(figures(last, "peak, GB", ALLOCATED, "ops").rename(columns={"peak, GB": "our peak, GB"}))
+
+
+def predicted(row: pd.Series) -> str:
+    """Expected seconds a latent frame, and their range; a dash where the program was costed before there was a model."""
+    found, frames = row.get("expected"), row["latent_frames"]
+    if not isinstance(found, dict):
+        return "–"
+    return "{:.2f} ({:.2f} to {:.2f})".format(*(found[name] / frames for name in ("seconds", "low", "high")))
 
 
 def rounded(value: float, digits: int = 1) -> float | None:
