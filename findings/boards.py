@@ -25,8 +25,9 @@ ONE_STEP = "tiles first"  # the first latent frame, whatever the clip's length
 
 def measure(name: str, shape: str, board: str, mochi: torch.nn.Module) -> dict:
     z = torch.zeros([int(n) for n in shape.split(",")], dtype=torch.bfloat16)
-    module, inputs = case(name, mochi, z[:, :, :1] if name == ONE_STEP else z)
-    verdict = probe(module, inputs, f"{board}-ttnn", name=name)
+    z = z[:, :, :1] if name == ONE_STEP else z
+    module, how = case(name, mochi, z)
+    verdict = probe(module, (z,), f"{board}-ttnn", name=name, **how)
     row = {"case": name, "shape": shape, "board": board, "seconds": verdict.seconds} | verdict.record()
     row |= {"op": verdict.op, "location": verdict.location}
     if verdict.ttnn:

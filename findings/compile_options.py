@@ -46,17 +46,8 @@ class Tiles(nn.Module):
         return x[0] + frame, *new
 
 
-class Stock(nn.Module):
-    def __init__(self, block: nn.Module):
-        super().__init__()
-        self.block = block
-
-    def forward(self, x_bcthw):
-        return self.block(x_bcthw)[0]
-
-
-def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
-    """Module and inputs."""
+def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict]]:
+    """Module, inputs, and what else `probe` takes."""
     stock = load_vae("random", 0).decoder.bfloat16()
     channels = stock.conv_in.out_channels
     tiles = Tiles(TileDecoder(stock))
@@ -64,18 +55,20 @@ def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
     def zeros(*shape):
         return torch.zeros(shape, dtype=torch.bfloat16)
 
-    step = case("tiles", stock, zeros(1, stock.conv_in.in_channels, 1, *SIZE))
+    z = zeros(1, stock.conv_in.in_channels, 1, *SIZE)
+    step, how = case("tiles", stock, z)
     past = [zeros(1, *tiles.convs[0].past_shape(SIZE)) for _ in range(4)]
     return {
-        "stock": (Stock(stock.block_in.resnets[0]), (zeros(1, channels, 3, *SIZE),)),
-        "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels), *past)),
-        "tiles, a step": step,
+        "stock": (stock.block_in.resnets[0], (zeros(1, channels, 3, *SIZE),), {"result": 0}),
+        "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels), *past), {}),
+        "tiles, a step": (step, (z,), how),
     }
 
 
-def measure(block: str, module: nn.Module, inputs, board: str, name: str) -> dict:
+def measure(block: str, module: nn.Module, inputs, how: dict, board: str, name: str) -> dict:
     began = time.monotonic()
-    verdict = probe(module, inputs, f"{board}-compile", block, TIMEOUT_SECONDS, options=OPTIONS[name])
+    how = how | {"compiler_options": OPTIONS[name]}
+    verdict = probe(module, inputs, f"{board}-compile", block, TIMEOUT_SECONDS, **how)
     cost = verdict.cost if verdict.ttnn else None
     return {
         "block": block, "board": board, "name": name, "options": OPTIONS[name],
@@ -95,10 +88,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
-    for block, (module, inputs) in blocks().items():
+    for block, (module, inputs, how) in blocks().items():
         for board in options.boards.split(","):
             for name in options.options.split(";"):
-                rows.append(measure(block, module, inputs, board, name))
+                rows.append(measure(block, module, inputs, how, board, name))
                 print(rows[-1], file=sys.stderr, flush=True)
                 store("compile_options", {"shape": [1, *SIZE], "rows": rows}, options.out)
 

@@ -3,7 +3,7 @@
     python -m findings legality                  the installed plugin, with the mocked chip for a few forms
     python -m findings legality 0.1.0 … 0.1.3    also each of these PyPI versions, compile only
 
-Each version gets an environment of its own: its one wheel, put before the installed one on the path.
+Each version gets an environment of its own (`ttvideo.targets.environments`), which stays in the cache folder.
 Every form is probed as it is and decomposed.
 """
 
@@ -23,8 +23,8 @@ from torch import nn
 
 from lib.project import PROJECT
 from lib.stored import store
+from ttvideo.targets.environments import DISTRIBUTION, interpreter
 
-DISTRIBUTION = "jax-tt-plugin"
 COMPILE, MOCK = "p150-compile", "p150-mock"
 
 
@@ -129,14 +129,12 @@ def rows(mock: bool, only: str) -> dict:
 
 
 def in_environment(version: str, only: str) -> dict:
-    """The rows of another version, by this script in an environment where that version comes first."""
+    """The rows of another version, by this script in an environment that has it."""
     with tempfile.TemporaryDirectory() as folder:
-        wheel, out = Path(folder, "wheel"), Path(folder, "rows.json")
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"{DISTRIBUTION}=={version}"]
-        subprocess.run([*install, "--target", str(wheel)], check=True)
-        path = os.pathsep.join([str(wheel), str(PROJECT)])
-        command = [sys.executable, "-m", "findings", "legality", "--no-mock", "--only", only, "--out", str(out)]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
+        out = Path(folder, "rows.json")
+        script = [interpreter(version), "-m", "findings", "legality"]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        subprocess.run([*script, "--no-mock", "--only", only, "--out", out], env=environment, check=True)
         (result,) = json.loads(out.read_text())["plugins"]
     if result["plugin"] != f"{DISTRIBUTION} {version}":
         raise RuntimeError(f"asked for {version}, probed {result['plugin']}")

@@ -187,7 +187,7 @@ def measure(name: str, chip: Chip, cases: dict) -> dict:
     cost = op_cost(ops[0], chip.target.board.chip)
     row = {"case": name, "board": chip.target.board.name}
     try:
-        transfers = chip.run(made, arguments, fetch=(), key=name, name=name).transfers
+        transfers = chip.run(made, arguments, fetch=(), name=name).transfers
     except Broke as broke:
         return row | {"error": str(broke)[:200]}
     ((read, written),) = counted(transfers)

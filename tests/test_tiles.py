@@ -205,21 +205,11 @@ def test_what_is_small_in_norms_is_done_once_for_all_frames():
     assert [one[op] for op in small] == [three[op] for op in small] == [2, 1, 2]
 
 
-class Step(torch.nn.Module):
-    def __init__(self, conv):
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, frame, *past):
-        (out,), kept = self.conv([frame], (8, 12), list(past))
-        return out, *kept
-
-
 def test_a_past_goes_into_its_convolution_as_it_is():
     """Two gathers are the new frame's; the past is neither gathered, nor in tiles."""
     conv = CausalConv(torch.nn.Conv3d(64, 64, 3).bfloat16(), Rewrites())
     past = [torch.zeros(1, *conv.past_shape((8, 12))).bfloat16() for _ in range(2)]
-    verdict = probe(Step(conv), (torch.zeros(8 * 12, 64).bfloat16(), *past), "p150-compile")
+    verdict = probe(conv, ([torch.zeros(8 * 12, 64).bfloat16()], (8, 12), past), "p150-compile")
     assert verdict.op_counts["ttnn.conv2d"] == 3 and verdict.op_counts["ttnn.rows_gather"] == 2
     names = {argument.value.name for argument in verdict.program.arguments if argument.kind == "input"}
     convs = [op for op in verdict.program.main.ops if op.name == "ttnn.conv2d"]

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.checks import check_step
+from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_writer import PAST, Arithmetic, Writer, filled
 from ttvideo.decoders.steps import split
 from ttvideo.media.latents import DROPPED_FRAMES
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import Program
+from ttvideo.targets.target import Target
 from ttvideo.ttnn.handmade import deallocated, program
 
 State = dict[str, Tensor]
@@ -112,6 +114,10 @@ class NativeDecoder(nn.Module):
     def frames(self, rows: Tensor) -> Tensor:
         """The program's frames, [1, T, H, W, 32], as a video: [1, 3, T, H, W]."""
         return rows[..., : self.decoder.proj_out.out_features].permute(0, 4, 1, 2, 3)
+
+    def programs(self, target: Target, stateful: bool) -> NativePrograms:
+        """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
+        return NativePrograms(self, target, stateful)
 
     def step(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
         """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a board."""
