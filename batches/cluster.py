@@ -13,12 +13,12 @@ import dask
 import psutil
 from distributed import Client, Event, LocalCluster, as_completed
 
-from batches.environments import interpreter
 from batches.grid import Run
 from batches.run import FAIL, execute
 from lib.parameters import lane_of
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.folders import new_folder
+from ttvideo.targets.environments import interpreter
 
 # GB of a run, all its processes: as measured with the notebooks' default sizes, and for each latent pixel
 # [H x W] more; a simulated chip is a process of its own.

@@ -19,8 +19,8 @@ KEYS = [("rows", {"case": "stock", "shape": "1,12,14,60,106", "board": board}) f
 
 def measure(name: str, shape: str, board: str, mochi: torch.nn.Module) -> dict:
     z = torch.zeros([int(n) for n in shape.split(",")], dtype=torch.bfloat16)
-    module, inputs = case(name, mochi, z)
-    verdict = probe(module, inputs, f"{board}-ttnn", name=name)
+    module, how = case(name, mochi, z)
+    verdict = probe(module, (z,), f"{board}-ttnn", name=name, **how)
     return verdict.row() | ({"computed_bytes": first_run_on_ttnn(verdict.program)} if verdict.ttnn else {})
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from findings.decoder_cost import case
-from ttvideo.decoders.group_norm import group_norm_silu
+from ttvideo.decoders.clip_decoder import Memory
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.media.models import load_vae
 from ttvideo.probing.probe import probe
@@ -39,28 +39,15 @@ class Tiles(nn.Module):
 
     def __init__(self, decoder: TileDecoder):
         super().__init__()
-        self.norms = nn.ModuleList(list(decoder.norms.values())[:2])
-        self.convs = nn.ModuleList(list(decoder.convs.values())[:2])
+        self.residual = decoder.blocks[0]
 
-    def forward(self, frame, *past):
-        x, new = [frame], []
-        for norm, conv, seen in zip(self.norms, self.convs, (past[:2], past[2:])):
-            x, kept = conv(group_norm_silu(x, norm), SIZE, list(seen))
-            new += kept
-        return x[0] + frame, *new
+    def forward(self, frame, state=None):
+        memory = Memory(SIZE, state)
+        return self.residual([frame], memory)[0], memory.new
 
 
-class Stock(nn.Module):
-    def __init__(self, block: nn.Module):
-        super().__init__()
-        self.block = block
-
-    def forward(self, x_bcthw):
-        return self.block(x_bcthw)[0]
-
-
-def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
-    """Module and inputs."""
+def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict]]:
+    """Module, inputs, and what else `probe` takes."""
     stock = load_vae("random", 0).decoder.bfloat16()
     channels = stock.conv_in.out_channels
     tiles = Tiles(TileDecoder(stock))
@@ -68,18 +55,21 @@ def blocks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
     def zeros(*shape):
         return torch.zeros(shape, dtype=torch.bfloat16)
 
-    step = case("tiles", stock, zeros(1, stock.conv_in.in_channels, 1, *SIZE))
-    past = [zeros(1, *tiles.convs[0].past_shape(SIZE)) for _ in range(4)]
+    z = zeros(1, stock.conv_in.in_channels, 1, *SIZE)
+    step, how = case("tiles", stock, z)
+    kept = [conv.state_shapes(SIZE) for conv in tiles.residual.convs]
+    past = {name: zeros(1, *shape) for shapes in kept for name, shape in shapes.items()}
     return {
-        "stock": (Stock(stock.block_in.resnets[0]), (zeros(1, channels, 3, *SIZE),)),
-        "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels), *past)),
-        "tiles, a step": step,
+        "stock": (stock.block_in.resnets[0], (zeros(1, channels, 3, *SIZE),), {"result": 0}),
+        "tiles": (tiles, (zeros(SIZE[0] * SIZE[1], channels),), {"state": past}),
+        "tiles, a step": (step, (z,), how),
     }
 
 
-def measure(block: str, module: nn.Module, inputs, board: str, name: str) -> dict:
+def measure(block: str, module: nn.Module, inputs, how: dict, board: str, name: str) -> dict:
     began = time.monotonic()
-    verdict = probe(module, inputs, f"{board}-compile", block, TIMEOUT_SECONDS, options=OPTIONS[name])
+    how = how | {"compiler_options": OPTIONS[name]}
+    verdict = probe(module, inputs, f"{board}-compile", block, TIMEOUT_SECONDS, **how)
     row = verdict.row()
     return {
         "options": OPTIONS[name],

@@ -27,35 +27,23 @@ KEYS = [("step", "cases", name) for name in CASES]
 KEYS += [("clip", "cases", name) for name in ("stock", "upstream", "tiles first")]
 
 
-class Call(nn.Module):
-    """A decoder as a function of tensors alone: the latents, then the state's values in their order."""
-
-    def __init__(self, decoder: nn.Module, names: list[str] = ()):
-        super().__init__()
-        self.decoder, self.names = decoder, list(names)
-
-    def forward(self, z_bcthw, *pasts):
-        if isinstance(self.decoder, TileDecoder):
-            return self.decoder(z_bcthw, dict(zip(self.names, pasts)) or None)
-        return self.decoder(z_bcthw)[0]
-
-
-def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    """The module to compile and its inputs."""
+def case(name: str, mochi: nn.Module, z_bcthw: torch.Tensor) -> tuple[nn.Module, dict]:
+    """The module to compile, and what else `probe` takes: its state, or that its frames alone are wanted."""
     if not name.startswith("tiles"):
-        return Call(mochi if name == "stock" else upstream_decoder(mochi)), (z_bcthw,)
+        return mochi if name == "stock" else upstream_decoder(mochi), {"result": 0}
     off = name.removeprefix("tiles without ")
     decoder = TileDecoder(mochi, packed_sizes=1) if name == LAST_PAIRS else without(off, mochi)
     if name == "tiles first":
-        return Call(decoder), (z_bcthw,)
+        return decoder, {}
     batch, _, _, height, width = z_bcthw.shape
     shapes = decoder.state_shapes(batch, height, width)
-    return Call(decoder, shapes), (z_bcthw, *(torch.zeros(s, dtype=z_bcthw.dtype) for s in shapes.values()))
+    return decoder, {"state": {key: torch.zeros(shape, dtype=z_bcthw.dtype) for key, shape in shapes.items()}}
 
 
 def measure(name: str, mochi: nn.Module, shape: list[int], target: str) -> dict:
-    module, inputs = case(name, mochi, torch.randn(shape).to(torch.bfloat16))
-    verdict = probe(module, inputs, target, name=name)
+    z = torch.randn(shape).to(torch.bfloat16)
+    module, how = case(name, mochi, z)
+    verdict = probe(module, (z,), target, name=name, **how)
     row = verdict.row() | {"shape": shape}
     if verdict.ttnn:
         seconds = {board: in_turn(verdict.cost, BOARDS[board]) for board in ("n150", "p150")}

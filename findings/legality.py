@@ -3,8 +3,7 @@
     python -m findings legality [--forms TEXT]
 
 By probing every form, as it is and decomposed: with the installed plugin on the mocked chip, too, for a few;
-with other PyPI versions compiled only, each in an environment of its own, where its one wheel comes before
-the installed one on the path. `--forms` takes those whose name has TEXT in it.
+with other PyPI versions compiled only, each in an environment of its own (`ttvideo.targets.environments`). `--forms` takes those whose name has TEXT in it.
 """
 
 import json
@@ -22,8 +21,9 @@ from torch import nn
 
 from lib.project import PROJECT
 from lib.versions import versions
+from ttvideo.targets.environments import DISTRIBUTION, interpreter
 
-DISTRIBUTION, VERSIONS = "jax-tt-plugin", ("0.1.0", "0.1.1", "0.1.2", "0.1.3")
+VERSIONS = ("0.1.0", "0.1.1", "0.1.2", "0.1.3")
 INSTALLED = versions()["plugin"].split(" (")[0]
 KEYS = [
     ("plugins", {"plugin": plugin})
@@ -139,14 +139,11 @@ def rows(mock: bool, only: str) -> dict:
 
 
 def in_environment(version: str, only: str) -> dict:
-    """The rows of another version, by this script in an environment where that version comes first."""
+    """The rows of another version, by this script in an environment that has it."""
     with tempfile.TemporaryDirectory() as folder:
-        wheel, out = Path(folder, "wheel"), Path(folder, "rows.json")
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"{DISTRIBUTION}=={version}"]
-        subprocess.run([*install, "--target", str(wheel)], check=True)
-        path = os.pathsep.join([str(wheel), str(PROJECT)])
-        command = [sys.executable, "-c", CHILD, only, str(out)]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True)
+        out = Path(folder, "rows.json")
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        subprocess.run([interpreter(version), "-c", CHILD, only, str(out)], env=environment, check=True)
         result = json.loads(out.read_text())
     if result["plugin"] != f"{DISTRIBUTION} {version}":
         raise RuntimeError(f"asked for {version}, probed {result['plugin']}")

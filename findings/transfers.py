@@ -179,7 +179,7 @@ def measure(name: str, chip: Chip) -> dict:
                  for a in made.arguments}  # fmt: skip
     cost = op_cost(ops[0], chip.target.board.chip)
     try:
-        transfers = chip.run(made, arguments, fetch=(), key=name, name=name).transfers
+        transfers = chip.run(made, arguments, fetch=(), name=name).transfers
     except Broke as broke:
         return {"error": str(broke)[:200]}
     ((read, written),) = counted(transfers)

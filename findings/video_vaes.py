@@ -30,36 +30,14 @@ KEYS = [
 ]
 
 
-class Step(nn.Module):
-    """A step of a streaming decoder as a function of tensors alone: latents, then the state's values in their order."""
-
-    def __init__(self, decoder: nn.Module, names=(), ends: bool = False):
-        super().__init__()
-        self.decoder, self.names, self.ends = decoder, list(names), ends
-
-    def forward(self, z_bcthw, *state):
-        return self.decoder(z_bcthw, dict(zip(self.names, state, strict=True)) or None, ends=self.ends)
-
-
-class Whole(nn.Module):
-    """The stock autoencoder's decoder, on a whole clip."""
-
-    def __init__(self, vae: nn.Module):
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, z_bcthw):
-        return self.vae.decode(z_bcthw, return_dict=False)[0]
-
-
-def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    """A module and its inputs. Raises `Refused` for a last step where none differs from the steady one."""
+def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Module, torch.Tensor, dict]:
+    """A module, its input and its keywords. Raises `Refused` for a last step where it is the steady one."""
     z = torch.zeros(latents, dtype=torch.bfloat16)
     if name == "stock":
-        return Whole(vae), (z,)
+        return vae.decode, z, {"return_dict": False}
     steps = decoder.steps(latents[2])
     if name == "first":
-        return Step(decoder), (z[:, :, : steps[0]],)
+        return decoder, z[:, :, : steps[0]], {"ends": False}
     late = "late" in decoder.streaming
     if name == "last" and not late:
         raise Refused("case", "last", "a decoder whose frames come late")
@@ -68,15 +46,15 @@ def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Mod
     seen = latents[2] - size if name == "last" or not late else None
     shapes = decoder.state_shapes(1, *latents[3:], latents=seen)
     # Views of one zero: a state of gigabytes would lie in three processes at once.
-    state = (torch.zeros((), dtype=torch.bfloat16).expand(shape) for shape in shapes.values())
-    return Step(decoder, shapes, name == "last"), (z[:, :, :size], *state)
+    state = {key: torch.zeros((), dtype=torch.bfloat16).expand(shape) for key, shape in shapes.items()}
+    return decoder, z[:, :, :size], {"state": state, "ends": name == "last"}
 
 
 def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: nn.Module) -> dict:
-    module, inputs = case(name, vae, decoder, model.latents)
-    verdict = probe(module, inputs, target, name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS)
+    module, z, keywords = case(name, vae, decoder, model.latents)
+    verdict = probe(module, (z,), target, name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS, **keywords)
     row = {"latents": list(model.latents), "streaming": decoder.streaming}
-    return row | {"latent_frames": inputs[0].shape[2]} | verdict.row()
+    return row | {"latent_frames": z.shape[2]} | verdict.row()
 
 
 def make(keys, lane: str = "ttnn"):

@@ -9,94 +9,37 @@ import torch
 
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
-from ttvideo.media.latents import AUTO, DTYPES, FORMS, HOST_DTYPES
-from ttvideo.targets.target import TARGET_NAMES, Target, resolve
+from ttvideo.media.latents import DTYPES, HOST_DTYPES
+from ttvideo.media.parameters import PARAMETERS, flag, not_negative, number, one_of, text
+from ttvideo.targets.target import Target, resolve
 from ttvideo.ways.decompose import STRATEGIES
 
 LATENT_CHANNELS = 12
 
 
-def positive(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise Refused(name, repr(value), "a whole number of at least 1")
+def those(*names: str) -> dict:
+    return {name: PARAMETERS[name].check for name in names}
 
 
-def not_negative(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise Refused(name, repr(value), "a whole number of at least 0")
-
-
-def number(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise Refused(name, repr(value), "a number of at least 0")
-
-
-def text(name: str, value) -> None:
-    if not isinstance(value, str) or not value:
-        raise Refused(name, repr(value), "a text that isn't empty")
-
-
-def any_text(name: str, value) -> None:
-    if not isinstance(value, str):
-        raise Refused(name, repr(value), "a text")
-
-
-def flag(name: str, value) -> None:
-    if not isinstance(value, bool):
-        raise Refused(name, repr(value), "True or False")
-
-
-def one_of(*choices: str):
-    def check(name: str, value) -> None:
-        if value not in choices:
-            raise Refused(name, repr(value), f"one of {', '.join(choices)}")
-
-    return check
-
-
-def target_name(name: str, value) -> None:
-    if not isinstance(value, str):
-        raise Refused(name, repr(value), f"one of {', '.join(TARGET_NAMES)}")
-    resolve(value)
-
-
-SIZES = {"latent_frames": positive, "latent_height": positive, "latent_width": positive, "output_dir": text}
-COMMON = {"target": target_name, "dtype": one_of(*DTYPES), "seed": not_negative, **SIZES}
+SIZES = {**those("latent_frames", "latent_height", "latent_width"), "output_dir": text}
+COMMON = {**those("target", "dtype", "seed"), **SIZES}
+VIDEO = those("model", "variant", "latents", "latents_are", "keep", "fps")
 NOTEBOOKS = {
     "01_repro": COMMON,
     "02_decompose": {**COMMON, "strategy": one_of(*STRATEGIES)},
     "03_full_decoder": {
         **COMMON,
-        "model": text,
-        "variant": any_text,
-        "latents": text,
-        "latents_are": one_of(*FORMS),
+        **VIDEO,
+        **those("frames_per_step", "host", "host_dtype", "host_frames", "evaluated_frames"),
         "strategy": one_of("tiles", *STRATEGIES),
         "streaming": flag,
-        "frames_per_step": positive,
-        "host": one_of("cpu", "cuda"),
-        "host_dtype": one_of(AUTO, *HOST_DTYPES),
-        "host_frames": not_negative,
-        "evaluated_frames": not_negative,
-        "keep": any_text,
-        "fps": positive,
         "full_size": flag,
     },
-    "04_video_vaes": {
-        **COMMON,
-        "model": text,
-        "variant": any_text,
-        "latents": text,
-        "latents_are": one_of(*FORMS),
-        "timestep": number,
-        "evaluated_steps": not_negative,
-        "keep": any_text,
-        "fps": positive,
-    },
+    "04_video_vaes": {**COMMON, **VIDEO, "timestep": number, "evaluated_steps": not_negative},
     "05_encoder_transformer": COMMON,
     "06_cost": SIZES,
-    "07_native": {"target": target_name, **SIZES},
-    "08_fidelity": {"seed": not_negative, **SIZES},
+    "07_native": {**those("target"), **SIZES},
+    "08_fidelity": {**those("seed"), **SIZES},
 }
 COMPILED = "p150-compile"  # for notebooks without a target, which compile for boards by their names
 # What IPython itself puts into a notebook's namespace.

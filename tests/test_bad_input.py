@@ -13,11 +13,11 @@ from lib.parameters import check_parameters
 from lib.record import Record
 from lib.run import parse
 from ttvideo import Refused, compare, probe
+from ttvideo.basics import folders
 from ttvideo.media import latents as latents_module
 from ttvideo.media.frames import to_uint8
 from ttvideo.media.latents import check_latents, load_latents
 from ttvideo.media.models import load_vae
-from ttvideo.probing import session
 from ttvideo.targets import plugins
 from ttvideo.targets import target as targets
 from ttvideo.targets.target import resolve
@@ -174,14 +174,14 @@ def test_a_plugin_without_a_schema_hash(tmp_path):
         plugins.Plugin("other", "1", library, "test").schema_hash
 
 
-def test_a_descriptor_of_another_schema(monkeypatch):
+def test_a_descriptor_of_another_schema(monkeypatch, cold):
     monkeypatch.setattr(plugins, "_schema_hash", lambda _: "0" * 64)
     verdict = probe(nn.Linear(1, 1), (torch.zeros(1),), "p150-compile")
     assert verdict.kind == "descriptor mismatch", str(verdict)
 
 
-def test_a_disk_without_room(monkeypatch, clip):
-    monkeypatch.setattr(session.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+def test_a_disk_without_room(monkeypatch, clip, cold):
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(Refused, match="0.0 GB free.*TMPDIR"):
         probe(nn.Linear(1, 1), (clip,), "cpu")
 

@@ -15,24 +15,25 @@ def plain():
 
 
 def test_a_level_of_optimisation_changes_the_program(plain):
-    level = probe(MODULE, INPUT, "p150-compile", options={"optimization_level": 1})
-    assert plain.passed and level.passed and level.options == {"optimization_level": 1} and not plain.options
-    assert level.record()["options"] == level.options and "options" not in plain.record()
+    level = probe(MODULE, INPUT, "p150-compile", compiler_options={"optimization_level": 1})
+    assert plain.passed and level.passed and not plain.compiler_options
+    assert level.compiler_options == {"optimization_level": 1}
+    assert level.record()["options"] == level.compiler_options and "options" not in plain.record()
     assert level.op_counts["ttnn.prepare_conv2d_weights"] == 1 and not plain.op_counts["ttnn.prepare_conv2d_weights"]
 
 
 def test_a_flag_reaches_the_compiler(plain):
-    without = probe(MODULE, INPUT, "p150-compile", options={"enable_const_eval": False})
+    without = probe(MODULE, INPUT, "p150-compile", compiler_options={"enable_const_eval": False})
     assert "const_eval" in plain.ttnn and without.passed and "const_eval" not in without.ttnn
 
 
 def test_a_value_that_the_compiler_can_not_read_is_told():
-    verdict = probe(MODULE, INPUT, "p150-compile", options={"optimization_level": "x"})
+    verdict = probe(MODULE, INPUT, "p150-compile", compiler_options={"optimization_level": "x"})
     assert not verdict.passed and "Failed to parse optimization_level" in verdict.message
 
 
 def test_an_option_that_the_plugin_does_not_know_fails_by_its_name():
-    verdict = probe(MODULE, INPUT, "p150-compile", options={"optimisation_level": 1})
+    verdict = probe(MODULE, INPUT, "p150-compile", compiler_options={"optimisation_level": 1})
     assert not verdict.passed and "optimisation_level" in verdict.message
 
 
@@ -45,4 +46,4 @@ def test_an_option_that_the_plugin_does_not_know_fails_by_its_name():
 )
 def test_what_can_not_be_an_option_is_refused_first(target, options, said):
     with pytest.raises(Refused, match=said):
-        probe(MODULE, INPUT, target, options=options)
+        probe(MODULE, INPUT, target, compiler_options=options)

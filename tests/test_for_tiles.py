@@ -225,31 +225,6 @@ def test_the_oldest_frame_is_attended_to():
         decoder(z[:, :, 3:], less | {key: value for key, value in grown.items() if key.endswith("values")})
 
 
-class First(nn.Module):
-    """A decoder before a clip of several steps."""
-
-    def __init__(self, decoder):
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, z):
-        return self.decoder(z, ends=False)
-
-
-class Steady(nn.Module):
-    """A decoder between two steps: its state stays with it."""
-
-    def __init__(self, decoder, state, ends=True):
-        super().__init__()
-        self.decoder, self.names, self.ends = decoder, state and list(state), ends
-        for i, value in enumerate((state or {}).values()):
-            self.register_buffer(f"past{i}", value.clone())  # equal frames are one result of the program
-
-    def forward(self, z, *timestep):
-        state = self.names and {name: getattr(self, f"past{i}") for i, name in enumerate(self.names)}
-        return self.decoder(z, state, *timestep, ends=self.ends)
-
-
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_compiled_and_evaluated(name):
@@ -259,10 +234,10 @@ def test_compiled_and_evaluated(name):
     z = latents(1, 4, 7 if name == "HunyuanVideo" else 5, size, size, dtype=torch.bfloat16)
     want = vae.double().decode(z.double()).sample
     decoder = for_tiles(vae.bfloat16())
-    first = probe(First(decoder), (z[:, :, :-2],), "p150-compile", evaluate=True)
+    first = probe(decoder, (z[:, :, :-2],), "p150-compile", evaluate=True, ends=False)
     assert first.passed, first
     frames, state = first.outputs
-    steady = probe(Steady(decoder, state), (z[:, :, -2:],), "p150-compile", evaluate=True)
+    steady = probe(decoder, (z[:, :, -2:],), "p150-compile", evaluate=True, state=state)
     assert steady.passed, steady
     result = compare(torch.cat([frames, steady.outputs[0]], 2), want)
     print(f"{name}: PCC {result.pcc:.6f}, PSNR {result.psnr_db:.1f} dB")
@@ -275,12 +250,12 @@ def test_compiled_and_evaluated_with_a_delay(name):
     """A step while nothing comes, one while a clip begins, the steady one and the last, as compiled for a p150."""
     vae = DELAYED[name].make().bfloat16()
     decoder = for_tiles(vae)
-    timestep = (TIMESTEPS[:1].bfloat16(),) if decoder.embedder is not None else ()
+    timestep = {"temb": TIMESTEPS[:1].bfloat16()} if decoder.embedder is not None else {}
     z = latents(1, 4, decoder.delay + 3, 4, 4, dtype=torch.bfloat16)
-    want = vae.double().decode(z.double(), *(t.double() for t in timestep)).sample
+    want = vae.double().decode(z.double(), *(t.double() for t in timestep.values())).sample
     parts, state = [], None
     for piece, ends in zip(z.split([2, decoder.delay - 1, 1, 1], 2), (False, False, False, True)):
-        step = probe(Steady(decoder, state, ends), (piece, *timestep), "p150-compile", evaluate=True)
+        step = probe(decoder, (piece,), "p150-compile", evaluate=True, state=state, ends=ends, **timestep)
         assert step.passed, step
         frames, state = step.outputs
         parts.append(frames)

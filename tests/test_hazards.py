@@ -6,23 +6,23 @@ import pytest
 import torch
 from compiled import module_and_input
 from diffusers import AutoencoderKLMochi
+from needs import needs_ttnn
 
-from ttvideo import probe
+from ttvideo import compare, probe
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import Arithmetic, NativeDecoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates, op
-from ttvideo.programs.fidelity import in_fidelity, stated
+from ttvideo.programs.evaluate import evaluate
+from ttvideo.programs.fidelity import in_fidelity, stated, with_exact_exponentials
 from ttvideo.programs.hazards import HAZARDS, hazards, of_op
 from ttvideo.programs.program import Op
 from ttvideo.targets import target as targets
 from ttvideo.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
-from ttvideo.targets.target import TARGETS, resolve
+from ttvideo.targets.target import resolve
 from ttvideo.ttnn.handmade import EXACT, program, tensor
-from ttvideo.ttnn.places import why_not
 
 SIZE = Size((6, 24, 24), 128, 128, (3, 3, 3), (0, 1, 1))
 NAMES = {hazard.name for hazard in HAZARDS}
-needs_ttnn = pytest.mark.skipif(why_not(TARGETS["n150-ttnn"]) is not None, reason=str(why_not(TARGETS["n150-ttnn"])))
 
 
 def conv3d(*blocks: int, out_channels: int = 128, fidelity: str = "hifi3") -> Op:
@@ -134,4 +134,13 @@ def test_another_fidelity_is_the_same_program_otherwise():
     made = program([x], [Op("ttnn.matmul", (x, x), (y,), EXACT, ""), Op("ttnn.add", (y, x), (tensor("z", (32, 32)),), {}, "")])
     other = in_fidelity(made, "hifi2")
     assert [stated(op) for op in other.main.ops] == ["hifi2", "hifi4"] and other.main.ops[1] is made.main.ops[1]
-    assert in_fidelity(made, None) is made
+    assert in_fidelity(made, None) is made is in_fidelity(made, "hifi4")
+
+
+def test_an_exact_exponential_is_the_same_program_otherwise():
+    x, y = tensor("x", (32, 32)), tensor("y", (32, 32), "f32")
+    made = program([x], [Op("ttnn.softmax", (x,), (y,), {"dimension": -1, "numericStable": True}, "")])
+    values = torch.randn(32, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    rough, exact = (evaluate(one, {"x": values})[0] for one in (made, with_exact_exponentials(made)))
+    want = values.double().softmax(-1)
+    assert compare(exact, want).max_abs < 1e-6 < 1e-3 < compare(rough, want).max_abs

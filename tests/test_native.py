@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from diffusers import AutoencoderKLMochi
+from needs import needs_ttnn, needs_ttsim
 from torch import nn
 
 from findings.native_parts import convolution, in_block_floats, parts
@@ -24,11 +25,7 @@ from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.handmade import deallocated, program
-from ttvideo.ttnn.places import why_not
 
-REASON = why_not(TARGETS["p150-ttsim"])
-needs_ttnn = pytest.mark.skipif(why_not(TARGETS["p150-ttnn"]) is not None, reason=str(why_not(TARGETS["p150-ttnn"])))
-needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 CHIPS = ("n150-ttsim", "p150-ttsim")
 SIZES = (((1, 60, 106), 768), ((3, 120, 212), 512), ((6, 240, 424), 256), ((6, 480, 848), 128))  # of a 480x848 step
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -14,8 +16,9 @@ from hostile import Aborts, Hangs, Killed, Raises, ReadsBack
 from torch import nn
 
 from lib.project import PROJECT
-from ttvideo import compare, probe, probe_all, replay
+from ttvideo import Refused, compare, probe, probe_all, replay
 from ttvideo.basics.folders import FOLDER_PREFIX, places
+from ttvideo.probing.on_plugin import Worker, warm_workers
 from ttvideo.probing.probe import probe_each
 from ttvideo.probing.verdict import MOCKED, PASS
 
@@ -29,26 +32,15 @@ def test_host_lanes_return_what_torch_computes(clip):
         assert compare(verdict.outputs, conv(clip)).max_abs < 1e-5
 
 
-def test_every_board_compiles_a_pointwise_conv3d_to_a_linear(clip):
-    verdicts = probe_all(
-        nn.Conv3d(8, 64, 1).bfloat16(), (clip.bfloat16(),), ["n150-compile", "n300-compile", "p150-compile"]
-    )
-    for verdict in verdicts:
+def test_every_board_compiles_a_pointwise_conv3d_to_a_linear_of_its_own(clip):
+    boards = {"n150": "wormhole_b0", "n300": "wormhole_b0", "p150": "blackhole"}
+    conv, targets = nn.Conv3d(8, 64, 1).bfloat16(), [f"{board}-compile" for board in boards]
+    for verdict, arch in zip(probe_all(conv, (clip.bfloat16(),), targets), boards.values()):
+        assert f"arch = <{arch}>" in verdict.ttnn
         assert verdict.passed and verdict.stage == "TTNN"
         assert verdict.op_counts["ttnn.linear"] == 1 and verdict.op_counts["ttnn.conv3d"] == 0
         assert verdict.outputs is None, "nothing ran"
         assert "plugin" in repr(verdict.plugin) and verdict.cost.dram_bytes_moved > 0
-
-
-def test_two_boards_at_once_keep_to_their_own_descriptors(clip):
-    wormhole, blackhole = probe_all(nn.Conv3d(8, 8, 1).bfloat16(), (clip.bfloat16(),), ["n150-compile", "p150-compile"])
-    assert "arch = <wormhole_b0>" in wormhole.ttnn and "arch = <blackhole>" in blackhole.ttnn
-
-
-def test_weights_are_marked_under_their_names(clip):
-    verdict = probe(nn.Conv3d(8, 8, 1).bfloat16(), (clip.bfloat16(),), "p150-compile")
-    kinds = {argument.name: argument.kind for argument in verdict.program.arguments}
-    assert kinds == {"weight": "parameter", "bias": "parameter", "input.0": "input"}
 
 
 def test_evaluated_outputs_are_those_of_the_compiled_program(clip):
@@ -58,16 +50,95 @@ def test_evaluated_outputs_are_those_of_the_compiled_program(clip):
     assert compare(verdict.outputs, conv.double()(clip.bfloat16().double())).pcc > 0.9999
 
 
+class Pair(NamedTuple):
+    larger: torch.Tensor
+    less: torch.Tensor
+
+
 class ThreeResults(nn.Module):
     def forward(self, x):
         later = x * 3
-        return {"sum": x + x, "pair": (later, x - 1)}
+        return {"sum": x + x, "pair": Pair(later, x - 1)}
 
 
-def test_evaluated_results_keep_their_places(clip):
-    outputs = probe(ThreeResults(), (clip,), "p150-compile", evaluate=True).outputs
-    for got, want in ((outputs["sum"], clip * 2), (outputs["pair"][0], clip * 3), (outputs["pair"][1], clip - 1)):
+@pytest.mark.parametrize("target", ["cpu", "p150-compile"])
+def test_results_keep_their_places_and_their_kind(clip, target):
+    verdict = probe(ThreeResults(), (clip,), target, evaluate=True)
+    sum_, pair = verdict.outputs["sum"], verdict.outputs["pair"]
+    for got, want in ((sum_, clip * 2), (pair.larger, clip * 3), (pair.less, clip - 1)):
         assert compare(got, want).max_abs < 1e-2
+    assert target == "cpu" or verdict.results == {"sum": 0, "pair": Pair(1, 2)}
+
+
+class ReturnsOther(nn.Module):
+    def forward(self, x, opaque):
+        return SimpleNamespace(x=x) if opaque else None
+
+
+@pytest.mark.parametrize("opaque, got", [(True, "a SimpleNamespace, need"), (False, "None, need a tensor")])
+def test_what_a_module_may_not_return_is_told_as_such(clip, opaque, got):
+    verdict = probe(ReturnsOther(), (clip,), "p150-compile", opaque=opaque)
+    assert (verdict.kind, verdict.stage) == ("Refused", "trace") and got in verdict.message
+    with pytest.raises(Refused, match="ReturnsOther on p150-compile, which got to trace"):
+        verdict.cost
+
+
+class Keeps(nn.Module):
+    """Tensors that `Module.to` leaves where they are, alone and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.table, self.more = torch.full((8,), 3.0), [torch.full((8,), 5.0), self.layer.bias]
+
+    def forward(self, x):
+        return self.layer(x) * self.table + self.more[0]
+
+
+@pytest.mark.parametrize("target", ["xla-cpu", "p150-compile"])
+def test_tensors_kept_as_plain_attributes_go_along(target):
+    module, x = Keeps(), torch.randn(32, 8)
+    verdict = probe(module, (x,), target, evaluate=True)
+    assert verdict.passed and compare(verdict.outputs, module(x)).pcc > 0.9999
+    if target == "p150-compile":
+        kinds = {argument.name: argument.kind for argument in verdict.program.arguments}
+        weights = dict.fromkeys(("layer.weight", "layer.bias", "table", "more.0"), "parameter")
+        assert kinds == weights | {"input.0": "input"}
+
+
+class Sums(nn.Module):
+    """A step that takes a list, a dict, a flag and a state; hands on one entry as it came."""
+
+    def forward(self, frames, by=None, minus=False, state=None):
+        total = sum(frames) * by["factor"] + (state["total"] if state else 0)
+        return (-total if minus else total), {"total": total} | ({"seen": state["seen"]} if state else {})
+
+    def halved(self, x):
+        return x / 2, x
+
+
+def test_a_module_gets_its_keywords_and_its_state_and_gives_its_state_back():
+    one = torch.ones(32, 32)
+    state, by = {"total": one * 7, "seen": one * 9}, {"factor": one * 2}
+    for target in ("cpu", "p150-compile"):
+        verdict = probe(Sums(), ([one, one],), target, evaluate=True, state=state, by=by, minus=True)
+        result, new = verdict.outputs
+        assert (result.unique(), new["total"].unique(), new["seen"].unique()) == (-11, 11, 9)
+    names = {argument.name for argument in verdict.program.arguments}
+    assert names == {"input.0.0", "input.0.1", "input.by.factor", "input.state.total"}
+    assert verdict.results[1] == {"total": 1, "seen": None}
+
+
+def test_a_method_is_called_and_one_of_its_results_wanted():
+    verdict = probe(Sums().halved, (torch.ones(32, 32),), "p150-compile", evaluate=True, result=0)
+    assert verdict.outputs.unique() == 0.5 and len(verdict.program.main.returns) == 1
+
+
+def test_a_keyword_that_the_module_does_not_take_is_refused_first():
+    with pytest.raises(Refused, match="keyword 'evalute', need keywords of Sums.forward: frames, by, "):
+        probe(Sums(), ([torch.ones(1)],), "cpu", evalute=True)
+    with pytest.raises(Refused, match="keyword 'state'"):
+        probe(nn.Linear(1, 1), (torch.ones(1),), "cpu", state={"past": torch.ones(1)})
 
 
 def test_the_mocked_chip_builds_kernels_and_runs_none(clip):
@@ -111,7 +182,7 @@ def test_a_time_out_ends_the_worker_and_all_it_started(clip):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
-def test_nothing_outlives_its_parent(how):
+def test_nothing_outlives_its_parent(how, cold):
     script = textwrap.dedent(
         """
         import signal
@@ -158,7 +229,7 @@ def test_the_old_rule_lets_a_conv2d_pass(clip):
 
 
 def test_modules_that_share_a_process():
-    """Equal graphs are compiled once, and each verdict has the program with its own names; after a failure comes a new process."""
+    """Equal graphs are told apart by their names and places; after a failure comes a new process."""
     torch.manual_seed(0)
     x = (torch.randn(32, 32).bfloat16(),)
     one, inner, wide = (nn.Linear(32, width).bfloat16() for width in (32, 32, 64))
@@ -166,9 +237,21 @@ def test_modules_that_share_a_process():
     cases = {"one": (one, x), "same": (same, x), "aborts": (Aborts(), x), "wide": (wide, x)}
     verdicts = probe_each(cases, "p150-compile", evaluate=True)
     assert [verdict.passed for verdict in verdicts.values()] == [True, True, False, True]
-    assert verdicts["same"].compiled_programs == 1
+    assert {a.name for a in verdicts["same"].program.arguments} == {"0.weight", "0.bias", "input.0"}
+    assert "Linear[0]/forward" in verdicts["same"].ttnn and "Linear[0]" not in verdicts["one"].ttnn
     for name, module in {"one": one, "same": same, "wide": wide}.items():
         assert compare(verdicts[name].outputs.double(), module.double()(x[0].double())).pcc > 0.9999
+
+
+def test_a_warm_worker_serves_the_next_module_and_one_that_failed_does_not():
+    x = (torch.ones(32, 32),)
+    with warm_workers(False), warm_workers():
+        assert probe(nn.ReLU(), x, "cpu").passed
+        (first,) = Worker.idle
+        assert probe(nn.Linear(32, 8), x, "cpu").passed and Worker.idle == [first]
+        assert not probe(Aborts(), x, "cpu").passed and not Worker.idle
+        assert probe(nn.ReLU(), x, "cpu").passed and Worker.idle != [first]
+    assert first.child.process.poll() is not None and not first.folder.exists()
 
 
 READS_BACK = ["a branch", "item()", "numpy", "a mask"]

@@ -26,7 +26,7 @@ def built():
     return {path: path.stat().st_mtime_ns for path in KERNEL_CACHE.rglob("*.elf") if "xip" not in path.name}
 
 
-def test_a_second_worker_builds_no_kernel_again():
+def test_a_second_worker_builds_no_kernel_again(cold):
     layer, x = nn.Linear(32, 64).bfloat16(), torch.zeros(32, 32).bfloat16()
     assert probe(layer, (x,), "p150-mock").passed
     before = built()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from needs import needs_ttsim
 
 from ttvideo.programs.evaluate import OPS
 from ttvideo.programs.evaluate.values import rounded
@@ -12,10 +13,7 @@ from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.against_evaluator import apart, op_by_op
 from ttvideo.ttnn.chip import Chip
 from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
-from ttvideo.ttnn.places import why_not
 
-REASON = why_not(TARGETS["p150-ttsim"])
-needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 SHAPE = (32, 64)
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from needs import needs_ttsim
 
 from ttvideo.programs.evaluate import OPS
 from ttvideo.programs.fidelity import in_fidelity
@@ -14,10 +15,8 @@ from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.against_evaluator import op_by_op
 from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.handmade import EXACT, op, program, tensor
-from ttvideo.ttnn.places import HOST, why_not
+from ttvideo.ttnn.places import HOST
 
-REASON = why_not(TARGETS["p150-ttsim"])
-needs_ttsim = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 CONV = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "batch_size": 1}
 ROWS, COLUMNS = 64, 96

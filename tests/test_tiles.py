@@ -222,16 +222,16 @@ class Step(torch.nn.Module):
         super().__init__()
         self.conv = conv
 
-    def forward(self, frame, *past):
-        memory = Memory((8, 12), dict(zip(self.conv.state_shapes((8, 12)), past)))
-        return *self.conv([frame], memory), *memory.new.values()
+    def forward(self, frame, state=None):
+        memory = Memory((8, 12), state)
+        return self.conv([frame], memory)[0], memory.new
 
 
 def test_a_past_goes_into_its_convolution_as_it_is():
     """Two gathers are the new frame's; the past is neither gathered, nor in tiles."""
     conv = causal(torch.nn.Conv3d(64, 64, 3).bfloat16())
-    past = [torch.zeros(1, *shape).bfloat16() for shape in conv.state_shapes((8, 12)).values()]
-    verdict = probe(Step(conv), (torch.zeros(8 * 12, 64).bfloat16(), *past), "p150-compile")
+    past = {name: torch.zeros(1, *shape).bfloat16() for name, shape in conv.state_shapes((8, 12)).items()}
+    verdict = probe(Step(conv), (torch.zeros(8 * 12, 64).bfloat16(),), "p150-compile", state=past)
     assert verdict.op_counts["ttnn.conv2d"] == 3 and verdict.op_counts["ttnn.rows_gather"] == 2
     names = {argument.value.name for argument in verdict.program.arguments if argument.kind == "input"}
     convs = [op for op in verdict.program.main.ops if op.name == "ttnn.conv2d"]

@@ -1,7 +1,4 @@
-"""Compiled programs executed by TT-NN, in another process: what it is told, what comes back, what its failures are.
-
-Tests marked `needs_ttnn` run where `make sim` was run, those marked `needs_ttsim` where it found a simulator.
-"""
+"""Compiled programs executed by TT-NN, in another process: what it is told, what comes back, its failures."""
 
 import hashlib
 import json
@@ -19,13 +16,15 @@ import psutil
 import pytest
 import torch
 from compiled import expected, module_and_input, text
+from needs import needs_ttnn, needs_ttsim
 from torch import nn
 
 from ttvideo import probe
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.probing.failures import classify
-from ttvideo.probing.on_ttnn import failure, open_session
+from ttvideo.probing.on_ttnn import failure
+from ttvideo.probing.probe import open_session
 from ttvideo.probing.verdict import MOCKED
 from ttvideo.programs.program import read
 from ttvideo.targets import target as targets
@@ -36,17 +35,8 @@ from ttvideo.ttnn import places, ttsim, workarounds
 from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.description import describe
 from ttvideo.ttnn.handmade import op, program, tensor
-from ttvideo.ttnn.places import why_not
 
 TTSIM, MOCKED_BOARDS = ("n150-ttsim", "p150-ttsim"), ("n150-ttnn", "p150-ttnn")
-
-
-def needs(name: str):
-    reason = why_not(TARGETS[name])
-    return pytest.mark.skipif(reason is not None, reason=str(reason))
-
-
-needs_ttnn, needs_ttsim = needs("p150-ttnn"), needs("p150-ttsim")
 ONE = torch.ones(32, 32).bfloat16()
 
 
@@ -140,8 +130,8 @@ def test_the_state_stays_on_the_chip_from_step_to_step(clean_after):
         verdicts = [session.call((ONE,)) for _ in range(3)]
         assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[2.0], [4.0], [6.0]]
         assert torch.equal(session.state()["total"], 3 * ONE)
-    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], True, {"total": 7 * ONE}) as resumed:
-        assert resumed.call((ONE,)).outputs.unique().tolist() == [16.0]
+    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], stateful=True) as resumed:
+        assert resumed.call((ONE,), state={"total": 7 * ONE}).outputs.unique().tolist() == [16.0]
 
 
 class Remembering(nn.Module):
@@ -155,15 +145,15 @@ class Remembering(nn.Module):
 @pytest.mark.parametrize("target", ["xla-cpu", pytest.param("p150-ttsim", marks=needs_ttsim)])
 def test_what_a_state_hands_on_stays_where_it_is_and_is_no_result(target, clean_after):
     with open_session(Remembering(), TARGETS[target], stateful=True) as session:
-        outputs = [session.call((number * ONE,)).outputs.unique().tolist() for number in (1, 2, 3)]
-        assert outputs == [[2.0], [3.0], [4.0]]
-        assert session.result_order()[1]["first"] is None and session.result_order()[1]["last"] is not None
+        verdicts = [session.call((number * ONE,)) for number in (1, 2, 3)]
+        assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[2.0], [3.0], [4.0]]
+        assert verdicts[-1].results == (0, {"last": 1, "first": None, "unread": None})
         assert {name: value.unique().tolist() for name, value in session.state().items()} == {
             "last": [9.0], "first": [1.0], "unread": [5.0]
         }  # fmt: skip
         state = session.state()
-    with open_session(Remembering(), TARGETS[target], True, state) as resumed:
-        assert resumed.call((ONE,)).outputs.unique().tolist() == [2.0]
+    with open_session(Remembering(), TARGETS[target], stateful=True) as resumed:
+        assert resumed.call((ONE,), state=state).outputs.unique().tolist() == [2.0]
         assert resumed.state()["first"].unique().tolist() == [1.0]
 
 
@@ -233,22 +223,22 @@ def test_a_time_out_ends_everything(clean_after):
     with Chip(TARGETS["p150-ttnn"]) as chip, pytest.raises(Broke) as broke:
         chip.run(adding(), {"x": ONE}, timeout=0.01)  # the device alone takes longer to open
     assert broke.value.timed_out and failure(broke.value, 0.01).kind == "time-out"
-    assert not chips.locks(chip.worker.process.pid)
+    assert not chips.locks(chip.child.process.pid)
 
 
 @needs_ttsim
 def test_a_process_that_dies_is_told_and_leaves_nothing(clean_after):
     with Chip(TARGETS["p150-ttsim"]) as chip:
         chip.run(adding(), {"x": ONE})
-        assert chips.locks(chip.worker.process.pid)
-        killer = threading.Timer(1, psutil.Process(chip.worker.process.pid).kill)
+        assert chips.locks(chip.child.process.pid)
+        killer = threading.Timer(1, psutil.Process(chip.child.process.pid).kill)
         killer.start()
         with pytest.raises(Broke) as broke:
             for _ in range(10_000):
                 chip.run(adding(5), {"x": ONE})
         killer.join()
     assert "SIGKILL" in failure(broke.value, None).message
-    assert not chips.locks(chip.worker.process.pid)
+    assert not chips.locks(chip.child.process.pid)
 
 
 @needs_ttsim

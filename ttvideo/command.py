@@ -25,11 +25,12 @@ from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
-from ttvideo.media.latents import DTYPES, FORMS, HOST_DTYPES, channels_of, load_latents
-from ttvideo.media.video_models import MODELS, TRAINED, load_autoencoder
+from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, load_latents
+from ttvideo.media.parameters import PARAMETERS
+from ttvideo.media.video_models import MODELS, load_autoencoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.targets.boards import BOARDS, FIDELITIES
-from ttvideo.targets.target import HOST, TARGET_NAMES, resolve
+from ttvideo.targets.target import HOST, resolve
 
 INTERRUPTED = 130
 EXIT_CODES = "exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted"
@@ -48,38 +49,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = decode.add_argument
-    add(
-        "latents", metavar="LATENTS", help="a file (.pt .safetensors .npy .latent; .mp4 .gif to encode), clip or random"
-    )
-    add(
-        "--latents-are", default="auto", choices=FORMS, help="auto: denormalised in .latent files, normalised in others"
-    )
-    add(
-        "--model",
-        default="demo",
-        help=f"demo, {', '.join(TRAINED)}, random, small, a folder, a .safetensors file, a hub id; "
-        f"for random weights also {', '.join(MODELS)}",
-    )
-    add("--variant", default="", help="of a folder's weights, such as bf16")
-    add("--target", default="auto", help=f"{', '.join(TARGET_NAMES)}; @hifi3 after a name with ttsim or ttnn: its multiplier's passes")
-    add("--dtype", default="bfloat16", choices=DTYPES, help="of weights and latents on the target")
-    add("--out", default=Path("video.mp4"), type=Path, help="the video")
-    add("--fps", default=12, type=int, help="of the video")
-    add("--keep", type=Path, help="a folder: an interrupted run goes on from it")
-    add("--frames-per-step", type=int, help="latent frames a step; by default as few as the decoder allows")
-    add("--host", default="cpu", choices=("cpu", "cuda"), help="where the host decodes")
-    add("--host-dtype", default="auto", choices=("auto", *HOST_DTYPES), help="auto: float64 where that is quick")
-    add("--host-frames", default=0, type=int, help="latent frames decoded on the host; 0: by size")
-    add(
-        "--evaluated-frames",
-        default=0,
-        type=int,
-        help="latent frames to evaluate the compiled programs for, and compare",
-    )
-    add("--seed", default=0, type=int, help="of random weights and latents")
-    for name, default in (("frames", 4), ("height", 8), ("width", 8)):
-        add(f"--latent-{name}", default=default, type=int, help="of clip, random and a video file")
+    for name, parameter in PARAMETERS.items():
+        decode.add_argument(flag(name), type=parameter.type, default=parameter.default, help=parameter.says)
+    decode.add_argument("--out", default=Path("video.mp4"), type=Path, help="the video")
     return top
 
 
@@ -139,6 +111,10 @@ def sizes(name: str, text: str | None, least: int = 1) -> tuple[int, int, int]:
     return tuple(map(int, found.groups()))
 
 
+def flag(name: str) -> str:
+    return name if name == "latents" else f"--{name.replace('_', '-')}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     done = []
@@ -157,17 +133,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def decode(options: argparse.Namespace, done: list) -> int:
     """What `ttvideo decode` does; `done` gets the name of each step that is. Raises `Refused`."""
+    for name, parameter in PARAMETERS.items():
+        if (value := getattr(options, name)) is not None:
+            parameter.check(flag(name), value)
+    options.keep = Path(options.keep) if options.keep else None
     target = resolve(options.target)
     target.plugin()
     resolve(options.host).plugin()
     if not options.out.parent.is_dir() or options.out.suffix != ".mp4":
         raise Refused("out", str(options.out), "a name that ends in .mp4, in a folder that is there")
-    for name in ("fps", "frames_per_step", "latent_frames", "latent_height", "latent_width"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 1")
-    for name in ("host_frames", "evaluated_frames", "seed"):
-        if getattr(options, name) < 0:
-            raise Refused(f"--{name.replace('_', '-')}", getattr(options, name), "at least 0")
     vae = load_autoencoder(options.model, options.seed, options.variant)
     shape = (1, channels_of(vae), options.latent_frames, options.latent_height, options.latent_width)
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)

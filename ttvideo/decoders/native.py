@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step, split
 from ttvideo.decoders.mochi_layout import Resnet, mochi_layout
+from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_writer import PAST, Arithmetic, Writer, filled, past
 from ttvideo.media.latents import DROPPED_FRAMES
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import Program
+from ttvideo.targets.target import Target
 from ttvideo.ttnn.handmade import deallocated, program
 
 LATENTS, PREFIX = "input.z", "input.state."
@@ -102,6 +104,10 @@ class NativeDecoder(nn.Module):
     def frames(self, rows: Tensor) -> Tensor:
         """The program's frames, [1, T, H, W, 32], as a video: [1, 3, T, H, W]."""
         return rows[..., : self.decoder.proj_out.out_features].permute(0, 4, 1, 2, 3)
+
+    def programs(self, target: Target, stateful: bool) -> NativePrograms:
+        """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
+        return NativePrograms(self, target, stateful)
 
     def step(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
         """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a board."""

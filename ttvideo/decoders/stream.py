@@ -14,15 +14,11 @@ from safetensors.torch import load_file, save_file
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.progress import progress
 from ttvideo.decoders.host import HostDecoder
-from ttvideo.decoders.native import NativeDecoder
-from ttvideo.decoders.native_session import NativeSession
 from ttvideo.decoders.steps import load_state, save_state, seen_frames
 from ttvideo.media.latents import DROPPED_FRAMES, check_latents
-from ttvideo.probing.on_ttnn import open_session
-from ttvideo.probing.probe import TIMEOUT_SECONDS, evaluated, probe
-from ttvideo.probing.trace import arguments_by_name, handed_on
+from ttvideo.probing.probe import TIMEOUT_SECONDS, open_session, probe
+from ttvideo.probing.trace import to_device
 from ttvideo.probing.verdict import Verdict
-from ttvideo.probing.worker import to_device
 from ttvideo.targets.target import resolve
 
 
@@ -43,45 +39,27 @@ class Stream(contextlib.AbstractContextManager):
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
-        target = resolve(target)
-        self.decoder = decoder
-        self.evaluated_steps = (math.inf if evaluate is True else evaluate) if target.needs_plugin else 0
+        self.decoder, self.given, self.fresh = decoder, state, state is None
+        self.evaluated_steps = math.inf if evaluate is True else evaluate
         self.number = 0
-        self.fresh = state is None
-        self.host_state = state
-        if isinstance(decoder, NativeDecoder):
-            self.session = NativeSession(decoder, target, state)
-        else:
-            self.session = open_session(decoder, target, stateful=True, state=state)
+        self.session = open_session(decoder, resolve(target), stateful=True)
 
     def step(self, z_bcthw: torch.Tensor, ends: bool = False, timeout: float = TIMEOUT_SECONDS) -> Step:
         """Decode latent frames [B, C, T, H, W]; `ends` says that the clip does, with these."""
         number, self.number = self.number, self.number + 1
-        if number >= self.evaluated_steps:
-            self.host_state = None
-        verdict = self.session.call((z_bcthw,), f"step {number}", timeout, ends=ends)
-        if number < self.evaluated_steps and verdict.passed:
-            verdict = self.evaluated(verdict, z_bcthw)
+        given, self.given = self.given, None
+        verdict = self.session.call(
+            (z_bcthw,), state=given, keywords={"ends": ends}, evaluate=number < self.evaluated_steps,
+            name=f"step {number}", timeout=timeout,
+        )  # fmt: skip
         frames = verdict.outputs
         if frames is not None and self.fresh and number == 0:
             frames = frames[:, :, self.decoder.dropped_frames :]
         return Step(number, frames, verdict)
 
-    def evaluated(self, verdict: Verdict, z_bcthw: torch.Tensor) -> Verdict:
-        if isinstance(self.session, NativeSession):
-            verdict, self.host_state = self.session.evaluated(verdict, z_bcthw, self.host_state)
-            return verdict
-        inputs = arguments_by_name((z_bcthw,), "input")
-        if self.host_state is not None:
-            inputs |= arguments_by_name(self.host_state, "input.state")
-        verdict = evaluated(verdict, self.decoder, inputs, self.session.result_order())
-        frames, new = verdict.outputs
-        self.host_state = handed_on(new, self.host_state)
-        return replace(verdict, outputs=frames)
-
     def state(self):
         """The state after the last step, on the host: to be saved, and given to another stream."""
-        return self.session.state() if self.host_state is None else self.host_state
+        return self.session.state()
 
     def __exit__(self, *_) -> None:
         self.session.close()

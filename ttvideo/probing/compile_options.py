@@ -19,10 +19,11 @@ def checked_options(options: Options | None, target: Target) -> Options:
     """Raises `Refused` for a target without a compiler, and what can't be an option. Unknown names the plugin refuses."""
     options = dict(options or {})
     if options and not target.needs_plugin:
-        raise Refused("options", f"{options} for {target.name}", "a target that Tenstorrent's compiler serves")
+        need = "a target that Tenstorrent's compiler serves"
+        raise Refused("compiler_options", f"{options} for {target.name}", need)
     for name, value in options.items():
         if not isinstance(name, str) or not name or not isinstance(value, (str, int)):
-            raise Refused("options", f"{name!r}: {value!r}", "names with numbers, flags or texts")
+            raise Refused("compiler_options", f"{name!r}: {value!r}", "names with numbers, flags or texts")
     return options
 
 

@@ -39,7 +39,7 @@ def save(verdict, folder: Path) -> Path:
         for name, text in texts.items():
             (folder / name).write_text(text)
         if verdict.stablehlo and verdict.plugin:
-            write_repro(verdict.stablehlo, verdict.options, folder)
+            write_repro(verdict.stablehlo, verdict.compiler_options, folder)
             (folder / "environment.json").write_text(json.dumps(environment(verdict, folder), indent=1) + "\n")
         if verdict.report:
             (folder / REPORT).mkdir(exist_ok=True)

@@ -51,6 +51,10 @@ class Failure:
     location: str | None = None
     stage: str | None = None  # the stage that it ends once compiled; else the first that wasn't reached
 
+    def told(self) -> dict[str, str | None]:
+        """As a verdict has it."""
+        return {"kind": self.kind, "message": self.message, "op": self.op, "location": self.location}
+
 
 def classify(log: str, exception: str = "") -> Failure:
     """The failure that `log` (all that the worker printed) and `exception` tell of, traceback noise cut away."""

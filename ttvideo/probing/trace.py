@@ -3,17 +3,22 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only, tree_map_with_path
 
 from ttvideo.probing.aten import IN_OTHER_WORDS
 
 HERE = os.path.dirname(__file__)
 TORCH = os.path.dirname(torch.__file__)
+
+
+class Place(int):
+    """In the structure of a module's outputs, where a tensor stands among the program's results."""
 
 
 def mark(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
@@ -110,21 +115,25 @@ def _calling_line() -> str:
     return "forward"
 
 
-def traced_call(module: nn.Module, inputs: tuple, marked: bool, on_cut: Callable[[str], None], **keywords):
+def traced_call(module: nn.Module, inputs: tuple, keywords: dict, marked: bool, on_cut: Callable):
     """Call `module` (on the XLA device), each op named after where it comes from.
 
-    With `marked`, parameters, buffers and inputs are marked under their names for tt-mlir;
-    XLA's own CPU client doesn't know the mark. In a `state` that comes back, None stands for what is handed on as it came.
+    With `marked`, weights and inputs are marked under their names for tt-mlir; XLA's own CPU client doesn't
+    know the mark. In a `state` that comes back, None stands for what is handed on as it came.
     """
     located = Located(module, on_cut)
     with torch.no_grad():
         weights = {}
         if marked:
-            weights = {name: mark(tensor, "parameter", name) for name, tensor in weights_by_name(module).items()}
-            inputs, keywords = _mark_inputs(inputs, "input"), _mark_inputs(keywords, "input")
+            weights = {name: mark(tensor, "parameter", name) for name, tensor in registered(module).items()}
+            inputs, keywords = (named(as_input, given, "input") for given in (inputs, keywords))
         with located.hooks(), located:
             outputs = torch.func.functional_call(module, weights, inputs, keywords)
     return without_unchanged(outputs, keywords["state"]) if keywords.get("state") else outputs
+
+
+def as_input(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    return mark(tensor, "input", name)
 
 
 def without_unchanged(outputs, state: dict):
@@ -138,26 +147,46 @@ def handed_on(new, old):
     return {name: old[name] if value is None else value for name, value in new.items()}
 
 
-def weights_by_name(module: nn.Module) -> dict[str, torch.Tensor]:
-    """What is marked, as the compiled program's arguments are named: parameters and buffers."""
+def registered(module: nn.Module) -> dict[str, torch.Tensor]:
     return dict((*module.named_parameters(), *module.named_buffers()))
 
 
-def arguments_by_name(value, name: str) -> dict[str, torch.Tensor]:
-    """The names that tracing gives to inputs: `input.0`, `input.state.conv1` …"""
-    if isinstance(value, torch.Tensor):
-        return {name: value}
-    if value is None:  # no state yet
-        return {}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    return {path: tensor for key, item in items for path, tensor in arguments_by_name(item, f"{name}.{key}").items()}
+def plain_attributes(module: nn.Module) -> Iterator[tuple[dict, str, str]]:
+    """Where modules keep tensors unregistered, alone or in lists and dicts: attributes, a key, its path."""
+    for place, owner in module.named_modules():
+        for key, value in list(vars(owner).items()):
+            if key not in ("_parameters", "_buffers", "_modules") and tensors(value):
+                yield vars(owner), key, f"{place}.{key}" if place else key
 
 
-def _mark_inputs(value, name: str):
-    if isinstance(value, torch.Tensor):
-        return mark(value, "input", name)
-    if isinstance(value, dict):
-        return {key: _mark_inputs(item, f"{name}.{key}") for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_mark_inputs(item, f"{name}.{i}") for i, item in enumerate(value))
-    return value
+def weights_by_name(module: nn.Module) -> dict[str, torch.Tensor]:
+    """As the program's arguments are named: parameters, buffers, and tensors that are plain attributes."""
+    found = registered(module)
+    for attributes, key, path in plain_attributes(module):
+        found |= arguments_by_name(attributes[key], path)
+    return found
+
+
+def arguments_by_name(value, name: str = "input") -> dict[str, torch.Tensor]:
+    """The names that tracing gives to inputs and keywords: `input.0`, `input.state.conv1` …"""
+    found = {}
+    named(lambda tensor, path: found.setdefault(path, tensor), value, name)
+    return found
+
+
+def named(function: Callable[[torch.Tensor, str], object], value, name: str):
+    """`value` with each tensor in its tuples, lists and dicts replaced by `function(tensor, path)`."""
+
+    def one(keys, leaf):
+        path = ".".join([name, *(str(astuple(key)[0]) for key in keys)])
+        return function(leaf, path) if isinstance(leaf, torch.Tensor) else leaf
+
+    return tree_map_with_path(one, value)
+
+
+def tensors(value) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def to_device(value, device: torch.device):
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), value)

@@ -29,15 +29,17 @@ LOOK = {
 class Verdict:
     """One module on one target.
 
-    `stages` maps each stage of the lane to 'pass', 'fail', 'mocked' (the mocked chip executes no kernels)
-    or 'not reached'; `stage` is the last one that was reached: where it failed, or the end.
-    `outputs` holds the results where they mean something, and None for lanes that return garbage; `outputs_from` says
-    where they come from. `log` is what the stack printed, without the modules. `seconds` a stage vary from run to run. `ran` is what TT-NN tells of its
-    run, on targets where it executes the program.
-    `cut` says where the trace read values back to the host and into how many programs that cut the graph, None for a
-    graph in one piece; the texts are then those of the last piece. `written` is the program that ran where it isn't the
-    compiler's own: written by hand, or in another fidelity.
-    `report` are the files that ttnn-visualizer opens, by name, if they were asked for.
+    `stages` maps each stage of the lane to 'pass', 'fail', 'mocked' (the mocked chip executes no kernels) or
+    'not reached'; `stage` is the last one that was reached: where it failed, or the end. `outputs` holds the
+    module's outputs where they mean something, and None for lanes that return garbage; `outputs_from` says
+    where they come from. `results` is the outputs' structure as traced, with each tensor's place among the
+    program's results for it, and None for an entry of the state that is handed on as it came. `log` is what
+    the stack printed, without the modules. `seconds` a stage vary from run to run. `ran` is what TT-NN tells
+    of its run, on targets where it executes the program. `cut` says where the trace read values back to the
+    host and into how many programs that cut the graph, None for a graph in one piece; the texts are then
+    those of the last piece. `written` is the program that ran where it isn't the compiler's own: written by
+    hand, or in another fidelity. `report` are the files that ttnn-visualizer opens, by name, if they were
+    asked for.
     """
 
     target: str
@@ -52,7 +54,8 @@ class Verdict:
     ttir: str | None = field(default=None, repr=False)
     ttnn: str | None = field(default=None, repr=False)
     log: str = field(default="", repr=False)
-    options: dict = field(default_factory=dict)
+    compiler_options: dict = field(default_factory=dict)
+    results: object = field(default=None, repr=False)
     outputs: object = field(default=None, repr=False)
     outputs_from: str | None = None
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
@@ -75,14 +78,21 @@ class Verdict:
     def stage(self) -> str:
         return [stage for stage, status in self.stages.items() if status != UNREACHED][-1]
 
+    @property
+    def has_program(self) -> bool:
+        return bool(self.written or self.ttnn)
+
     @cached_property
     def program(self) -> Program:
-        """The compiled program, or the one that ran for it. Raises `Refused` if there is none."""
-        return self.written or read(self.ttnn or "")
+        """The compiled program, or the one that ran for it. Raises `Refused` if it didn't get so far."""
+        if not self.has_program:
+            got = f"{self.name or 'a module'} on {self.label}, which got to {self.stage}"
+            raise Refused("program", got, "a verdict whose module was compiled (`has_program`)")
+        return self.written or read(self.ttnn)
 
     @cached_property
     def cost(self) -> Cost:
-        """What a run of the compiled program moves, holds and computes (see `ttvideo.programs.cost`)."""
+        """What a run of it moves, holds, computes (`ttvideo.programs.cost`). Raises `Refused` as it does."""
         return cost(self.program)
 
     @cached_property
@@ -94,7 +104,7 @@ class Verdict:
     def hazards(self) -> dict[Hazard, int]:
         """What is known to go wrong with the program on silicon, and with how many of its ops; {} where there is none."""
         try:
-            return hazards(self.program) if self.written or self.ttnn else {}
+            return hazards(self.program) if self.has_program else {}
         except Refused:  # a text that can't be read is a failure told elsewhere
             return {}
 
@@ -118,7 +128,7 @@ class Verdict:
             "kind": self.kind,
             "message": self.message,
             **({"cut": self.cut} if self.cut else {}),
-            **({"options": self.options} if self.options else {}),
+            **({"options": self.compiler_options} if self.compiler_options else {}),
             **({"hazards": {hazard.name: ops for hazard, ops in self.hazards.items()}} if self.hazards else {}),
         }
 

@@ -1,10 +1,11 @@
-"""The child process of a probe: one PJRT client, one module, any number of calls.
+"""The child process of probes: one PJRT client for one target, and one module at a time.
 
     python -m ttvideo.probing.worker FOLDER EVENTS_FD
 
-FOLDER holds `job.pt`; each line on standard input asks for a call; each event is a line of JSON
-on EVENTS_FD. Everything the compiler prints goes to standard error, which the parent keeps.
-A client can't be reconfigured and a failing program can end its process: hence a process of its own.
+FOLDER holds `job.pt`, and what each call is given, the first of a module with the module; each line on
+standard input asks for one; each event is a line of JSON on EVENTS_FD. Everything the compiler prints goes to
+standard error, which the parent keeps. A client can't be reconfigured and a failing program can end its
+process: hence one of its own.
 """
 
 import ctypes
@@ -16,31 +17,40 @@ import sys
 import time
 from pathlib import Path
 
-import cloudpickle
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
+from ttvideo.basics.child import save, take
+from ttvideo.basics.errors import Refused
 from ttvideo.probing.compile_options import compile_elsewhere, taken_by_torch_xla
-from ttvideo.probing.trace import arguments_by_name, handed_on, traced_call, weights_by_name
+from ttvideo.probing.trace import (
+    Place,
+    arguments_by_name,
+    handed_on,
+    mark,
+    named,
+    plain_attributes,
+    registered,
+    tensors,
+    to_device,
+    traced_call,
+)
 from ttvideo.targets import runtime_files
 from ttvideo.targets.target import CARD, HOST, RUN, RUNTIME_FILES, STABLEHLO, TRACE, XLA, resolve
 
 PR_SET_PDEATHSIG = 1
 STACK_BYTES = 128 << 20  # Linux leaves as much room for a process's first thread, whatever its limit was
+PLAIN = (torch.Tensor, type(None), bool, int, float, str)
 
 
-class Worker:
+class Client:
     def __init__(self, folder: Path, events):
         self.folder, self.events = folder, events
-        job = load(folder / "job.pt")
-        self.target = resolve(job["target"])
-        self.module = job["module"].eval()
-        self.stateful = job["stateful"]
-        self.state = job["state"]
-        self.options = job["options"]
+        job = take(folder / "job.pt")
+        self.target, self.options = resolve(job["target"]), job["options"]
         self.device = torch.device(self.target.name) if self.target.lane == HOST else self.open_device()
-        self.module.to(self.device)
-        self.state = to_device(self.state, self.device)
-        self.tell(event="ready", device=str(self.device))
+        self.modules = 0
+        self.graphs: dict[str, tuple] = {}  # by hash: of which module, and the names of its arguments
 
     def tell(self, **event) -> None:
         self.events.write(json.dumps(event) + "\n")
@@ -55,43 +65,73 @@ class Worker:
             self.options = {}
         return torch_xla.device()
 
-    def call(self, number: int, part: str, options: dict) -> None:
-        module = self.module.get_submodule(part)
-        inputs = to_device(load(self.folder / f"inputs-{number}.pt"), self.device)
-        os.remove(self.folder / f"inputs-{number}.pt")
-        if self.target.lane == HOST:
-            outputs = self.timed(RUN, lambda: self.eager(module, inputs, options))
-        else:
-            outputs = self.traced(module, inputs, options)
+    def serve(self, module: torch.nn.Module, method: str, stateful: bool, result) -> None:
+        """This module from now on; the one before is let go first."""
+        self.module = self.state = None
+        self.module, self.stateful, self.result = module.eval().to(self.device), stateful, result
+        self.own = {id(tensor) for tensor in registered(module).values()}
+        for attributes, key, path in plain_attributes(module):
+            attributes[key] = named(self.brought, attributes[key], path)
+        if method != "forward":
+            module.forward = getattr(module, method)
+        self.modules += 1
+        self.before = compiled_programs(self.target)
+
+    def brought(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
+        """What `Module.to` leaves where it is: tensors that aren't registered."""
+        if id(tensor) in self.own:
+            return tensor
+        tensor = tensor.to(self.device)
+        return mark(tensor, "parameter", name) if self.target.needs_plugin else tensor
+
+    def call(self, number: int) -> None:
+        given = take(self.folder / f"call-{number}.pt")
+        if "module" in given:
+            self.serve(given["module"], given["method"], given["stateful"], given["result"])
+        inputs, keywords = to_device((given["inputs"], given["keywords"]), self.device)
+        if self.state is not None:
+            keywords.setdefault("state", self.state)
+        outputs = (self.eager if self.target.lane == HOST else self.traced)(number, inputs, keywords)
+        if outputs is not None:
+            outputs = self.without_state(outputs, keywords.get("state"))
+            if self.target.outputs_are_real:
+                save(to_device(outputs, torch.device("cpu")), self.folder / f"outputs-{number}.pt")
+        compiled = compiled_programs(self.target)
+        self.tell(event="done", compiled=None if compiled is None else compiled - self.before)
+
+    def without_state(self, outputs, old):
+        """Of a module that returns `(result, state)` all, or where the state stays here the result."""
+        if not self.stateful and not old:
+            return outputs
+        result, new = outputs
+        new = handed_on(new, old)
         if self.stateful:
-            outputs, new = outputs
-            self.state = handed_on(new, self.state)
-        if self.target.outputs_are_real:
-            save(to_device(outputs, torch.device("cpu")), self.folder / f"outputs-{number}.pt")
-        self.tell(event="done", compiled=compiled_programs(self.target))
+            self.state = new
+        return result if self.stateful else (result, new)
 
-    def arguments(self) -> dict:
-        return {"state": self.state} if self.stateful else {}
-
-    def eager(self, module, inputs, options):
+    def eager(self, number: int, inputs: tuple, keywords: dict):
         with torch.no_grad():
-            return module(*inputs, **self.arguments(), **options)
+            return self.timed(RUN, lambda: self.chosen(self.module(*inputs, **keywords)))
 
-    def traced(self, module, inputs, options):
+    def chosen(self, outputs):
+        return outputs if self.result is None else outputs[self.result]
+
+    def traced(self, number: int, inputs: tuple, keywords: dict):
+        """The outputs, run where the lane can; None where another process compiles. Raises `Stale`."""
         import torch_xla
         import torch_xla.core.xla_model as xm
 
-        marked = self.target.needs_plugin
-
-        def on_cut(place: str) -> None:
-            self.tell(event="cut", place=place)
-
-        outputs = self.timed(TRACE, lambda: traced_call(module, inputs, marked, on_cut, **self.arguments(), **options))
-        self.save_result_order(outputs)
-        self.tell_graph(module, inputs, outputs)
+        outputs = self.timed(TRACE, lambda: self.trace(inputs, keywords))
+        save(placed(outputs), self.folder / f"results-{number}.pt")
+        graph = torch_xla._XLAC._get_graph_hash(tensors(outputs)).hex()
+        # The client gives again what it compiled of this graph; names and places are those of that time.
+        names = self.modules, (*arguments_by_name(inputs), *arguments_by_name(keywords))
+        if self.graphs.setdefault(graph, names) != names:
+            raise Stale
+        self.tell(event="graph", hash=graph)
         if self.target.lane == XLA:
             stablehlo = self.timed(STABLEHLO, lambda: xm.get_stablehlo(tensors(outputs)))
-            (self.folder / "stablehlo.mlir").write_text(stablehlo)
+            save(stablehlo, self.folder / f"stablehlo-{number}.pt")
         if self.options:
             stablehlo = xm.get_stablehlo_bytecode(tensors(outputs))  # its text has locations that MLIR can't read
             self.timed(RUN, lambda: compile_elsewhere(stablehlo, self.options, self.folder / "elsewhere"))
@@ -101,35 +141,45 @@ class Worker:
         self.timed(RUN, lambda: torch_xla._XLAC._xla_sync_multi(tensors(outputs), [], wait=True))
         return outputs
 
-    def tell_graph(self, module, inputs, outputs) -> None:
-        """The graph's hash, and its arguments' names in its order: one met before isn't compiled again."""
-        import torch_xla
+    def trace(self, inputs: tuple, keywords: dict):
+        """Raises `Refused` for outputs that hold no tensor, or something else than tensors."""
 
-        named = weights_by_name(module) | arguments_by_name(inputs, "input")
-        named |= arguments_by_name(self.arguments(), "input")
-        names = {torch_xla._XLAC._xla_get_tensor_id(tensor): name for name, tensor in named.items()}
-        found, _ = torch_xla._XLAC._get_tensors_xla_device_data_node(tensors(outputs))
-        graph = torch_xla._XLAC._get_graph_hash(tensors(outputs)).hex()
-        self.tell(event="graph", hash=graph, arguments=[names.get(identity) for identity in found])
+        def on_cut(place: str) -> None:
+            self.tell(event="cut", place=place)
 
-    def save_result_order(self, outputs) -> None:
-        """The outputs' structure, each tensor replaced by its place among the program's results."""
-        import torch_xla
-
-        ids = [torch_xla._XLAC._xla_get_tensor_id(tensor) for tensor in tensors(outputs)]
-        place = {identity: place for place, identity in enumerate(dict.fromkeys(ids))}
-        order = iter(ids)
-        save(map_tensors(lambda _: torch.tensor(place[next(order)]), outputs), self.folder / "results.pt")
+        outputs = self.chosen(traced_call(self.module, inputs, keywords, self.target.needs_plugin, on_cut))
+        if other := [type(leaf).__name__ for leaf in tree_leaves(outputs) if not isinstance(leaf, PLAIN)]:
+            raise Refused("outputs", f"a {other[0]}", "tensors, in tuples, named tuples, lists or dicts")
+        if not tensors(outputs):
+            raise Refused("outputs", repr(outputs)[:100], "a tensor at least")
+        return outputs
 
     def timed(self, stage: str, work):
-        self.tell(event="start", stage=stage, time=time.time())
+        self.tell(event="start", stage=stage)
+        begin = time.monotonic()
         out = work()
-        self.tell(event="end", stage=stage, time=time.time())
+        self.tell(event="end", stage=stage, seconds=time.monotonic() - begin)
         return out
 
     def save_state(self) -> None:
         save(to_device(self.state, torch.device("cpu")), self.folder / "state.pt")
         self.tell(event="done")
+
+
+class Stale(Exception):
+    """The client has a program of the same graph, of another module or with other names."""
+
+
+def placed(outputs):
+    """The outputs' structure, with each tensor's place among the program's results; the same one has one."""
+    import torch_xla
+
+    places: dict[int, Place] = {}
+    return tree_map_only(
+        torch.Tensor,
+        lambda tensor: places.setdefault(torch_xla._XLAC._xla_get_tensor_id(tensor), Place(len(places))),
+        outputs,
+    )
 
 
 def register(plugin) -> None:
@@ -163,35 +213,6 @@ def compiled_programs(target) -> int | None:
     return metrics.counter_value("UncachedCompile") or 0
 
 
-def map_tensors(function, value):
-    if isinstance(value, torch.Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: map_tensors(function, item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_tensors(function, item) for item in value)
-    return value
-
-
-def to_device(value, device: torch.device):
-    return map_tensors(lambda tensor: tensor.to(device), value)
-
-
-def tensors(value) -> list[torch.Tensor]:
-    found = []
-    map_tensors(found.append, value)
-    return found
-
-
-def save(value, path: Path) -> None:
-    torch.save(value, path, pickle_module=cloudpickle)
-
-
-def load(path: Path):
-    # Written by the parent process a moment ago; modules are not plain tensors.
-    return torch.load(path, weights_only=False)
-
-
 def die_with_parent() -> None:
     """Have the kernel end this process when its parent ends, however that happens (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -209,21 +230,21 @@ def main() -> None:
     deepen_stack()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this process
     folder, events = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
-    worker = None
+    client = None
     try:
-        worker = Worker(folder, events)
+        client = Client(folder, events)
         for line in sys.stdin:
             request = json.loads(line)
-            if request["do"] == "call":
-                worker.call(request["number"], request["part"], request["options"])
-            else:
-                worker.save_state()
+            try:
+                client.call(request["number"]) if request["do"] == "call" else client.save_state()
+            except Stale:
+                client.tell(event="done", stale=True)
     except BaseException as error:
         events.write(json.dumps({"event": "error", "type": type(error).__name__, "message": str(error)}) + "\n")
         events.flush()
     # The client's shutdown can abort after a failed program, and everything worth keeping is on disk.
     # A card must be closed properly all the same.
-    if worker is None or worker.target.lane != CARD:
+    if client is None or client.target.lane != CARD:
         os._exit(0)
 
 

@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import psutil
 import torch
 
+from ttvideo.basics.child import Child, Died, TimedOut
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.folders import new_folder
 from ttvideo.basics.progress import progress
-from ttvideo.basics.worker import Died, TimedOut, Worker
 from ttvideo.programs.evaluate import stored_argument
 from ttvideo.programs.evaluate.values import TORCH_TYPES
 from ttvideo.programs.program import Argument, Program
@@ -79,14 +80,15 @@ class Chip(contextlib.AbstractContextManager):
         if reason := why_not(target):
             raise Refused(f"target {target.name!r}", reason, "`make sim` run once")
         self.target = target
-        self.known: dict[object, int] = {}
+        self.known: WeakKeyDictionary[Program, int] = WeakKeyDictionary()  # by number
+        self.described = 0
         self.held: dict[str, set[str]] = {}  # names of weights that programs share
         self.sent = 0
-        self.worker = None
+        self.child = None
         self.folder = new_folder(FOLDER_BYTES)
         try:
             command = [str(python()), "-P", str(HOST), str(self.folder)]
-            self.worker = Worker(command, self.folder, environment(target, self.folder) | variables)
+            self.child = Child(command, self.folder, environment(target, self.folder) | variables)
         except BaseException:
             self.close()
             raise
@@ -97,7 +99,6 @@ class Chip(contextlib.AbstractContextManager):
         arguments: Mapping[str, torch.Tensor],
         fetch: Iterable[int] | None = None,
         keep: Mapping[str, int] | None = None,
-        key: object = None,
         timeout: float | None = None,
         name: str = "",
         watch: bool = False,
@@ -107,22 +108,41 @@ class Chip(contextlib.AbstractContextManager):
     ) -> Ran:
         """Run a program on arguments by name; those kept from a run before needn't be given.
 
-        `fetch` says which results to bring to the host (all, if None); `keep` which to leave on the device, and the
-        name of the argument that each is to be in the next run; `stay` which arguments are to be there again, as they
-        are. Weights are sent with the first run of a program, and prepared once; `key` tells apart programs of one text
-        and different weights. Programs that name the same `shared` have weights of one name in common: each is sent, and
-        held, once. `watch` brings back the result of every op. With `report`, what ttnn-visualizer opens is then in
-        `report()`: of a program's first run, in which its weights are placed, all. Raises `Broke`, and `Refused` for an
-        argument that is missing.
+        `fetch` says which results to bring to the host (all, if None); `keep` which to leave on the device,
+        and the name of the argument that each is to be in the next run; `stay` which arguments are to be
+        there again, as they are. Weights are sent with the first run of a program, and prepared once.
+        Programs that name the same `shared` have weights of one name in common: each is sent, and held, once.
+        `watch` brings back the result of every op. With `report`, what ttnn-visualizer opens is then in
+        `report()`: of a program's first run, in which its weights are placed, all. Raises `Broke`, and
+        `Refused` for an argument that is missing.
         """
-        key = (program.text or program, key)  # one made by hand has no text
-        number = self.known.setdefault(key, len(self.known))
-        first = not (self.folder / f"program-{number}.json").exists()
-        if first:
-            described, constants = describe(program)
-            (self.folder / f"program-{number}.json").write_text(json.dumps(described))
-            for constant, value in constants.items():
-                np.save(self.folder / f"constant-{number}-{constant}.npy", value)
+        number, first = self.number(program)
+        message = {
+            "program": number,
+            "shared": shared,
+            "arguments": self.sent_arguments(program, arguments, first, shared),
+            "fetch": list(range(len(program.main.returns)) if fetch is None else fetch),
+            "keep": dict(keep or {}),
+            "stay": list(stay),
+            "watch": watch,
+            "report": REPORT if report else None,
+        }
+        return self.ran(program, self.ask(message, name or "program", timeout, len(program.main.ops)))
+
+    def number(self, program: Program) -> tuple[int, bool]:
+        """The program's, and whether this is its first run, before which it is written down."""
+        if program in self.known:
+            return self.known[program], False
+        number = self.known[program] = self.described
+        self.described += 1
+        described, constants = describe(program)
+        (self.folder / f"program-{number}.json").write_text(json.dumps(described))
+        for constant, value in constants.items():
+            np.save(self.folder / f"constant-{number}-{constant}.npy", value)
+        return number, True
+
+    def sent_arguments(self, program: Program, arguments: Mapping, first: bool, shared: str | None) -> dict:
+        """Files by argument's name, of those that the device doesn't hold."""
         files = {}
         for argument in program.arguments:
             if argument.name in arguments and self.to_be_sent(argument, first, shared):
@@ -130,19 +150,11 @@ class Chip(contextlib.AbstractContextManager):
                 files[argument.name] = f"argument-{self.sent}.npy"
                 np.save(self.folder / files[argument.name], array(tensor))
                 self.sent += 1
-        returns = program.main.returns
-        message = {
-            "program": number,
-            "shared": shared,
-            "arguments": files,
-            "fetch": list(range(len(returns)) if fetch is None else fetch),
-            "keep": dict(keep or {}),
-            "stay": list(stay),
-            "watch": watch,
-            "report": REPORT if report else None,
-        }
-        done = self.ask(message, name or "program", timeout, len(program.main.ops))
+        return files
+
+    def ran(self, program: Program, done: dict) -> Ran:
         types = {value.name: value.type for f in program.functions.values() for op in f.ops for value in op.results}
+        returns = program.main.returns
         outputs = {int(i): self.load(file, returns[int(i)].type.dtype) for i, file in done.pop("outputs").items()}
         values = {value: self.load(file, types[value].dtype) for value, file in done.pop("values").items()}
         done.pop("event")
@@ -164,32 +176,32 @@ class Chip(contextlib.AbstractContextManager):
 
     def ask(self, message: dict, name: str, timeout: float | None, ops: int) -> dict:
         step: dict = {}
-        begin, checked = self.worker.log_size(), time.monotonic()
+        begin, checked = self.child.log_size(), time.monotonic()
         with progress(f"{name} · {self.target.name}", total=ops) as show:
             try:
-                for event in self.worker.ask(message, timeout):
+                for event in self.child.ask(message, timeout):
                     match event:
                         case {"event": "step"}:
                             step = event
                             show(event["op"], 1 if event["main"] else 0)
                         case {"event": "error"}:
-                            raise Broke(step, event["message"], self.worker.log_text(begin))
+                            raise Broke(step, event["message"], self.child.log_text(begin))
                         case {"event": "done"}:
                             return event
                     if time.monotonic() - checked > 1:
                         checked = time.monotonic()
                         if (used := self.memory()) > bound_bytes():
-                            self.worker.end()
+                            self.child.end()
                             raise Broke(step, too_large=used)
             except TimedOut:
                 raise Broke(step, timed_out=True) from None
             except Died as end:
-                raise Broke(step, "", self.worker.log_text(begin), end.returncode) from None
+                raise Broke(step, "", self.child.log_text(begin), end.returncode) from None
         raise AssertionError("a worker answers, or is known to have ended")
 
     def memory(self) -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.worker.process.pid).memory_info().rss
+            return psutil.Process(self.child.process.pid).memory_info().rss
         return 0
 
     def load(self, file: str, dtype: str) -> torch.Tensor:
@@ -208,9 +220,9 @@ class Chip(contextlib.AbstractContextManager):
         return {path.name: path.read_bytes() for path in sorted((self.folder / REPORT).glob("*"))}
 
     def close(self) -> None:
-        if self.worker is not None:
-            self.worker.close(patience=CARD_SECONDS if self.target.is_card else 0)
-            for lock in locks(self.worker.process.pid):
+        if self.child is not None:
+            self.child.close(patience=CARD_SECONDS if self.target.is_card else 0)
+            for lock in locks(self.child.process.pid):
                 lock.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -13,8 +13,11 @@ EXACT = {"compute_config": {"math_fidelity": "hifi4", "fp32_dest_acc_en": True}}
 
 
 def tensor(name: str, shape: tuple[int, ...], dtype: str = "bf16", layout: str = "tile") -> Value:
-    rows, columns = math.prod(shape[:-1]), shape[-1]
-    buffer = (-(-rows // TILE), -(-columns // TILE)) if layout == "tile" else (rows, columns)
+    """In DRAM; in tiles, each matrix of the last two dimensions is filled up to whole ones."""
+    *outer, rows, columns = (1, *shape)
+    if layout == "tile":
+        rows, columns = -(-rows // TILE), -(-columns // TILE)
+    buffer = (math.prod(outer) * rows, columns)
     return Value(name, TensorType(tuple(shape), dtype, layout, "dram", buffer))
 
 

@@ -9,12 +9,11 @@ differ is the size of a bank: how much of it the runtime keeps for itself moves 
 from dataclasses import dataclass
 
 from ttvideo.programs.allocator import OutOfMemory, read_out_of_memory
-from ttvideo.programs.program import Function, Op, Program, TensorType, Value
+from ttvideo.programs.cost import Sizes
+from ttvideo.programs.program import ELEMENT_BYTES, Op, Program, Value
 from ttvideo.targets.boards import BOARDS
 from ttvideo.ttnn.chip import Broke, Chip
-
-TILE = 32
-BYTES = {"bf16": 2, "f32": 4}
+from ttvideo.ttnn.handmade import op, program, tensor
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ PUBLISHED = (
 def provoke(chip: Chip, case: Published) -> OutOfMemory | None:
     """What the mocked board's allocator says, None if it gave the buffer. Raises `Broke` for other failures."""
     try:
-        chip.run(program(case), {}, fetch=(), key=case)
+        chip.run(made(case), {}, fetch=())
     except Broke as broke:
         refused = read_out_of_memory(broke.said)
         if refused is None or broke.op != f"ttnn.{case.op}":
@@ -135,7 +134,7 @@ def provoke(chip: Chip, case: Published) -> OutOfMemory | None:
     return None
 
 
-def program(case: Published) -> Program:
+def made(case: Published) -> Program:
     """What the op reads, then banks as full as the card's, then the op."""
     operands = []
     if case.operand:
@@ -144,12 +143,11 @@ def program(case: Published) -> Program:
         operands.append(tensor("mean", (1, 1, case.operand[-2], 1), case.dtype, case.layout))
     result = tensor("result", case.result, case.dtype, case.layout)
     ops = [
-        *(step("empty", (), operand) for operand in operands),
+        *(op("empty", [], operand) for operand in operands),
         *fill(case, sum(bank_bytes(operand, case.board) for operand in operands), bank_bytes(result, case.board)),
-        step(case.op, operands, result, **NO_ACTIVATIONS, **dict(case.attributes)),
+        op(case.op, operands, result, **NO_ACTIVATIONS, **dict(case.attributes)),
     ]
-    main = Function("main", (), tuple(ops), (result,), False)
-    return Program({"main": main}, main, BOARDS[case.board].chip, text="")
+    return program([], ops, [result], BOARDS[case.board].chip)
 
 
 def fill(case: Published, operands: int, wanted: int) -> list[Op]:
@@ -182,27 +180,12 @@ def shares(total: int, parts: int, board: str) -> list[int]:
 def hold(name: str, bytes_a_bank: int, board: str) -> Op:
     """So many bytes of every bank, in pages of the board's alignment; rounded down to those."""
     chip = BOARDS[board].chip
-    pages, columns = bytes_a_bank // chip.noc_dram_align_bytes, chip.noc_dram_align_bytes // BYTES["bf16"]
-    return step("empty", (), tensor(name, (pages * chip.dram_channels, columns), "bf16", "row_major"))
+    page = chip.noc_dram_align_bytes
+    pages, columns = bytes_a_bank // page, page // ELEMENT_BYTES["bf16"]
+    return op("empty", [], tensor(name, (pages * chip.dram_channels, columns), layout="row_major"))
 
 
 def bank_bytes(value: Value, board: str) -> int:
-    """What one bank must hold of an interleaved tensor: pages round robin, a tile or an aligned row each."""
-    chip, kind = BOARDS[board].chip, value.type
-    *outer, rows, columns = (1, *kind.shape)
-    size = BYTES[kind.dtype]
-    if kind.layout == "tile":
-        pages, page = -(-rows // TILE) * -(-columns // TILE), TILE * TILE * size
-    else:
-        pages, page = rows, columns * size
-    for n in outer:
-        pages *= n
-    return -(-pages // chip.dram_channels) * -(-page // chip.noc_dram_align_bytes) * chip.noc_dram_align_bytes
-
-
-def tensor(name: str, shape: tuple[int, ...], dtype: str, layout: str) -> Value:
-    return Value(name, TensorType(tuple(shape), dtype, layout, "dram", ()))
-
-
-def step(name: str, operands, result: Value, **attributes) -> Op:
-    return Op(f"ttnn.{name}", tuple(operands), (result,), attributes, "")
+    """What one bank must hold of an interleaved tensor."""
+    chip = BOARDS[board].chip
+    return Sizes.of_chip(chip).of(value) // chip.dram_channels

@@ -1,4 +1,7 @@
-"""A process that is asked with lines of JSON and answers with events; whatever it does, nothing of it stays."""
+"""A child process, asked with lines of JSON, that answers with events; whatever it does, nothing of it stays.
+
+What isn't JSON, modules and tensors, goes as files: `save` and `take` are their format, on both sides.
+"""
 
 import contextlib
 import json
@@ -8,10 +11,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import cloudpickle
+import torch
 
 POLL_SECONDS = 0.2
 ANSWERS = ("done", "error")
+# A child dies with the thread of its parent that started it (PR_SET_PDEATHSIG): this one stays.
+STARTER = ThreadPoolExecutor(max_workers=1)
 
 
 class TimedOut(Exception):
@@ -26,8 +35,8 @@ class Died(Exception):
         self.returncode = returncode
 
 
-class Worker:
-    """Started as `command`, followed by the number of the descriptor on which it is to write its events.
+class Child:
+    """The parent's handle of a process: `command`, and after it the number of the descriptor for its events.
 
     It runs in `folder`, where log.txt keeps all that it prints.
     """
@@ -38,7 +47,8 @@ class Worker:
         self.rest = b""
         try:
             with open(self.log, "wb") as log:
-                self.process = subprocess.Popen(
+                self.process = STARTER.submit(
+                    subprocess.Popen,
                     [*command, str(writing)],
                     stdin=subprocess.PIPE,
                     stdout=log,
@@ -47,7 +57,7 @@ class Worker:
                     pass_fds=(writing,),
                     cwd=folder,  # tt-metal leaves a folder `generated` where it runs
                     start_new_session=True,
-                )
+                ).result()
         except BaseException:
             os.close(self.events)
             raise
@@ -104,3 +114,15 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         os.close(self.events)
+
+
+def save(value, path: Path) -> None:
+    """Modules and tensors, in whatever they are; classes that can't be imported elsewhere go along."""
+    torch.save(value, path, pickle_module=cloudpickle)
+
+
+def take(path: Path):
+    """What the other side wrote a moment ago, not only plain tensors; the file is gone then."""
+    value = torch.load(path, weights_only=False)
+    path.unlink()
+    return value

@@ -54,7 +54,7 @@ def make(folder: Path, python: Path, version: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path):
-    """One process at a time; two sweeps may want the same environment."""
+    """One process at a time; two callers may want the same environment."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
