@@ -51,15 +51,16 @@ def plot_live(costs: dict[str, Cost]) -> Figure:
 
 
 def plot_seconds(times: Mapping[str, Seconds]) -> Figure:
-    """Expected seconds of each named run, by what takes them (`Seconds.by_cause`), and its range as a line."""
-    causes = pd.DataFrame({name: one.by_cause for name, one in times.items()}).T.fillna(0)
-    causes["starts"] = [one.traced_start_seconds for one in times.values()]
-    causes = causes[causes.sum().sort_values(ascending=False).index]
-    figure, axes = plt.subplots(figsize=(9, 0.45 * len(times) + 1.4), layout="constrained")
-    causes.iloc[::-1].plot.barh(ax=axes, stacked=True, width=0.7, colormap="tab20")
-    for row, one in enumerate(reversed(times.values())):
-        axes.plot([one.low, one.high], [row, row], color="black", linewidth=1)
-    axes.set(xlabel="expected seconds, ops in turn (a prediction; the line: its range)")
+    """What each named run's expected seconds go to (`Seconds.by_cause`, and starts), as shares of them."""
+    named = {f"{name}: {one.seconds:.2g} s": one for name, one in times.items()}
+    causes = pd.DataFrame({name: one.by_cause for name, one in named.items()}).T.fillna(0)
+    causes["starts"] = [one.traced_start_seconds for one in named.values()]
+    shares = causes.div(causes.sum(axis=1), axis=0) * 100
+    figure, axes = plt.subplots(figsize=(9, 0.4 * len(times) + 1.2), layout="constrained")
+    shares[shares.sum().sort_values(ascending=False).index].iloc[::-1].plot.barh(
+        ax=axes, stacked=True, width=0.7, colormap="tab20"
+    )
+    axes.set(xlabel="share of the expected seconds, ops in turn (a prediction), %", xlim=(0, 100))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     plt.close(figure)
