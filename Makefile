@@ -1,4 +1,5 @@
-# Two commands: `make run` and `make test`. Each sets up all it needs in .venv. `make sim` adds TT-NN and simulated chips:
+# Two commands: `make run` and `make test` (`make test-all` for all of it). Each sets up all it needs in .venv.
+# `make sim` adds TT-NN and simulated chips:
 # TTSIM=<file or folder> says where Tenstorrent's simulator lies, else it is looked for. `make sweep` runs a grid.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 VENV := .venv
@@ -14,7 +15,11 @@ run: $(READY)
 	$(BIN)/python -m lib.run $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q --durations=10 tests
+	$(BIN)/python -m pytest -q --durations=10 -m "not long" tests
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env $(wildcard notebooks/0[123]_*.ipynb)
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -q --durations=25 tests
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env notebooks
 
 sweep: $(READY)
@@ -41,4 +46,4 @@ $(READY): requirements.txt pyproject.toml
 clean:
 	rm -rf $(VENV) runs
 
-.PHONY: run test sweep lab sim sim-python clean
+.PHONY: run test test-all sweep lab sim sim-python clean

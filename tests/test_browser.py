@@ -18,7 +18,7 @@ from lib.parameters import NOTEBOOKS
 from lib.project import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings one")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings one")]
 
 START_SECONDS, RUN_SECONDS, INTERRUPT_SECONDS = 60, 1800, 60
 # Else cells out of sight aren't in the page, and a question about news lies over it.

@@ -25,6 +25,8 @@ from ttvideo.ways.decompose import decompose
 from ttvideo.ways.haar import WAVELETS
 from ttvideo.ways.known import KNOWN
 
+pytestmark = pytest.mark.long
+
 TOLERANCE = 1e-12  # float64 through some forty layers
 FLOAT32 = 1e-6  # float32 inside of them
 

@@ -225,6 +225,7 @@ def test_the_oldest_frame_is_attended_to():
         decoder(z[:, :, 3:], less | {key: value for key, value in grown.items() if key.endswith("values")})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_compiled_and_evaluated(name):
@@ -244,6 +245,7 @@ def test_compiled_and_evaluated(name):
     assert result.pcc >= 0.999
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["LTX", "LTX, of a timestep"])
 @torch.no_grad()
 def test_compiled_and_evaluated_with_a_delay(name):

@@ -14,6 +14,8 @@ from ttvideo.ttnn.against_evaluator import apart, op_by_op
 from ttvideo.ttnn.chip import Chip
 from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
 
+pytestmark = pytest.mark.long
+
 SHAPE = (32, 64)
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])

@@ -17,6 +17,8 @@ from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.handmade import EXACT, op, program, tensor
 from ttvideo.ttnn.places import HOST
 
+pytestmark = pytest.mark.long
+
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 CONV = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "batch_size": 1}
 ROWS, COLUMNS = 64, 96

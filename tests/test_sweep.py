@@ -18,6 +18,8 @@ from batches.report import changes, label, read_table, report, table, varying
 from batches.run import FAIL, PASS, STOPPED, execute, kept, write
 from ttvideo.basics.errors import Refused
 
+pytestmark = pytest.mark.long
+
 QUICK = {"notebook": "01_repro", "plugin": "installed", "parameters": {"target": "cpu", "latent_heigth": 2}}
 LONG = {"notebook": "01_repro", "plugin": "installed", "parameters": whole("01_repro", {"target": "p150-mock"})}
 

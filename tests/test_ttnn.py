@@ -36,6 +36,8 @@ from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.description import describe
 from ttvideo.ttnn.handmade import op, program, tensor
 
+pytestmark = pytest.mark.long
+
 TTSIM, MOCKED_BOARDS = ("n150-ttsim", "p150-ttsim"), ("n150-ttnn", "p150-ttnn")
 ONE = torch.ones(32, 32).bfloat16()
 
