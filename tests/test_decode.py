@@ -1,11 +1,12 @@
 """Streaming through a target: steps, state, resuming, and what is refused."""
 
+from copy import deepcopy
 from math import ceil
 
 import pytest
 import torch
 
-from ttvideo import Refused, compare, decompose
+from ttvideo import Refused, compare, decompose, for_tiles
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.steps import load_state, save_state
 from ttvideo.decoders.stream import DROPPED_FRAMES, Stream, stream_decode
@@ -108,3 +109,24 @@ def test_the_demo_clip_decodes_equally_by_stock_and_by_both_rewrites():
         want = stock(z)[0]
         for rewritten in (TileDecoder(stock), decompose(stock)[0]):
             assert compare(rewritten(z)[0], want).max_abs < 1e-9
+
+
+class Overflowing(TileDecoder):
+    """Whose second step's activations overflow."""
+
+    def clip(self, z_cthw, memory):
+        video = super().clip(z_cthw, memory)
+        return video if memory.starts else video / 0
+
+
+def test_frames_that_are_not_finite_are_a_failure_and_are_not_kept(decoder, latents, tmp_path):
+    steps = list(stream_decode(Overflowing(decoder), latents, "cpu", keep=tmp_path))
+    assert [step.verdict.passed for step in steps] == [True, False] and steps[1].verdict.kind == "not finite"
+    assert "NaN or Inf in" in steps[1].verdict.message and len(list(tmp_path.glob("frames-*"))) == 1
+
+
+def test_weights_that_are_not_finite_are_refused(decoder):
+    spoilt = deepcopy(decoder)
+    spoilt.proj_out.bias.data[0] = float("nan")
+    with pytest.raises(Refused, match="NaN or Inf in proj_out.bias"):
+        for_tiles(spoilt)

@@ -145,6 +145,8 @@ def decode(options: argparse.Namespace, done: list) -> int:
     vae = load_autoencoder(options.model, options.seed, options.variant)
     shape = (1, channels_of(vae), options.latent_frames, options.latent_height, options.latent_width)
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
+    if len(z) > 1:
+        raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
     if not isinstance(vae, AutoencoderKLMochi):
         return on_target(options, for_tiles(vae).to(DTYPES[options.dtype]), z, done)
     decoder, vae = vae.decoder, None

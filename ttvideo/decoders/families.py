@@ -23,6 +23,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from torch import nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.basics.finite import check_finite
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
@@ -61,7 +62,7 @@ def for_tiles(model: nn.Module) -> nn.Module:
     steps, each with the state of the one before, it gives the frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
     says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
-    Raises `Refused` for a class that isn't known, for a config that the family's file doesn't know, and for an autoencoder
+    Raises `Refused` for a class that isn't known, weights that aren't finite, for a config that the family's file doesn't know, and for an autoencoder
     that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
     """
     known = FAMILIES | ENCODERS
@@ -69,5 +70,8 @@ def for_tiles(model: nn.Module) -> nn.Module:
         raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}")
     if getattr(model, "use_tiling", False):
         raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
+    first = next(model.parameters())
+    if first.device.type != "meta":
+        check_finite(type(model).__name__, dict(model.named_parameters()))
     new = known[type(model)](model)
-    return new.to(next(model.parameters()).dtype).eval()
+    return new.to(first.dtype).eval()

@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ttvideo.basics.errors import Refused
+from ttvideo.basics.finite import check_finite
 from ttvideo.basics.progress import progress
 from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.steps import load_state, save_state, seen_frames
 from ttvideo.media.latents import DROPPED_FRAMES, check_latents
 from ttvideo.probing.probe import TIMEOUT_SECONDS, open_session, probe
 from ttvideo.probing.trace import to_device
-from ttvideo.probing.verdict import Verdict
+from ttvideo.probing.verdict import FAIL, Verdict
 from ttvideo.targets.target import resolve
 
 
@@ -55,7 +56,7 @@ class Stream(contextlib.AbstractContextManager):
         frames = verdict.outputs
         if frames is not None and self.fresh and number == 0:
             frames = frames[:, :, self.decoder.dropped_frames :]
-        return Step(number, frames, verdict)
+        return Step(number, frames, verdict if frames is None else of_finite(verdict, frames))
 
     def state(self):
         """The state after the last step, on the host: to be saved, and given to another stream."""
@@ -63,6 +64,15 @@ class Stream(contextlib.AbstractContextManager):
 
     def __exit__(self, *_) -> None:
         self.session.close()
+
+
+def of_finite(verdict: Verdict, frames: torch.Tensor) -> Verdict:
+    """The verdict, or a failed one where frames hold NaN or Inf: a video would be black, without a word."""
+    wrong = int((~torch.isfinite(frames)).sum())
+    if not wrong or not verdict.passed:
+        return verdict
+    message = f"NaN or Inf in {wrong:,} of the frames' {frames.numel():,} values: activations overflow"
+    return replace(verdict, kind="not finite", message=message, stages=verdict.stages | {verdict.stage: FAIL})
 
 
 def decode_on_host(
@@ -75,7 +85,7 @@ def decode_on_host(
     """Decode z [B, C, T, H, W] in this process, in the decoder's type: frames [B, 3, t, H, W] as they come, on the CPU.
 
     The pipeline's drop of the first frames is kept; `host` is 'cpu' or 'cuda'; `keep` is as for `stream_decode`.
-    Raises `Refused` before anything starts: no CUDA, and what `stream_decode` refuses.
+    Raises `Refused` before anything starts: no CUDA, and what `stream_decode` refuses; and for frames that aren't finite.
     """
     resolve(host).plugin()
     dtype, device = decoder.conv_in.weight.dtype, torch.device(host)
@@ -91,6 +101,7 @@ def decode_on_host(
         for number in range(done, len(pieces)):
             frames, state = decoder(pieces[number].to(device, dtype), state, ends=number + 1 == len(pieces))
             frames = frames[:, :, 0 if number else decoder.dropped_frames :].cpu()
+            check_finite(f"step {number}", {"its frames: activations overflow in these weights' type": frames})
             if kept:
                 kept.add(number, frames, state)
             show(f"step {number}", 1)
@@ -111,8 +122,7 @@ def stream_decode(
     `steps` says how it cuts a clip, by default into the least that it can. Where
     its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
     a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
-    pipeline's drop of the first frames is kept. It ends at the first step that fails: its verdict says why.
-
+pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says why.
     With `keep`, frames and state are written to that folder after each step that has results, and a run that was
     interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
     of another rank or channel count, a folder with the steps of another clip, model or split.
@@ -132,7 +142,7 @@ def stream_decode(
         for chunk in chunks[done:]:
             step = stream.step(chunk, ends=stream.number + 1 == len(chunks))
             show(f"step {step.number}", 1)
-            if kept and step.frames is not None:
+            if kept and step.frames is not None and step.verdict.passed:
                 kept.add(step.number, step.frames, stream.state())
             yield step
             if not step.verdict.passed:
