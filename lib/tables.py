@@ -42,7 +42,8 @@ def dashed(table: pd.DataFrame) -> pd.DataFrame:
 
 def roofline_row(row: Mapping, board: str) -> Roofline:
     """Estimate: of one run on one chip of that board."""
-    arithmetic = row.get("hifi4_flops", row["flops"])  # the compiler asks for HiFi4 throughout
+    stated = row.get("hifi4_flops")  # older rows have none: the compiler asks for HiFi4 throughout
+    arithmetic = row["flops"] if stated is None or pd.isna(stated) else stated
     return roofline_of(arithmetic, row["dram_bytes_moved"], int(row["launches"]), BOARDS[board])
 
 

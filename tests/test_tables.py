@@ -21,3 +21,10 @@ def test_the_least_seconds_are_a_latent_frames():
     assert roofline_row(ROW, "p150").dram_seconds == pytest.approx(4 / chip.dram_gb_per_s)
     assert roofline_row(ROW | {"hifi4_flops": 0}, "p150").arithmetic_seconds == 0
     assert float(least(ROW, "p150").split()[0]) == pytest.approx(2 * float(least(ROW, "p150", 2).split()[0]), abs=0.01)
+
+
+def test_a_row_without_its_passes_has_the_same_least_seconds_in_a_table_as_alone():
+    """In a table, what a row doesn't have is NaN."""
+    old = {"flops": 10**12, "dram_bytes_moved": 10**9, "launches": 5}
+    table = pd.DataFrame([old, old | {"hifi4_flops": 5 * 10**11}])
+    assert least(table.iloc[0], "p150") == least(old, "p150") and "nan" not in least(table.iloc[0], "p150")
