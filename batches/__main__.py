@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         prog="sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("grid", type=Path, help="a YAML file: notebooks, parameters, cases, plugins")
-    parser.add_argument("--out", type=Path, default=Path("runs/sweep"), help="where all goes; workers must see it too")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/sweep"), help="where all goes; workers must see it too"
+    )
     parser.add_argument("--scheduler", help="of a Dask cluster; by default one is started here")
     parser.add_argument(
         "--jobs", type=int, help="runs at a time on this machine; by default one a core, as memory allows"

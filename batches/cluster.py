@@ -42,8 +42,12 @@ def connected(scheduler: str | None, jobs: int | None = None) -> Iterator[Client
     with contextlib.ExitStack() as stack:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if scheduler is None:
-            stack.enter_context(dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status"}))
-            scheduler = stack.enter_context(own_cluster(jobs or psutil.cpu_count(), stack.enter_context(scratch())))
+            stack.enter_context(
+                dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status"})
+            )
+            scheduler = stack.enter_context(
+                own_cluster(jobs or psutil.cpu_count(), stack.enter_context(scratch()))
+            )
         try:
             client = stack.enter_context(Client(scheduler, timeout=10, set_as_default=False))
         except (OSError, ValueError) as error:
@@ -89,13 +93,23 @@ async def set_resources(dask_worker, **resources: float) -> None:
 
 def run_all(client: Client, runs: list[Run], out: Path, timeout: float) -> Iterator[tuple[Run, dict]]:
     """Each run with its row, as they end; all that were started are ended when this is closed before its end."""
-    most = max(worker["resources"]["GB"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    most = max(
+        worker["resources"]["GB"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+    )
     stop = Event(f"stop-{uuid.uuid4()}", client=client)
     futures = {}
     for run in runs:
-        needed = min(gigabytes(run), math.floor(most * 10) / 10)  # one that is larger than any worker runs alone
+        needed = min(
+            gigabytes(run), math.floor(most * 10) / 10
+        )  # one that is larger than any worker runs alone
         future = client.submit(
-            one, run, out / run.name, timeout, stop.name, key=f"{run.name}-{uuid.uuid4()}", resources={"GB": needed}
+            one,
+            run,
+            out / run.name,
+            timeout,
+            stop.name,
+            key=f"{run.name}-{uuid.uuid4()}",
+            resources={"GB": needed},
         )
         futures[future] = run
     ended = False

@@ -59,10 +59,13 @@ def read_grid(path: Path, versions: dict[str, str]) -> list[Run]:
     axes = mapping("parameters", grid.get("parameters") or {}, known(notebooks or NOTEBOOKS))
     axes = {name: values(name, axis) for name, axis in axes.items()}
     asked = [
-        (notebook, dict(zip(axes, combination))) for notebook in notebooks for combination in product(*axes.values())
+        (notebook, dict(zip(axes, combination)))
+        for notebook in notebooks
+        for combination in product(*axes.values())
     ]
     asked = [
-        (notebook, {k: v for k, v in given.items() if k in NOTEBOOKS.get(notebook, {})}) for notebook, given in asked
+        (notebook, {k: v for k, v in given.items() if k in NOTEBOOKS.get(notebook, {})})
+        for notebook, given in asked
     ]
     for case in values("cases", grid.get("cases", [])):
         case = dict(mapping("case", case, ("notebook", *known(NOTEBOOKS))))
@@ -96,7 +99,11 @@ def defaults(notebook: str) -> dict[str, object]:
 
 def mapping(what: str, content, keys) -> dict:
     if not isinstance(content, dict) or set(content) - set(keys):
-        got = ", ".join(map(str, sorted(set(content) - set(keys)))) if isinstance(content, dict) else repr(content)
+        got = (
+            ", ".join(map(str, sorted(set(content) - set(keys))))
+            if isinstance(content, dict)
+            else repr(content)
+        )
         raise Refused(what, got, f"a mapping of {', '.join(keys)}")
     return content
 
@@ -109,7 +116,9 @@ def values(what: str, content) -> list:
 
 def known(notebooks) -> list[str]:
     return list(
-        dict.fromkeys(name for notebook in notebooks for name in NOTEBOOKS.get(notebook, {}) if name != "output_dir")
+        dict.fromkeys(
+            name for notebook in notebooks for name in NOTEBOOKS.get(notebook, {}) if name != "output_dir"
+        )
     )
 
 

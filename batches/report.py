@@ -34,16 +34,25 @@ def table(runs: list[Run], rows: dict[str, dict], folder: Path) -> pd.DataFrame:
         ended = rows.get(run.name) or {"status": NOT_RUN, "reason": None, "seconds": None, "gb": None}
         about = {"notebook": run.notebook, "plugin": run.plugin}
         about |= {f"parameter {name}": value for name, value in run.parameters.items()}
-        about |= {"run": ended["status"], "reason": ended["reason"], "seconds": ended["seconds"], "gb": ended["gb"]}
+        about |= {
+            "run": ended["status"],
+            "reason": ended["reason"],
+            "seconds": ended["seconds"],
+            "gb": ended["gb"],
+        }
         path = folder / run.name / "record.json"
-        record = json.loads(path.read_text()) if path.exists() else {"verdicts": [], "metrics": {}, "versions": {}}
+        record = (
+            json.loads(path.read_text()) if path.exists() else {"verdicts": [], "metrics": {}, "versions": {}}
+        )
         programs = record["metrics"].pop("programs", {})
         about |= {f"version {name}": value for name, value in record["versions"].items()}
         about |= {f"metric {name}": value for name, value in scalars(record["metrics"])}
         for verdict in record["verdicts"] or [{}]:
             named = {"verdict": verdict.get("name"), "verdict target": verdict.get("target")}
             what = {name: verdict.get(name) for name in ("status", "stage", "kind", "message")}
-            found.append(about | named | what | programs.get(f"{named['verdict']}, {named['verdict target']}", {}))
+            found.append(
+                about | named | what | programs.get(f"{named['verdict']}, {named['verdict target']}", {})
+            )
     columns = list(dict.fromkeys(name for row in found for name in row))
     columns.sort(key=lambda name: name.startswith(("metric", "version")))  # at the end
     return pd.DataFrame(found, columns=columns)
@@ -65,7 +74,9 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise Refused("--compare", f"{path}: {error}", "records.parquet of a sweep") from error
     if missing := {*KEY, "run"} - set(found):
-        raise Refused("--compare", f"{path} without {', '.join(sorted(missing))}", "records.parquet of a sweep")
+        raise Refused(
+            "--compare", f"{path} without {', '.join(sorted(missing))}", "records.parquet of a sweep"
+        )
     return found
 
 
@@ -76,7 +87,8 @@ def changes(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     if len(set(map(plugins, sides))) > 1 and all(len(plugins(side)) == 1 for side in sides):
         names.remove("plugin")  # one against another: the plugin is what is compared
     keyed = [
-        dict(zip(map(tuple, side[names].astype(object).map(repr).values), side.to_dict("records"))) for side in sides
+        dict(zip(map(tuple, side[names].astype(object).map(repr).values), side.to_dict("records")))
+        for side in sides
     ]
     found = []
     for key in dict.fromkeys([*keyed[0], *keyed[1]]):
@@ -128,7 +140,10 @@ def page(found: pd.DataFrame, changed: pd.DataFrame | None) -> str:
     if changed is not None:
         parts += ["<h2>What changed</h2>", datatable(changed) if len(changed) else "<p>Nothing.</p>"]
     if len(bad := runs[~runs["run"].isin([PASS])]):
-        parts += ["<h2>Runs that did not pass</h2>", datatable(bad[["notebook", *varying(runs), "run", "reason"]])]
+        parts += [
+            "<h2>Runs that did not pass</h2>",
+            datatable(bad[["notebook", *varying(runs), "run", "reason"]]),
+        ]
     if found["verdict"].notna().any():
         parts += [
             "<h2>Verdicts</h2>",
@@ -140,7 +155,9 @@ def page(found: pd.DataFrame, changed: pd.DataFrame | None) -> str:
             picture(figure, f"Peak DRAM and traffic over {axis}"),
         ]
     constant = {
-        n: found[n].dropna().iloc[0] for n in found if found[n].map(repr).nunique() == 1 and found[n].notna().all()
+        n: found[n].dropna().iloc[0]
+        for n in found
+        if found[n].map(repr).nunique() == 1 and found[n].notna().all()
     }
     parts += [
         "<h2>All records</h2>",
@@ -175,7 +192,9 @@ def datatable(frame: pd.DataFrame) -> str:
 def picture(figure: Figure, alt: str) -> str:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'
+    return (
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'
+    )
 
 
 def verdict_grid(found: pd.DataFrame) -> Figure:
@@ -184,13 +203,17 @@ def verdict_grid(found: pd.DataFrame) -> Figure:
     across = varying(found)
     column = [label(values) for values in named[across].astype(object).to_numpy()]
     codes = named.assign(column=column, code=named["status"].map({"pass": 2, "fail": 1}))
-    codes = codes.pivot_table(index=["notebook", "verdict"], columns="column", values="code", aggfunc="min", sort=False)
+    codes = codes.pivot_table(
+        index=["notebook", "verdict"], columns="column", values="code", aggfunc="min", sort=False
+    )
     height, width = max(2.0, 0.22 * len(codes) + 1.8), max(6.0, 0.3 * codes.shape[1] + 4)
     figure, axes = plt.subplots(figsize=(min(width, 24), min(height, 60)), layout="constrained")
     colours = ListedColormap(["#eaeef2", LOOK["fail"][1], LOOK["pass"][1]])
     axes.imshow(codes.fillna(0).to_numpy(), cmap=colours, vmin=0, vmax=2, aspect="auto")
     axes.set_xticks(range(codes.shape[1]), codes.columns, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(codes)), [f"{notebook[:2]} {name}" for notebook, name in codes.index], fontsize=7)
+    axes.set_yticks(
+        range(len(codes)), [f"{notebook[:2]} {name}" for notebook, name in codes.index], fontsize=7
+    )
     axes.set_xticks([x - 0.5 for x in range(1, codes.shape[1])], minor=True)
     axes.set_yticks([y - 0.5 for y in range(1, len(codes))], minor=True)
     axes.grid(which="minor", color="white")
@@ -206,14 +229,19 @@ def costs_over_axes(found: pd.DataFrame):
     """For each axis that the sweep has (frames, pixels): peak and traffic of a run's largest program, with the boards' DRAM."""
     if "peak_dram_bytes" not in found:
         return
-    found = found.assign(**{"latent pixels": found["parameter latent_height"] * found["parameter latent_width"]})
+    found = found.assign(
+        **{"latent pixels": found["parameter latent_height"] * found["parameter latent_width"]}
+    )
     found["latent frames"] = found["parameter latent_frames"]
     shapes = ("parameter latent_frames", "parameter latent_height", "parameter latent_width")
     others = ["notebook", *(name for name in varying(found) if name not in shapes)]
     for axis, other in (("latent frames", "latent pixels"), ("latent pixels", "latent frames")):
         if found[axis].nunique() < 2:
             continue
-        yield axis, cost_over(found.dropna(subset=["peak_dram_bytes"]), axis, list(dict.fromkeys([*others, other])))
+        yield (
+            axis,
+            cost_over(found.dropna(subset=["peak_dram_bytes"]), axis, list(dict.fromkeys([*others, other]))),
+        )
 
 
 def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
@@ -232,8 +260,13 @@ def cost_over(found: pd.DataFrame, axis: str, lines: list[str]) -> Figure:
     boards = {TARGETS[name].board for name in names if name in TARGETS and TARGETS[name].board}
     for board in sorted(boards, key=lambda board: board.name):
         panels[0].axhline(
-            board.chip.dram_bytes / 1e9, color="#cf222e", linestyle="--", label=f"DRAM of a chip of the {board.name}"
+            board.chip.dram_bytes / 1e9,
+            color="#cf222e",
+            linestyle="--",
+            label=f"DRAM of a chip of the {board.name}",
         )
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right upper")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right upper"
+    )
     plt.close(figure)
     return figure

@@ -56,7 +56,11 @@ def execute(
         finally:
             end(process)
     status, reason = (
-        (STOPPED, "by the sweep") if why == STOPPED else (FAIL, why) if why else outcome(process.returncode, folder)
+        (STOPPED, "by the sweep")
+        if why == STOPPED
+        else (FAIL, why)
+        if why
+        else outcome(process.returncode, folder)
     )
     row = {
         "status": status,

@@ -16,4 +16,7 @@ KEYS = [("rows", {"model": model, "board": board}) for model in MODELS for board
 def make(keys):
     for key in keys:
         _, of = key
-        yield key, [{"fidelity": FIDELITY} | row for row in model_rows(MODELS[of["model"]], of["board"], FIDELITY)]
+        yield (
+            key,
+            [{"fidelity": FIDELITY} | row for row in model_rows(MODELS[of["model"]], of["board"], FIDELITY)],
+        )

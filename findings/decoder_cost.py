@@ -22,7 +22,14 @@ from ttvideo.programs.cost import in_turn
 from ttvideo.targets.boards import BOARDS
 
 LAST_PAIRS = "tiles, pairs at the last size"
-CASES = ["stock", "upstream", "tiles first", "tiles", LAST_PAIRS, *(f"tiles without {name}" for name in REWRITES)]
+CASES = [
+    "stock",
+    "upstream",
+    "tiles first",
+    "tiles",
+    LAST_PAIRS,
+    *(f"tiles without {name}" for name in REWRITES),
+]
 KEYS = [("step", "cases", name) for name in CASES]
 KEYS += [("clip", "cases", name) for name in ("stock", "upstream", "tiles first")]
 

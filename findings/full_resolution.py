@@ -23,14 +23,25 @@ KEYS = [("steps", target) for target in ("p150-mock", "n150-ttnn", "p150-ttnn")]
 
 def row_of(step: Step, seconds: float) -> dict:
     verdict = step.verdict
-    row = {"seconds": round(seconds, 1), "status": verdict.status, "stage": verdict.stage, "kind": verdict.kind}
+    row = {
+        "seconds": round(seconds, 1),
+        "status": verdict.status,
+        "stage": verdict.stage,
+        "kind": verdict.kind,
+    }
     row |= {"compiled_programs": verdict.compiled_programs}
     if verdict.ttnn:
-        row |= {"peak_dram_bytes": verdict.cost.peak_dram_bytes, "dram_bytes_moved": verdict.cost.dram_bytes_moved}
+        row |= {
+            "peak_dram_bytes": verdict.cost.peak_dram_bytes,
+            "dram_bytes_moved": verdict.cost.dram_bytes_moved,
+        }
     if verdict.ran:
         row |= {"allocator_peak_dram_bytes": verdict.ran.peak_dram_bytes, "ops": verdict.ran.ops}
         row |= {"allocator_peak_preparing_bytes": verdict.ran.prepare_peak_dram_bytes}
-        row |= {"allocator_peak_l1_bytes": verdict.ran.peak_l1_bytes, "host_memory_bytes": verdict.ran.memory_bytes}
+        row |= {
+            "allocator_peak_l1_bytes": verdict.ran.peak_l1_bytes,
+            "host_memory_bytes": verdict.ran.memory_bytes,
+        }
     return row
 
 

@@ -80,7 +80,9 @@ CASES = {
     "3×3×3, causal, CogVideoX's": Case(causal(64, 64, 3, pad_mode="constant")),
     "3×3×3, padding 1, stride 2": Case(conv(64, 64, 3, padding=1, stride=2), (1, 64, 4, 32, 32)),
     "3×3×3, padding 2, dilation 2": Case(conv(64, 64, 3, padding=2, dilation=2)),
-    "3×3×3, padding 1, dilation 2 in time": Case(conv(64, 64, 3, padding=(2, 1, 1), dilation=(2, 1, 1)), mock=True),
+    "3×3×3, padding 1, dilation 2 in time": Case(
+        conv(64, 64, 3, padding=(2, 1, 1), dilation=(2, 1, 1)), mock=True
+    ),
     "3×3×3, padding 1, groups 2": Case(conv(64, 64, 3, padding=1, groups=2), mock=True),
     "3×3×3, padding 1, depthwise": Case(conv(64, 64, 3, padding=1, groups=64)),
     "5×5×5, padding 2": Case(conv(64, 64, 5, padding=2), (1, 64, 5, 32, 32)),
@@ -102,7 +104,9 @@ def probe_table(modules: dict[str, nn.Module], target: str) -> dict[str, dict]:
     from ttvideo.probing.probe import probe_each
 
     inputs = {name: torch.randn(CASES[name].shape).to(CASES[name].dtype) for name in modules}
-    verdicts = probe_each({name: (module, (inputs[name],)) for name, module in modules.items()}, target, timeout=900)
+    verdicts = probe_each(
+        {name: (module, (inputs[name],)) for name, module in modules.items()}, target, timeout=900
+    )
     for name, verdict in verdicts.items():
         print(f"{verdict.plugin}  {target}  {name}: {row_of(verdict)}", file=sys.stderr, flush=True)
     return {name: row_of(verdict) for name, verdict in verdicts.items()}
@@ -114,9 +118,13 @@ def row_of(verdict) -> dict:
     row = {"status": verdict.status, "stage": verdict.stage}
     if verdict.passed:
         return row | {
-            "becomes": {op: n for op, n in sorted(verdict.op_counts.items()) if op not in DATA_MOVEMENT | FREE}
+            "becomes": {
+                op: n for op, n in sorted(verdict.op_counts.items()) if op not in DATA_MOVEMENT | FREE
+            }
         }
-    message = re.sub(r"^loc\(.*\): (?=error)", "", (verdict.message or "").splitlines()[0])  # where in this script
+    message = re.sub(
+        r"^loc\(.*\): (?=error)", "", (verdict.message or "").splitlines()[0]
+    )  # where in this script
     return row | {"kind": verdict.kind, "op": verdict.op, "message": message}
 
 
@@ -129,7 +137,9 @@ def rows(mock: bool, only: str) -> dict:
     native = {name: case.module().to(case.dtype).eval() for name, case in CASES.items() if only in name}
     found = {name: decompose(module) for name, module in native.items()}
     instead = {name: module for name, (module, _) in found.items()}
-    table = {name: {"native": {}, "decomposed": {"way": report.rows[0].way}} for name, (_, report) in found.items()}
+    table = {
+        name: {"native": {}, "decomposed": {"way": report.rows[0].way}} for name, (_, report) in found.items()
+    }
     for target in (COMPILE, MOCK) if mock else (COMPILE,):
         for kind, modules in (("native", native), ("decomposed", instead)):
             some = {name: m for name, m in modules.items() if target == COMPILE or CASES[name].mock}

@@ -57,11 +57,17 @@ def costs(board: str, _) -> list[dict]:
         found, at_least = cost(program), Counter()
         for op in program.main.ops:
             at_least[op.name] += once(op)
-        blocks = {op.location: op.attributes["conv3d_config"] for op in program.main.ops if op.name == "ttnn.conv3d"}
+        blocks = {
+            op.location: op.attributes["conv3d_config"] for op in program.main.ops if op.name == "ttnn.conv3d"
+        }
         rows.append(
             {"board": board, "program": name, **found.record(), "bytes_by_kind": found.bytes_by_kind()}
             | {"once_by_kind": {kind: at_least[kind] for kind in found.bytes_by_kind()}}
-            | {"counts": dict(found.counts()), "roofline": roofline(found, BOARDS[board]).as_dict(), "blocks": blocks}
+            | {
+                "counts": dict(found.counts()),
+                "roofline": roofline(found, BOARDS[board]).as_dict(),
+                "blocks": blocks,
+            }
         )
     return rows
 
@@ -70,7 +76,9 @@ def mocked(board: str, latent_frames: int, a_step: int = 1) -> list[dict]:
     decoder, rows = NativeDecoder(load_vae("random")), []
     for step in stream_decode(decoder, torch.zeros(1, 12, latent_frames, *FULL[1:]), f"{board}-ttnn", a_step):
         ran = step.verdict.ran
-        rows.append({"board": board, "step": step.number, "status": step.verdict.status, "kind": step.verdict.kind})
+        rows.append(
+            {"board": board, "step": step.number, "status": step.verdict.status, "kind": step.verdict.kind}
+        )
         if ran:
             peaks = {"peak_dram_bytes": ran.peak_dram_bytes, "peak_l1_bytes": ran.peak_l1_bytes}
             rows[-1] |= {"ops": ran.ops, "seconds": round(ran.seconds, 2)} | peaks
@@ -91,7 +99,9 @@ def simulated(board: str, _) -> list[dict]:
         steps = list(stream_decode(decoder, z, f"{board}-ttsim"))
         print(steps[-1].verdict, file=sys.stderr, flush=True)
         found[steps[0].verdict.outputs_from, fidelity] = torch.cat([step.frames for step in steps], dim=2)
-        found["evaluated on the host", fidelity] = decoder.evaluate(z, None, board)[0][:, :, native.dropped_frames :]
+        found["evaluated on the host", fidelity] = decoder.evaluate(z, None, board)[0][
+            :, :, native.dropped_frames :
+        ]
     found["for tiles, eager", None] = in_torch
     return [
         {"board": board, "outputs": name, "fidelity": fidelity, **compare(got, want).as_dict()}
@@ -128,7 +138,9 @@ def blocks(board: str, _) -> list[dict]:
             want = part.in_torch(x.double())
             for fidelity in FIDELITIES:
                 got = part.on(chip, x, Arithmetic(fidelity))
-                rows.append({"board": board, "block": name, "fidelity": fidelity, **compare(got, want).as_dict()})
+                rows.append(
+                    {"board": board, "block": name, "fidelity": fidelity, **compare(got, want).as_dict()}
+                )
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
@@ -152,7 +164,9 @@ def frames(board: str, _) -> tuple[list[dict], dict[str, torch.Tensor]]:
     for fidelity in FIDELITIES:
         decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
         figures, video = on_chip(decoder, z, truth, chip)
-        rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)})
+        rows.append(
+            {"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)}
+        )
         if fidelity == DEFAULT:
             kept[chip] = video
     return rows, kept

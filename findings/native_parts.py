@@ -55,7 +55,10 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
     layout = mochi_layout(decoder)
     for i, (up, in_float64) in enumerate(zip(decoder.up_blocks, exact.up_blocks, strict=True)):
         block = [part for part in layout if part.name.startswith(f"up_blocks.{i}")]
-        channels, expansion = up.proj.in_features, (up.temporal_expansion, up.spatial_expansion, up.spatial_expansion)
+        channels, expansion = (
+            up.proj.in_features,
+            (up.temporal_expansion, up.spatial_expansion, up.spatial_expansion),
+        )
         resnet = in_float64.resnets[0]
         found[f"resnet, {channels}"] = Part(
             channels, channels, lambda x, r=resnet: r(x)[0], lambda w, x, r=block[0]: w.resnet(r, x)
@@ -82,14 +85,18 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
 def convolution(channels: int, c_in: int) -> Part:
     """3x3x3 in blocks of `c_in` input channels, random weights, on frames with the two before them: of T it gives T - 2."""
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()
+    weight = (
+        torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()
+    )
     bias = torch.randn(channels, generator=generator).bfloat16()
 
     def in_torch(x: Tensor) -> Tensor:
         padded = nn.functional.pad(x, (1, 1, 1, 1, 0, 0), mode="replicate")
         return nn.functional.conv3d(padded, weight.to(x.dtype), bias.to(x.dtype))
 
-    return Part(channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1, c_in=c_in))
+    return Part(
+        channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1, c_in=c_in)
+    )
 
 
 def in_block_floats(where: str, board: str) -> tuple[Program, dict[str, Tensor]]:

@@ -56,7 +56,9 @@ def encoder_steps(board: str, lane: str, most: int) -> list[dict]:
 def stock_encoder() -> tuple[torch.nn.Module, tuple[torch.Tensor]]:
     """diffusers' own, and the whole clip."""
     torch.manual_seed(0)
-    return AutoencoderKLMochi().encoder.requires_grad_(False).bfloat16(), (torch.zeros(WHOLE_CLIP).bfloat16(),)
+    return AutoencoderKLMochi().encoder.requires_grad_(False).bfloat16(), (
+        torch.zeros(WHOLE_CLIP).bfloat16(),
+    )
 
 
 def measure(part: str, board: str, lane: str, steps: int) -> dict | list[dict]:

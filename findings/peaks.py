@@ -60,7 +60,10 @@ PROGRAMS = {
     "concatenation": lambda: (Function(lambda x: torch.cat([x, x[:, :100]], 1)), (2, 512, 256)),
     "product with itself": lambda: (Function(lambda x: x.transpose(1, 2) @ x), (3, 1024, 128)),
     "linear": lambda: (nn.Linear(512, 1024), (8, 1000, 512)),
-    "linear, silu, linear": lambda: (nn.Sequential(nn.Linear(64, 256), nn.SiLU(), nn.Linear(256, 64)), (1, 4096, 64)),
+    "linear, silu, linear": lambda: (
+        nn.Sequential(nn.Linear(64, 256), nn.SiLU(), nn.Linear(256, 64)),
+        (1, 4096, 64),
+    ),
     "conv2d": lambda: (nn.Conv2d(64, 128, 3, padding=1), (2, 64, 48, 48)),
     "conv2d, 128 channels": lambda: (nn.Conv2d(128, 128, 3, padding=1), (1, 128, 40, 56)),
     "conv2d, stride 2": lambda: (nn.Conv2d(32, 64, 3, stride=2, padding=1), (1, 32, 64, 64)),

@@ -80,7 +80,10 @@ def cases(conv: nn.Conv3d, only: Callable[[str], bool] = lambda name: True) -> d
         (TAPS, "sum"): (decompose(plain, "sum")[0], (clip,)),
         (TAPS, "stacked"): (decompose(plain, "stacked")[0], (clip,)),
         (TAPS, "for tiles, causal"): (CausalFrames(plain), (frames,)),
-        (OTHERS, "1×1×1 as linear"): (nn.Linear(12, channels).bfloat16(), (clip[0, :12].flatten(1).t().contiguous(),)),
+        (OTHERS, "1×1×1 as linear"): (
+            nn.Linear(12, channels).bfloat16(),
+            (clip[0, :12].flatten(1).t().contiguous(),),
+        ),
         (OTHERS, "pixel shuffle"): (Shuffle(channels).bfloat16(), (frames[0],)),
         (OTHERS, "GroupNorm, SiLU"): (Norm(channels).bfloat16(), (frames[0] + 1,)),
     }
@@ -89,7 +92,9 @@ def cases(conv: nn.Conv3d, only: Callable[[str], bool] = lambda name: True) -> d
 
 def measure(chosen: Mapping[tuple[str, str], Case], target: str, timeout: float = 1800) -> list[SiliconRow]:
     """Compile the cases for the target's board and run them there, in one process for each that fails."""
-    verdicts = probe_each({", ".join(key): case for key, case in chosen.items()}, TARGETS[target].compiler.name)
+    verdicts = probe_each(
+        {", ".join(key): case for key, case in chosen.items()}, TARGETS[target].compiler.name
+    )
     rows, chip = [], None
     try:
         for key, (module, inputs) in chosen.items():
@@ -113,7 +118,9 @@ def measure(chosen: Mapping[tuple[str, str], Case], target: str, timeout: float 
     return rows
 
 
-def row(key: tuple[str, str], target: str, ran, apart: list[Apart], evaluated: Tensor, expected: Tensor) -> SiliconRow:
+def row(
+    key: tuple[str, str], target: str, ran, apart: list[Apart], evaluated: Tensor, expected: Tensor
+) -> SiliconRow:
     result = ran.outputs[0].float()
     close, beside = compare(result, expected), compare(result, evaluated)
     worst = max(apart, key=lambda one: one.scaled_steps)

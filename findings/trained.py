@@ -51,7 +51,9 @@ def decoded(model: str, target: str, dtype: torch.dtype = torch.bfloat16) -> Tra
     vae = load_autoencoder(model)
     frames, pixels = compression(vae)
     z = load_latents("clip", vae, LATENTS).to(dtype)
-    steps = list(stream_decode(for_tiles(vae).to(dtype), z, target.name, evaluate=not target.outputs_are_real))
+    steps = list(
+        stream_decode(for_tiles(vae).to(dtype), z, target.name, evaluate=not target.outputs_are_real)
+    )
     return Trained(
         demo_clip(frames_of(LATENTS, frames), *pixels_of(LATENTS, pixels))[None],
         vae.double().decode(z.double()).sample,

@@ -63,7 +63,10 @@ def concat(rows: int):
 
 
 def rows_gather(rows: int, channels: int, taken: int):
-    x, index = tensor("x", (1, rows, channels), layout="row_major"), tensor("i", (1, 1, taken), "si32", "row_major")
+    x, index = (
+        tensor("x", (1, rows, channels), layout="row_major"),
+        tensor("i", (1, 1, taken), "si32", "row_major"),
+    )
     y = tensor("y", (1, taken, channels), layout="row_major")
     attributes = dict(sizes=[rows], column=False, fill_out_of_bounds=False, windows=[1])
     return [x, index], [op("rows_gather", [x, index], y, **attributes)]
@@ -71,7 +74,9 @@ def rows_gather(rows: int, channels: int, taken: int):
 
 def conv2d(height: int, width: int, channels: int):
     x = tensor("x", (1, 1, height * width, channels), layout="row_major")
-    weight = Value("w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "system", (channels**2 * 3, 3)))
+    weight = Value(
+        "w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "system", (channels**2 * 3, 3))
+    )
     y = tensor("y", (1, 1, (height - 2) * (width - 2), channels))
     attributes = dict(
         batch_size=1, in_channels=channels, out_channels=channels, input_height=height, input_width=width, groups=1,
@@ -160,7 +165,11 @@ def native_steps(chip: Chip) -> list[dict]:
 
 def counted(transfers: tuple) -> tuple:
     if not transfers:
-        raise Refused("ttsim", "one that doesn't count", "one that heeds TTSIM_DRAM_COUNT (ttvideo/ttnn/host/transfers.py)")
+        raise Refused(
+            "ttsim",
+            "one that doesn't count",
+            "one that heeds TTSIM_DRAM_COUNT (ttvideo/ttnn/host/transfers.py)",
+        )
     return transfers
 
 
@@ -183,7 +192,9 @@ def measure(name: str, chip: Chip) -> dict:
     except Broke as broke:
         return {"error": str(broke)[:200]}
     ((read, written),) = counted(transfers)
-    host = sum(v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system")  # no kernel's
+    host = sum(
+        v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system"
+    )  # no kernel's
     return against(read, written, once(ops[0]), cost.read + cost.written - host)
 
 

@@ -62,7 +62,9 @@ class ShuffledByTorch(PixelShuffle):
         packed = len(frames) * given * self.times // self.outputs
         for x_nc in (part for frame in frames for part in frame.chunk(given, dim=1)):
             y = self.proj(x_nc).t().reshape(-1, self.times, by, by, h, w)
-            outs += y.permute(1, 0, 4, 2, 5, 3).reshape(self.times, -1, h * by * w * by).transpose(1, 2).unbind()
+            outs += (
+                y.permute(1, 0, 4, 2, 5, 3).reshape(self.times, -1, h * by * w * by).transpose(1, 2).unbind()
+            )
         return [torch.cat(outs[i : i + packed], dim=1) for i in range(0, len(outs), packed)]
 
 
@@ -79,7 +81,10 @@ def without(rewrite: str, mochi: nn.Module) -> TileDecoder:
         module.__class__ = kind
         if kind is WeightsInTheGraph:
             conv = mochi.get_submodule(module.name).conv
-            module.whole, module.bias = nn.Parameter(conv.weight), nn.Parameter(conv.bias.repeat(module.packed))
+            module.whole, module.bias = (
+                nn.Parameter(conv.weight),
+                nn.Parameter(conv.bias.repeat(module.packed)),
+            )
             del module.taps
         elif kind is ShuffledByTorch:
             shuffle = shuffles.pop(0)

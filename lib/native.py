@@ -21,7 +21,9 @@ def three_ways() -> pd.DataFrame:
 
     The allocator's peaks are those of a stream, in which a state is let go where it is used up.
     """
-    compiled = pd.DataFrame(stored("video_vaes")["rows"]).query("model == 'Mochi'").set_index(["board", "case"])
+    compiled = (
+        pd.DataFrame(stored("video_vaes")["rows"]).query("model == 'Mochi'").set_index(["board", "case"])
+    )
     native, streams = stored("native"), stored("full_resolution")["steps"]
     written = pd.DataFrame(native["cost"]).query("program == 'steady step'").set_index("board")
     peaks = pd.DataFrame(native["mocked"]).groupby("board")["peak_dram_bytes"].max()
@@ -45,7 +47,9 @@ def bytes_by_kind() -> pd.DataFrame:
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
             table[row["board"]], table["each once"] = row["bytes_by_kind"], row["once_by_kind"]
-    found = pd.DataFrame(table).rename(index=lambda name: name.removeprefix("ttnn.").removeprefix("generic_op."))
+    found = pd.DataFrame(table).rename(
+        index=lambda name: name.removeprefix("ttnn.").removeprefix("generic_op.")
+    )
     return pd.concat([found, found.sum().to_frame("all").T]).div(1e9)
 
 

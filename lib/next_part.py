@@ -80,7 +80,11 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     for board in ("n150", "p150"):
         found = {row["part"]: row for row in rows.to_dict("records") if row["board"] == board}
         call = {part: roofline_row(row, board).seconds for part, row in found.items()}
-        steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].sort_values("step").to_dict("records")
+        steps = (
+            rows[(rows["part"] == "encoder") & (rows["board"] == "p150")]
+            .sort_values("step")
+            .to_dict("records")
+        )
         ends = call["before"] + call["after"]
         step = roofline_row(decoder.loc[("Mochi", board, "steady")], board)
         table[board] = {
@@ -127,7 +131,9 @@ def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
     found = {}
     for model in ("Mochi", WAN):
         row = compiled.loc[model, board, "steady"]
-        found[model, "compiled"] = row["expected"]["seconds"] / row["latent_frames"] * MODELS[model].latents[2]
+        found[model, "compiled"] = (
+            row["expected"]["seconds"] / row["latent_frames"] * MODELS[model].latents[2]
+        )
     with torch.device("meta"):
         step = NativeDecoder(AutoencoderKLMochi()).step((1, *FULL.latents[1:]), False, board).program
     return found | {("Mochi", "in TT-NN's ops"): expected_program(step).seconds * LATENT_FRAMES}

@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> int:
             print(f"\n{name}: {error.ename}: {error.evalue}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\n{name}: interrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr)
+            print(
+                f"\n{name}: interrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr
+            )
             return 130
     print(f"\n{LATEST.relative_to(PROJECT)}:")
     for path in sorted(LATEST.rglob("*")):
@@ -55,7 +57,9 @@ def parse(arguments: list[str]) -> dict[str, object]:
         name, equals, value = argument.partition("=")
         if not equals or name not in known or name == "output_dir":
             raise Refused(
-                "argument", repr(argument), f"NAME=VALUE with NAME one of {', '.join(sorted(known - {'output_dir'}))}"
+                "argument",
+                repr(argument),
+                f"NAME=VALUE with NAME one of {', '.join(sorted(known - {'output_dir'}))}",
             )
         given[name] = yaml.safe_load(value)
     return given

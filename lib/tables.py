@@ -84,7 +84,10 @@ def ways_table(rows: Iterable[WayRow]) -> pd.DataFrame:
             "kernel": row.kernel,
             "way": row.way,
             "exact": "✓" if row.exact else "✗",
-            **{lane: "✓" if said == "pass" else f"✗ {said.split(':')[0]}" for lane, said in row.verdicts.items()},
+            **{
+                lane: "✓" if said == "pass" else f"✗ {said.split(':')[0]}"
+                for lane, said in row.verdicts.items()
+            },
             "ops": row.ops,
             "MB moved": rounded(row.dram_bytes_moved, 1e-6, 1),
             "peak MB": rounded(row.peak_dram_bytes, 1e-6, 1),

@@ -38,7 +38,9 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
                 "ours": next((said for said in ours["runs"] if said.startswith("✗")), ours["runs"].iloc[0]),
                 "stock GB": None if stock is None else rounded(stock["gb_per_latent"]),
                 "ours GB": rounded(steady["gb_per_latent"]),
-                "ours / stock": "–" if stock is None else share(steady["gb_per_latent"], stock["gb_per_latent"]),
+                "ours / stock": "–"
+                if stock is None
+                else share(steady["gb_per_latent"], stock["gb_per_latent"]),
                 "stock peak, GB": None if stock is None else rounded(stock["peak_dram_bytes"] / 1e9),
                 "our peak, GB": rounded(ours["peak_dram_bytes"].max() / 1e9, 2),
                 ALLOCATED: rounded(ours["allocator_bytes"].max() / 1e9, 2),

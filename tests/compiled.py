@@ -33,7 +33,9 @@ class Linear(nn.Module):
         return self.l(x)
 
 
-SMALL_DECODER = dict(in_channels=12, out_channels=3, block_out_channels=(32, 32, 64, 64), layers_per_block=(1,) * 5)
+SMALL_DECODER = dict(
+    in_channels=12, out_channels=3, block_out_channels=(32, 32, 64, 64), layers_per_block=(1,) * 5
+)
 
 # name: module, input shape
 CASES = {

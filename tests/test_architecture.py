@@ -24,10 +24,11 @@ def test_no_folder_imports_one_above_it(monkeypatch):
     assert result.exit_code == 0 and f"{len(CONTRACTS)} kept, 0 broken" in result.output, result.output
 
 
-def test_the_code_is_as_the_linter_wants_it():
+def test_the_code_is_as_linter_and_formatter_want_it():
     ruff = Path(sys.executable).with_name("ruff")
-    done = subprocess.run([ruff, "check", "--quiet", "."], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    for asked in (["check", "--quiet"], ["format", "--check"]):
+        done = subprocess.run([ruff, *asked, "."], cwd=PROJECT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 def test_at_the_top_of_the_library_stand_folders_and_its_command():
@@ -41,7 +42,9 @@ def test_what_notebooks_share_is_small():
 
 
 def test_every_folder_says_what_is_in_it():
-    for folder in [PROJECT / "ttvideo" / name for name in FOLDERS] + [PROJECT / name for name in ("lib", "batches", "training", "findings")]:
+    for folder in [PROJECT / "ttvideo" / name for name in FOLDERS] + [
+        PROJECT / name for name in ("lib", "batches", "training", "findings")
+    ]:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 

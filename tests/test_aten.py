@@ -29,7 +29,9 @@ def test_nearest_is_torch_s(mode, shape, options):
     assert mended.count == 1 and torch.equal(got, F.interpolate(x, mode=mode, **options))
 
 
-@pytest.mark.parametrize("start, end", [(-2, 9), (-2, -1), (-5, None), (0, -7), (1, 3), (None, None)], ids=str)
+@pytest.mark.parametrize(
+    "start, end", [(-2, 9), (-2, -1), (-5, None), (0, -7), (1, 3), (None, None)], ids=str
+)
 @pytest.mark.parametrize("size", [1, 4])
 def test_slice_is_torch_s(start, end, size):
     x = torch.randn(3, size)
@@ -58,7 +60,9 @@ class Hazards(torch.nn.Module):
         """[1, 32, 1, 4, 4] -> [1, 32, 2, 8, 8], by all of them."""
         x = torch.cat([x[:, :, :1].repeat(1, 1, 0, 1, 1), x[:, :, -2:]], 2)
         x = F.interpolate(x, scale_factor=(2.0, 1.0, 1.0), mode="nearest")
-        return F.interpolate(x[0].transpose(0, 1), scale_factor=(2.0, 2.0), mode="nearest-exact").transpose(0, 1)[None]
+        return F.interpolate(x[0].transpose(0, 1), scale_factor=(2.0, 2.0), mode="nearest-exact").transpose(
+            0, 1
+        )[None]
 
 
 def test_a_trace_is_one_program_and_right():

@@ -186,7 +186,9 @@ def test_a_disk_without_room(monkeypatch, clip, cold):
         probe(nn.Linear(1, 1), (clip,), "cpu")
 
 
-@pytest.mark.parametrize("inputs", [(), ("x",), (torch.zeros(1, 12, 0, 4, 4),)], ids=["none", "no tensor", "no frames"])
+@pytest.mark.parametrize(
+    "inputs", [(), ("x",), (torch.zeros(1, 12, 0, 4, 4),)], ids=["none", "no tensor", "no frames"]
+)
 def test_inputs_that_are_none(inputs):
     with pytest.raises(Refused, match="input"):
         probe(nn.Linear(1, 1), inputs, "cpu")
@@ -224,7 +226,9 @@ def test_a_latents_file_that_is_of_no_use(name, tmp_path):
 
 
 def test_a_clip_that_is_too_short(tmp_path, monkeypatch):
-    monkeypatch.setattr(latents_module.imageio, "imread", lambda *_, **__: numpy.zeros((3, 64, 64, 3), "uint8"))
+    monkeypatch.setattr(
+        latents_module.imageio, "imread", lambda *_, **__: numpy.zeros((3, 64, 64, 3), "uint8")
+    )
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(Refused, match="3 frames.*7 of 32×32"):
         load_latents(str(tmp_path / "clip.mp4"), load_vae("small"), (1, 12, 2, 4, 4))

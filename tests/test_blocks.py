@@ -48,12 +48,21 @@ def test_every_family_has_its_convolutions(name):
         vae = getattr(diffusers, model.autoencoder)(**model.config)
     sizes = conv_sizes(for_tiles(vae), model.latents)
     assert all(size.kernel != (1, 1, 1) and size.c_in % 32 == size.c_out % 32 == 0 for size in sizes)
-    stock = [m for m in vae.decoder.modules() if isinstance(m, (torch.nn.Conv3d, torch.nn.Conv2d)) and max(m.kernel_size) > 1]
-    assert len({one for names in sizes.values() for one in names}) == len(stock)  # a shortcut may be one of its own
+    stock = [
+        m
+        for m in vae.decoder.modules()
+        if isinstance(m, (torch.nn.Conv3d, torch.nn.Conv2d)) and max(m.kernel_size) > 1
+    ]
+    assert len({one for names in sizes.values() for one in names}) == len(
+        stock
+    )  # a shortcut may be one of its own
 
 
 def test_a_models_table_has_the_best_blocks_of_each(capsys):
-    (first, *_), size = model_rows(MODELS["LTX-2"], "n150", "hifi3"), Size((1, 16, 24), 128, 1024, (3, 3, 3), (0, 1, 1))
+    (first, *_), size = (
+        model_rows(MODELS["LTX-2"], "n150", "hifi3"),
+        Size((1, 16, 24), 128, 1024, (3, 3, 3), (0, 1, 1)),
+    )
     assert first["convolutions"] == ["conv_in"] and first["us"] == ranked(size, "n150", "hifi3")[0].us
 
 
@@ -74,7 +83,10 @@ def test_the_command_prints_what_ttnn_takes(capsys):
         ([], "TxHxW: got None"),
         (["3x8x8", "48", "64"], "got 48 to 64 channels, need multiples of 32"),
         (["3x8x8", "64", "64", "--kernel", "3x3"], "--kernel: got '3x3'"),
-        (["1x1x1", "64", "64", "--kernel", "1x1x1", "--padding", "0x1x1"], "need sizes and channels of at least 1"),
+        (
+            ["1x1x1", "64", "64", "--kernel", "1x1x1", "--padding", "0x1x1"],
+            "need sizes and channels of at least 1",
+        ),
         (["3x8x8", "64", "64", "--best", "0"], "need sizes and channels of at least 1"),
         (["--all", "sora"], "model: got 'sora', need one of Mochi"),
     ],

@@ -18,7 +18,10 @@ from lib.parameters import NOTEBOOKS
 from lib.project import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.long, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings one")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings one"),
+]
 
 START_SECONDS, RUN_SECONDS, INTERRUPT_SECONDS = 60, 1800, 60
 # Else cells out of sight aren't in the page, and a question about news lies over it.
@@ -40,7 +43,9 @@ def lab(tmp_path):
         copy(path, tmp_path / "notebooks")
     (tmp_path / "config" / "labconfig").mkdir(parents=True)
     (tmp_path / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
-    variables = {f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "data", "runtime")}
+    variables = {
+        f"JUPYTER_{name.upper()}_DIR": str(tmp_path / name) for name in ("config", "data", "runtime")
+    }
     variables |= {"IPYTHONDIR": str(tmp_path / "ipython"), "PYTHONPATH": str(PROJECT)}
     options = ["--no-browser", "--allow-root", "--port=0", "--expose-app-in-browser"]
     with open(tmp_path / "log.txt", "w") as log:

@@ -39,7 +39,16 @@ def test_on_a_lane_without_results_the_video_is_the_hosts_and_says_so(tmp_path, 
 
 def test_another_family_is_decoded_where_the_target_has_results(tmp_path, capsys):
     SMALL_AUTOENCODERS["Wan 2.1"].make().float().save_pretrained(tmp_path / "wan")
-    size = ["--latent-frames", "3", "--latent-height", "4", "--latent-width", "4", "--out", str(tmp_path / "video.mp4")]
+    size = [
+        "--latent-frames",
+        "3",
+        "--latent-height",
+        "4",
+        "--latent-width",
+        "4",
+        "--out",
+        str(tmp_path / "video.mp4"),
+    ]
     wan = ["decode", "random", "--model", str(tmp_path / "wan"), *size]
     assert command.main([*wan, "--target", "cpu"]) == 0
     assert "5 frames of cpu" in capsys.readouterr().out and len(frames_in(tmp_path / "video.mp4")) == 5
@@ -72,7 +81,18 @@ def test_what_cannot_be_used_is_exit_code_2_and_one_sentence(tmp_path, monkeypat
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
     out, keep = tmp_path / "video.mp4", tmp_path / "keep"
-    again = ["decode", *SMALL, "--target", "cpu", "--dtype", "float32", "--out", str(out), "--keep", str(keep)]
+    again = [
+        "decode",
+        *SMALL,
+        "--target",
+        "cpu",
+        "--dtype",
+        "float32",
+        "--out",
+        str(out),
+        "--keep",
+        str(keep),
+    ]
     original = command.stream_decode
 
     def interrupted(*arguments, **options):

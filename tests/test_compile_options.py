@@ -19,7 +19,10 @@ def test_a_level_of_optimisation_changes_the_program(plain):
     assert plain.passed and level.passed and not plain.compiler_options
     assert level.compiler_options == {"optimization_level": 1}
     assert level.record()["options"] == level.compiler_options and "options" not in plain.record()
-    assert level.op_counts["ttnn.prepare_conv2d_weights"] == 1 and not plain.op_counts["ttnn.prepare_conv2d_weights"]
+    assert (
+        level.op_counts["ttnn.prepare_conv2d_weights"] == 1
+        and not plain.op_counts["ttnn.prepare_conv2d_weights"]
+    )
 
 
 def test_a_flag_reaches_the_compiler(plain):

@@ -146,7 +146,9 @@ def test_fewer_passes_take_less_of_the_multiplier():
     three = cost(in_fidelity(program, "hifi3"))
     assert three.flops == four.flops == four.hifi4_flops and three.dram_bytes_moved == four.dram_bytes_moved
     assert three.hifi4_flops == pytest.approx(0.75 * four.flops)
-    assert roofline(three, board).arithmetic_seconds == pytest.approx(0.75 * roofline(four, board).arithmetic_seconds)
+    assert roofline(three, board).arithmetic_seconds == pytest.approx(
+        0.75 * roofline(four, board).arithmetic_seconds
+    )
 
 
 def test_ops_in_turn_take_longer_than_the_longest_resource(decoder):
@@ -155,7 +157,9 @@ def test_ops_in_turn_take_longer_than_the_longest_resource(decoder):
     both = line.arithmetic_seconds + line.dram_seconds
     assert max(line.arithmetic_seconds, line.dram_seconds) < in_turn(decoder, board) < both
     one = dataclasses.replace(decoder, ops=decoder.ops[:1])
-    assert in_turn(one, board) == max(roofline(one, board).arithmetic_seconds, roofline(one, board).dram_seconds)
+    assert in_turn(one, board) == max(
+        roofline(one, board).arithmetic_seconds, roofline(one, board).dram_seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -228,7 +232,9 @@ def conv2d(height, width, channels):
         kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
     )  # fmt: skip
     x = dram((1, 1, height * width, channels), "row_major")
-    weight = Value("w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "dram", (channels**2 * 3, 3)))
+    weight = Value(
+        "w", TensorType((channels, channels, 3, 3), "bf16", "row_major", "dram", (channels**2 * 3, 3))
+    )
     device = Value("d", None)
     return Op("ttnn.conv2d", (x, weight, device), (dram((1, 1, pixels, channels)),), attributes, "")
 
@@ -243,7 +249,10 @@ def test_a_convolution_reads_what_was_counted(case):
 
 @pytest.mark.parametrize(
     "chip, slices",
-    [pytest.param(BLACKHOLE, (1, 2, 5, 27), id="blackhole"), pytest.param(WORMHOLE, (1, 4, 7, 27), id="wormhole")],
+    [
+        pytest.param(BLACKHOLE, (1, 2, 5, 27), id="blackhole"),
+        pytest.param(WORMHOLE, (1, 4, 7, 27), id="wormhole"),
+    ],
 )
 def test_slices_are_those_that_tt_nn_makes(chip, slices):
     """As its graph capture shows them on a mocked board, at the sizes of a 480x848 clip."""

@@ -51,7 +51,9 @@ def test_two_programs_whatever_the_length(decoder, latents, whole):
 
 def test_the_compiled_steps_evaluated_on_the_host(decoder, latents, whole):
     tiles = TileDecoder(decoder).bfloat16()
-    assert all(weight.dtype == torch.float32 for weight in decoder.parameters()), "the old decoder stays as it was"
+    assert all(weight.dtype == torch.float32 for weight in decoder.parameters()), (
+        "the old decoder stays as it was"
+    )
     steps = list(stream_decode(tiles, latents[:, :, :3].bfloat16(), "p150-compile", evaluate=True))
     assert all(step.verdict.outputs_from.startswith("evaluated") for step in steps)
     assert compare(frames_of(steps), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99

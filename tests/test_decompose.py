@@ -78,7 +78,9 @@ def test_cogvideox_decoder_keeps_its_cache():
     assert not report.left and without_conv3d(new)
     want_cache = got_cache = None
     for seed, frames in enumerate((3, 2, 1)):
-        chunk = torch.randn(1, 4, frames, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        chunk = torch.randn(
+            1, 4, frames, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        )
         want, want_cache = stock(chunk, conv_cache=want_cache)
         got, got_cache = new(chunk, conv_cache=got_cache)
         assert relative(got, want) <= TOLERANCE
@@ -90,7 +92,8 @@ def test_cogvideox_decoder_keeps_its_cache():
 
 @pytest.mark.parametrize("pad_mode", ["replicate", "constant"])
 @pytest.mark.parametrize(
-    "kernel, stride, dilation", [(3, 1, 1), (1, 1, 1), ((2, 3, 3), 2, 1), ((3, 2, 2), (3, 2, 2), 1), (3, 1, 2)]
+    "kernel, stride, dilation",
+    [(3, 1, 1), (1, 1, 1), ((2, 3, 3), 2, 1), ((3, 2, 2), (3, 2, 2), 1), (3, 1, 2)],
 )
 @torch.no_grad()
 def test_causal_conv_and_cache(pad_mode, kernel, stride, dilation):
@@ -150,8 +153,12 @@ REPLICATE = ("replicate",) * 3
         pytest.param(Form((3, 3, 3)), "stacked", id="full"),
         pytest.param(Form((3, 1, 1)), "stacked", id="flat_in_space"),
         pytest.param(Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=REPLICATE), "sum", id="causal"),
-        pytest.param(Form((3, 3, 3), padding=((0, 0), (1, 1), (1, 1)), modes=REPLICATE), "stacked", id="none_repeated"),
-        pytest.param(Form((3, 3, 3), (2, 1, 1), ((2, 0), (1, 1), (1, 1)), REPLICATE), "stacked", id="strided"),
+        pytest.param(
+            Form((3, 3, 3), padding=((0, 0), (1, 1), (1, 1)), modes=REPLICATE), "stacked", id="none_repeated"
+        ),
+        pytest.param(
+            Form((3, 3, 3), (2, 1, 1), ((2, 0), (1, 1), (1, 1)), REPLICATE), "stacked", id="strided"
+        ),
         pytest.param(Form((2, 2, 2), stride=(2, 2, 2), dilation=(2, 1, 1)), "stacked", id="dilated"),
     ],
 )
@@ -239,5 +246,8 @@ def test_a_lost_cache_is_seen():
     torch.manual_seed(0)
     stock = CogVideoXCausalConv3d(2, 2, 3, pad_mode="constant").double()
     new, _ = decompose(stock)
-    x, cache = torch.randn(1, 2, 2, 4, 4, dtype=torch.float64), torch.randn(1, 2, 2, 4, 4, dtype=torch.float64)
+    x, cache = (
+        torch.randn(1, 2, 2, 4, 4, dtype=torch.float64),
+        torch.randn(1, 2, 2, 4, 4, dtype=torch.float64),
+    )
     assert relative(new(x)[0], stock(x, cache)[0]) > 1e-3

@@ -37,7 +37,11 @@ def vae(offline):
 def test_weights_are_small_and_shaped_like_mochi(vae):
     assert WEIGHTS.stat().st_size <= 5_000_000
     assert vae.config.latent_channels == 12
-    assert tuple(vae.config.temporal_expansions) == (1, 2, 3) and tuple(vae.config.spatial_expansions) == (2, 2, 2)
+    assert tuple(vae.config.temporal_expansions) == (1, 2, 3) and tuple(vae.config.spatial_expansions) == (
+        2,
+        2,
+        2,
+    )
     assert len(vae.config.latents_mean) == len(vae.config.latents_std) == 12
 
 
@@ -58,7 +62,8 @@ def test_held_out_clip_stays_above_its_floor(vae, seed, kind):
 def test_latents_are_normal_by_the_config(vae):
     z = vae.encode(clips.clip(clips.FIRST_TRAINING_SEED, 13)[None]).latent_dist.mode()
     mean, std = (
-        torch.tensor(values).view(1, 12, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
+        torch.tensor(values).view(1, 12, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
     )
     normal = (z - mean) / std
     assert normal.mean().abs() < 0.5 and 0.5 < normal.std() < 1.5
@@ -79,7 +84,10 @@ def other(request, offline):
 def test_other_families_weights_are_small_and_shaped_like_theirs(other):
     name, vae = other
     assert (TRAINED[name] / WEIGHTS.name).stat().st_size <= 4_000_000
-    assert type(vae).__name__ == {"wan-demo": "AutoencoderKLWan", "cogvideox-demo": "AutoencoderKLCogVideoX"}[name]
+    assert (
+        type(vae).__name__
+        == {"wan-demo": "AutoencoderKLWan", "cogvideox-demo": "AutoencoderKLCogVideoX"}[name]
+    )
     assert load_latents("clip", vae, (1, 16, 3, 4, 5)).shape == (1, 16, 3, 4, 5)
 
 
@@ -108,4 +116,6 @@ def test_other_families_decode_the_demo_clip_as_the_notebook_shows_it(other):
 def test_other_families_records_meet_the_promise():
     for name, folder in TRAINED.items():
         held_out = json.loads((folder / "training.json").read_text())["held_out"]
-        assert set(held_out) == set(clips.HELD_OUT) and min(row["mean"] for row in held_out.values()) >= 32.0, name
+        assert (
+            set(held_out) == set(clips.HELD_OUT) and min(row["mean"] for row in held_out.values()) >= 32.0
+        ), name

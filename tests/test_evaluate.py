@@ -16,7 +16,14 @@ from ttvideo.ways.decompose import decompose
 
 # Max difference, as a share of the output's largest value, that an unfaulted program stays under. bf16 keeps
 # 8 bits, so one rounding costs up to 1/512 of a value, and these programs round 1 to some hundred times.
-WITHIN = {"conv3d": 0.004, "conv2d": 0.004, "linear": 0.008, "tap_sum": 0.008, "resnet": 0.008, "decoder": 0.03}
+WITHIN = {
+    "conv3d": 0.004,
+    "conv2d": 0.004,
+    "linear": 0.008,
+    "tap_sum": 0.008,
+    "resnet": 0.008,
+    "decoder": 0.03,
+}
 
 
 def run(name: str, text: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,7 +110,9 @@ def test_weights_scaled_while_prepared():
     module, x = compiled.module_and_input("conv3d")
     arguments = dict(module.named_parameters()) | {"x": x}
     want = compiled.expected(module, x)
-    got = evaluate(read(compiled.text("conv3d")), arguments | {"weight": arguments["weight"].bfloat16() * 1.05})[0]
+    got = evaluate(
+        read(compiled.text("conv3d")), arguments | {"weight": arguments["weight"].bfloat16() * 1.05}
+    )[0]
     assert error(got, want) > 2 * WITHIN["conv3d"]
 
 
@@ -112,8 +121,12 @@ def test_weights_scaled_while_prepared():
     [
         pytest.param('"ttnn.permute"', '"ttnn.permute_oddly"', "ttnn.permute_oddly", id="unknown_op"),
         pytest.param("<{permutation", "<{oddly = 1 : i32, permutation", "oddly", id="unknown_attribute"),
-        pytest.param("fp32_dest_acc_en = true", "fp32_dest_acc_en = false", "float32", id="narrow_accumulation"),
-        pytest.param("math_fidelity = hifi4", "math_fidelity = hifi5", "hifi4 or hifi3", id="unknown_fidelity"),
+        pytest.param(
+            "fp32_dest_acc_en = true", "fp32_dest_acc_en = false", "float32", id="narrow_accumulation"
+        ),
+        pytest.param(
+            "math_fidelity = hifi4", "math_fidelity = hifi5", "hifi4 or hifi3", id="unknown_fidelity"
+        ),
         pytest.param('padding_mode = "zeros"', 'padding_mode = "reflect"', "reflect", id="padding_mode"),
         pytest.param("conv3d_config<", "conv3d_config<oddly = 1, ", "oddly", id="unknown_config"),
     ],
@@ -130,7 +143,9 @@ def test_arguments_are_checked():
     with pytest.raises(Refused, match="l.weight"):
         evaluate(program, {"x": torch.zeros(2, 40, 64), "l.bias": torch.zeros(96)})
     with pytest.raises(Refused, match=r"\(96, 64\)"):
-        evaluate(program, {"x": torch.zeros(2, 40, 64), "l.bias": torch.zeros(96), "l.weight": torch.zeros(64, 96)})
+        evaluate(
+            program, {"x": torch.zeros(2, 40, 64), "l.bias": torch.zeros(96), "l.weight": torch.zeros(64, 96)}
+        )
 
 
 def test_knows_names_what_is_missing():

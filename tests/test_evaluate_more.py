@@ -52,7 +52,9 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def verdicts():
-    cases = {name: (module.bfloat16(), (seeded(*shape).bfloat16(),)) for name, (_, module, shape) in CASES.items()}
+    cases = {
+        name: (module.bfloat16(), (seeded(*shape).bfloat16(),)) for name, (_, module, shape) in CASES.items()
+    }
     return probe_each(cases, "p150-compile", evaluate=True)
 
 

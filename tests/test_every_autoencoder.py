@@ -104,7 +104,11 @@ def test_gradients_are_equal(name):
 
 def assert_same_numbers(stock, new):
     def sizes(module):
-        found = [p.grad.flatten() for name, p in module.named_parameters() if "weight" in name and p.grad is not None]
+        found = [
+            p.grad.flatten()
+            for name, p in module.named_parameters()
+            if "weight" in name and p.grad is not None
+        ]
         return torch.cat(found).abs().sort().values if found else torch.zeros(1)
 
     want, got = sizes(stock), sizes(new)
@@ -120,7 +124,9 @@ def modules():
 def convolutions(classes):
     """Those that are a 3D convolution, or a module around one."""
     for kind in classes:
-        inner = re.search(r"self\.conv = [\w.]*Conv3d\(", inspect.getsource(kind)) and kind.__name__.endswith("Conv3d")
+        inner = re.search(r"self\.conv = [\w.]*Conv3d\(", inspect.getsource(kind)) and kind.__name__.endswith(
+            "Conv3d"
+        )
         if issubclass(kind, (nn.Conv3d, nn.ConvTranspose3d)) or (issubclass(kind, nn.Module) and inner):
             yield kind
 
@@ -128,7 +134,9 @@ def convolutions(classes):
 def classes():
     for module in modules():
         yield from (
-            kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__
+            kind
+            for kind in vars(module).values()
+            if inspect.isclass(kind) and kind.__module__ == module.__name__
         )
 
 
@@ -141,10 +149,16 @@ def test_every_class_is_in_the_table():
 def test_every_autoencoder_is_tried():
     """By their sources: a functional convolution has no class."""
     with_one = {
-        m for m in modules() if re.search(r"\b(nn|F)\.\w*[cC]onv\w*3d\(|Conv3d\(nn\.Conv3d\)", inspect.getsource(m))
+        m
+        for m in modules()
+        if re.search(r"\b(nn|F)\.\w*[cC]onv\w*3d\(|Conv3d\(nn\.Conv3d\)", inspect.getsource(m))
     }
     bases = [k for k in classes() if issubclass(k, diffusers.ModelMixin) and k.__name__ in diffusers.__dict__]
-    found = {k.__name__ for k in classes() if issubclass(k, diffusers.ModelMixin) and inspect.getmodule(k) in with_one}
+    found = {
+        k.__name__
+        for k in classes()
+        if issubclass(k, diffusers.ModelMixin) and inspect.getmodule(k) in with_one
+    }
     borrowed = {"AutoencoderKLMochi"}  # its convolutions are CogVideoX's
     assert bases and found | borrowed == {small.name for small in SMALL.values()}
 

@@ -40,10 +40,19 @@ def again(folder):
 def test_a_failure_is_reproduced_by_what_it_saved(refused, tmp_path):
     folder = refused.save(tmp_path / "kept")
     names = {path.name for path in folder.iterdir()}
-    assert names >= {"stablehlo.mlir", "ttir.mlir", "ttnn.mlir", "log.txt", "README.md", "repro.py", "environment.json"}
+    assert names >= {
+        "stablehlo.mlir",
+        "ttir.mlir",
+        "ttnn.mlir",
+        "log.txt",
+        "README.md",
+        "repro.py",
+        "environment.json",
+    }
     assert str(tmp_path) not in (folder / "environment.json").read_text()  # the folder may be sent elsewhere
     assert (
-        read((folder / "ttnn.mlir").read_text()).main.ops and len((folder / "README.md").read_text().splitlines()) == 3
+        read((folder / "ttnn.mlir").read_text()).main.ops
+        and len((folder / "README.md").read_text().splitlines()) == 3
     )
     moved = folder.rename(tmp_path / "moved")
     done = again(moved)
@@ -51,7 +60,9 @@ def test_a_failure_is_reproduced_by_what_it_saved(refused, tmp_path):
 
 
 def test_what_compiles_compiles_again(tmp_path):
-    verdict = probe(torch.nn.Linear(32, 32).bfloat16(), (torch.zeros(4, 32, dtype=torch.bfloat16),), "n150-compile")
+    verdict = probe(
+        torch.nn.Linear(32, 32).bfloat16(), (torch.zeros(4, 32, dtype=torch.bfloat16),), "n150-compile"
+    )
     done = again(verdict.save(tmp_path))
     assert done.returncode == 0 and done.stdout.strip() == "compiled"
 
@@ -61,7 +72,10 @@ def test_an_issue_has_what_a_maintainer_asks_for(refused):
     title, *_ = text.splitlines()
     assert title == f"# ttnn.prepare_conv3d_weights: {MESSAGE}"
     assert (
-        refused.plugin in text and "torch 2.9" in text and "stablehlo.convolution" in text and "jax.devices()" in text
+        refused.plugin in text
+        and "torch 2.9" in text
+        and "stablehlo.convolution" in text
+        and "jax.devices()" in text
     )
     assert len(text) < 65_536 and text.count("```") % 2 == 0
 

@@ -65,7 +65,9 @@ def test_streams_what_the_autoencoder_decodes(name, tmp_path):
     steps = list(stream_decode(decoder, z, "cpu", per_step, keep=tmp_path))
     assert [step.frames is not None for step in steps] == [True] * len(decoder.steps(frames, per_step))
     assert compare(torch.cat([step.frames for step in steps], 2), decode(vae, z)).max_abs < 1e-4
-    assert all(step.verdict.target == "kept" for step in stream_decode(decoder, z, "cpu", per_step, keep=tmp_path))
+    assert all(
+        step.verdict.target == "kept" for step in stream_decode(decoder, z, "cpu", per_step, keep=tmp_path)
+    )
 
 
 def test_a_stream_that_drops_or_ends_wrongly_shows(monkeypatch):
@@ -125,8 +127,12 @@ def edited(folder, **config):
 @pytest.mark.parametrize(
     "spoil, need",
     [
-        pytest.param(lambda f: edited(f, _class_name="AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX", id="family"),
-        pytest.param(lambda f: edited(f, _class_name="AutoencoderKLAllegro"), "AutoencoderKLLTX2Video", id="class"),
+        pytest.param(
+            lambda f: edited(f, _class_name="AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX", id="family"
+        ),
+        pytest.param(
+            lambda f: edited(f, _class_name="AutoencoderKLAllegro"), "AutoencoderKLLTX2Video", id="class"
+        ),
         pytest.param(lambda f: edited(f, base_dim=16), "safetensors", id="sizes"),
         pytest.param(lambda f: edited(f, num_res_blocks=2), "its config.json describes", id="depth"),
         pytest.param(lambda f: (f / WEIGHTS).unlink(), "weights as safetensors", id="no_weights"),
@@ -166,14 +172,18 @@ def test_latents_are_denormalised_as_each_pipeline_does():
     """wan/pipeline_wan.py, cogvideo/pipeline_cogvideox.py and ltx/pipeline_ltx.py of diffusers 0.42.1."""
     z = torch.randn(1, 16, 2, 3, 4)
     wan = random_autoencoder(MODELS["Wan 2.1"])
-    mean, std = (torch.tensor(wan.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std"))
+    mean, std = (
+        torch.tensor(wan.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std")
+    )
     assert torch.allclose(denormalise(z, wan), z / (1.0 / std) + mean, atol=1e-6)
     cog = SMALL["CogVideoX"].make()
     assert torch.allclose(denormalise(z[:, :4], cog), 1 / cog.config.scaling_factor * z[:, :4])
     ltx = SMALL["LTX-Video"].make()
     ltx.latents_mean, ltx.latents_std = torch.randn(8), torch.rand(8) + 0.5
     mean, std = (values.view(1, -1, 1, 1, 1) for values in (ltx.latents_mean, ltx.latents_std))
-    assert torch.allclose(denormalise(z[:, :8], ltx), z[:, :8] * std / ltx.config.scaling_factor + mean, atol=1e-6)
+    assert torch.allclose(
+        denormalise(z[:, :8], ltx), z[:, :8] * std / ltx.config.scaling_factor + mean, atol=1e-6
+    )
 
 
 def test_means_for_other_channels_are_refused():

@@ -68,7 +68,9 @@ MODELS["HunyuanVideo-1.5, deep"] = Autoencoder(
     0,
 )  # fmt: skip
 # Latent frames of steps: any; a multiple of two, but for the first; five, then multiples of three, but for the last.
-SPLITS = {name: [(3, 2, 2), (5, 2), (3, 4)] for name in MODELS} | {"HunyuanVideo": [(5, 2), (5, 3, 3), (8, 3, 1)]}
+SPLITS = {name: [(3, 2, 2), (5, 2), (3, 4)] for name in MODELS} | {
+    "HunyuanVideo": [(5, 2), (5, 3, 3), (8, 3, 1)]
+}
 
 
 def latents(*shape, dtype=torch.float64):
@@ -192,7 +194,9 @@ def test_with_a_delay_too(name, frames):
                     shapes = {key: tuple(value.shape) for key, value in state.items()}
                     assert shapes == decoder.state_shapes(1, 3, 5, count)
     if frames > decoder.delay + 1:
-        assert parts[0].shape[2] == 0 and decoder.state_shapes(1, 3, 5) == decoder.state_shapes(1, 3, 5, frames)
+        assert parts[0].shape[2] == 0 and decoder.state_shapes(1, 3, 5) == decoder.state_shapes(
+            1, 3, 5, frames
+        )
 
 
 @torch.no_grad()
@@ -275,7 +279,9 @@ def with_relu(vae):
 @pytest.mark.parametrize(
     "make, need",
     [
-        pytest.param(lambda: nn.Linear(3, 3), "MochiDecoder3D, AutoencoderKLMochi, WanDecoder3d", id="no_decoder"),
+        pytest.param(
+            lambda: nn.Linear(3, 3), "MochiDecoder3D, AutoencoderKLMochi, WanDecoder3d", id="no_decoder"
+        ),
         pytest.param(lambda: AutoencoderTiny(), "one of MochiDecoder3D", id="an_autoencoder_unheard_of"),
         pytest.param(lambda: with_relu(AutoencoderKLWan(**WANS)), "SiLU", id="another_activation"),
     ],
@@ -404,10 +410,14 @@ def another(change, name="LTX, causal", **config):
             id="causal_in_part",
         ),
         pytest.param(
-            lambda: another(lambda decoder: setattr(decoder, "patch_size_t", 2)), "1 frame", id="patches_in_time"
+            lambda: another(lambda decoder: setattr(decoder, "patch_size_t", 2)),
+            "1 frame",
+            id="patches_in_time",
         ),
         pytest.param(
-            lambda: another(lambda decoder: setattr(decoder.conv_in.conv, "stride", (1, 2, 2))), "groups 1", id="stride"
+            lambda: another(lambda decoder: setattr(decoder.conv_in.conv, "stride", (1, 2, 2))),
+            "groups 1",
+            id="stride",
         ),
         pytest.param(
             lambda: another(lambda decoder: setattr(decoder.conv_in.conv, "padding_mode", "circular")),
@@ -415,7 +425,9 @@ def another(change, name="LTX, causal", **config):
             id="padding",
         ),
         pytest.param(
-            lambda: another(lambda decoder: setattr(decoder.up_blocks[0].upsamplers[0], "stride", (2, 2, 1)), "LTX-2"),
+            lambda: another(
+                lambda decoder: setattr(decoder.up_blocks[0].upsamplers[0], "stride", (2, 2, 1)), "LTX-2"
+            ),
             "alike",
             id="upsampled_by_more_one_way",
         ),
@@ -425,7 +437,9 @@ def another(change, name="LTX, causal", **config):
             id="timestep_unembedded",
         ),
         pytest.param(
-            lambda: another(lambda decoder: setattr(decoder, "conv_act", nn.GELU())), "SiLU", id="another_activation"
+            lambda: another(lambda decoder: setattr(decoder, "conv_act", nn.GELU())),
+            "SiLU",
+            id="another_activation",
         ),
     ],
 )

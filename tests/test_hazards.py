@@ -71,7 +71,9 @@ def test_weights_prepared_for_other_blocks_are_seen(prepared, found):
     raw = tensor("raw", (128, 128, 3, 3, 3), layout="row_major")
     attributes = {"groups": 1, "c_in_block": prepared, "alignment": 32}
     made = program([x, raw], [Op("ttnn.prepare_conv3d_weights", (raw,), (w,), attributes, ""), FINE])
-    assert {hazard.name: ops for hazard, ops in hazards(made).items()} == ({"conv3d weights": 1} if found else {})
+    assert {hazard.name: ops for hazard, ops in hazards(made).items()} == (
+        {"conv3d weights": 1} if found else {}
+    )
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
@@ -112,7 +114,9 @@ def test_a_target_has_programs_run_in_a_fidelity():
     assert in_three.label == "n150-ttnn@hifi3" and in_three.passed
 
 
-@pytest.mark.parametrize("name", ["n150-compile@hifi3", "p150-mock@hifi3", "n150-ttsim@hifi5", "n150-ttsim@", "cpu@lofi"])
+@pytest.mark.parametrize(
+    "name", ["n150-compile@hifi3", "p150-mock@hifi3", "n150-ttsim@hifi5", "n150-ttsim@", "cpu@lofi"]
+)
 def test_a_fidelity_that_cannot_be_had_is_refused(name):
     with pytest.raises(Refused, match="hifi4, hifi3, hifi2, lofi after one of n150-ttsim"):
         resolve(name)
@@ -131,9 +135,17 @@ def test_a_wormhole_card_multiplies_in_three_passes_unless_asked(monkeypatch, tm
 
 def test_another_fidelity_is_the_same_program_otherwise():
     x, y = tensor("x", (32, 32)), tensor("y", (32, 32))
-    made = program([x], [Op("ttnn.matmul", (x, x), (y,), EXACT, ""), Op("ttnn.add", (y, x), (tensor("z", (32, 32)),), {}, "")])
+    made = program(
+        [x],
+        [
+            Op("ttnn.matmul", (x, x), (y,), EXACT, ""),
+            Op("ttnn.add", (y, x), (tensor("z", (32, 32)),), {}, ""),
+        ],
+    )
     other = in_fidelity(made, "hifi2")
-    assert [stated(op) for op in other.main.ops] == ["hifi2", "hifi4"] and other.main.ops[1] is made.main.ops[1]
+    assert [stated(op) for op in other.main.ops] == ["hifi2", "hifi4"] and other.main.ops[1] is made.main.ops[
+        1
+    ]
     assert in_fidelity(made, None) is made is in_fidelity(made, "hifi4")
 
 

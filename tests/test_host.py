@@ -41,7 +41,9 @@ def test_any_steps_give_the_stock_decoders_frames(mochi, z, whole, frames_per_st
     assert torch.equal(frames, HostDecoder(mochi)(z)[0])
 
 
-@pytest.mark.parametrize("dtype, least_psnr", [(torch.float32, 110), (torch.bfloat16, 40)], ids=["float32", "bf16"])
+@pytest.mark.parametrize(
+    "dtype, least_psnr", [(torch.float32, 110), (torch.bfloat16, 40)], ids=["float32", "bf16"]
+)
 def test_it_rounds_no_more_than_the_stock_decoder(mochi, z, whole, dtype, least_psnr):
     stock = load_vae("small").decoder.to(dtype)
     stock.load_state_dict(mochi.state_dict())
@@ -132,12 +134,17 @@ def test_what_memory_cannot_hold_is_refused_with_the_figure_and_what_would_fit(f
     with pytest.raises(Refused, match="evaluated_frames.*1 latent frames at 480×848.*a machine with more"):
         plan(full, FULL_RESOLUTION, available=one - 1)
     with pytest.raises(Refused, match="evaluated_frames: got 3 latent.*free: 1, "):
-        plan(full, FULL_RESOLUTION, host_frames=3, evaluated_frames=3, dtype=torch.bfloat16, available=one + 1)
+        plan(
+            full, FULL_RESOLUTION, host_frames=3, evaluated_frames=3, dtype=torch.bfloat16, available=one + 1
+        )
 
 
 @pytest.mark.parametrize(
     "asked, need",
-    [(dict(host_frames=5), "at most the 4"), (dict(host_frames=1, evaluated_frames=2), "at most host_frames, 1")],
+    [
+        (dict(host_frames=5), "at most the 4"),
+        (dict(host_frames=1, evaluated_frames=2), "at most host_frames, 1"),
+    ],
     ids=["more than there are", "without a reference"],
 )
 def test_impossible_numbers_of_frames(mochi, asked, need):

@@ -18,15 +18,22 @@ X = (1, 8, 3, 6, 6)
         pytest.param(nn.Conv3d(8, 8, 1), {"conv3d", "linear", "sum", "stacked"}, id="pointwise"),
         pytest.param(nn.Conv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="full"),
         pytest.param(nn.Conv3d(8, 8, 3, groups=2), {"conv3d", "sum", "stacked"}, id="groups"),
-        pytest.param(nn.Conv3d(8, 8, 3, stride=3), {"conv3d", "sum", "stacked", "unrolled", "separable"}, id="patches"),
-        pytest.param(CogVideoXCausalConv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="causal_constant"),
+        pytest.param(
+            nn.Conv3d(8, 8, 3, stride=3), {"conv3d", "sum", "stacked", "unrolled", "separable"}, id="patches"
+        ),
+        pytest.param(
+            CogVideoXCausalConv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="causal_constant"
+        ),
     ],
 )
 @torch.no_grad()
 def test_candidates_are_those_that_apply(conv, ways):
     found = candidates(conv)
     assert {name.split(",")[0] for name in found} == ways
-    shapes = {(out[0] if isinstance(out, tuple) else out).shape for out in (m(torch.randn(X)) for m in found.values())}
+    shapes = {
+        (out[0] if isinstance(out, tuple) else out).shape
+        for out in (m(torch.randn(X)) for m in found.values())
+    }
     assert len(shapes) == 1
 
 
@@ -49,7 +56,12 @@ def test_rounding_once_is_closer():
     x = torch.randn(1, 64, 4, 8, 8, generator=generator)
     rows = {row.way: row for row in rounding_table(weight, x)}
     assert rows["stacked"].roundings == 1 and rows["sum"].roundings == 5
-    assert rows["stacked"].pcc > rows["sum"].pcc > rows["accumulated in bf16 by blocks of 32 channels"].pcc > 0.999
+    assert (
+        rows["stacked"].pcc
+        > rows["sum"].pcc
+        > rows["accumulated in bf16 by blocks of 32 channels"].pcc
+        > 0.999
+    )
     assert rows["stacked"].pcc == rows["sum, added in float32"].pcc
     # The simulation of a sum is what torch's own bf16 Conv2d and additions give.
     conv = nn.Conv3d(64, 16, 3, bias=False)

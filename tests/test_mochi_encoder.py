@@ -57,7 +57,9 @@ def test_the_state_is_what_it_says_and_what_attentions_saw_is_passed_through(sto
     encoder = TileEncoder(stock)
     _, before = encoder(clip(7, batch=2))
     _, state = encoder(clip(6, batch=2), before)
-    assert {name: tuple(value.shape) for name, value in state.items()} == encoder.state_shapes(2, 16, 24, latents=3)
+    assert {name: tuple(value.shape) for name, value in state.items()} == encoder.state_shapes(
+        2, 16, 24, latents=3
+    )
     seen = [name for name in before if ".frame" in name]
     assert seen and all(state[name] is before[name] for name in seen)
 
@@ -88,7 +90,11 @@ def test_bands_of_pixels_change_nothing_but_the_last_bit(stock, monkeypatch):
 
 
 def test_bands_at_full_resolution_are_whole_tiles():
-    for frames, pixels, channels, count in ((163, 240 * 424, 128, 10), (82, 120 * 212, 256, 3), (28, 60 * 106, 384, 1)):
+    for frames, pixels, channels, count in (
+        (163, 240 * 424, 128, 10),
+        (82, 120 * 212, 256, 3),
+        (28, 60 * 106, 384, 1),
+    ):
         bands = bands_of(frames, pixels, channels)
         lengths = {rows.stop - rows.start for rows in bands}
         assert len(bands) == count and len(lengths) == 1 and bands[-1].stop == pixels

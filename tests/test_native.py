@@ -27,7 +27,12 @@ from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.handmade import deallocated, program
 
 CHIPS = ("n150-ttsim", "p150-ttsim")
-SIZES = (((1, 60, 106), 768), ((3, 120, 212), 512), ((6, 240, 424), 256), ((6, 480, 848), 128))  # of a 480x848 step
+SIZES = (
+    ((1, 60, 106), 768),
+    ((3, 120, 212), 512),
+    ((6, 240, 424), 256),
+    ((6, 480, 848), 128),
+)  # of a 480x848 step
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -172,7 +177,9 @@ def test_blocks_on_a_simulated_chip(vae, target):
 
 
 @needs_ttnn
-@pytest.mark.parametrize("where, said", [("weights", "got DataType::BFLOAT8_B"), ("activations", "must be row-major")])
+@pytest.mark.parametrize(
+    "where, said", [("weights", "got DataType::BFLOAT8_B"), ("activations", "must be row-major")]
+)
 def test_a_convolution_takes_no_block_floats(where, said):
     with Chip(TARGETS["n150-ttnn"]) as chip, pytest.raises(Broke, match=said):
         chip.run(*in_block_floats(where, "n150"))
@@ -239,9 +246,13 @@ def test_blocks_fit_and_no_other_that_does_is_expected_sooner(board):
         blocks = choose(size, board)
         assert l1_bytes(size, blocks) <= free_bytes(chip) and blocks.c_in < channels
         assert math.prod(cores for _, cores in shares(size, blocks, chip)) <= math.prod(chip.grid_yx)
-        times = {other: expected_work(conv3d_work(size, other, on, "hifi3")).us for other in candidates(size, chip)}
+        times = {
+            other: expected_work(conv3d_work(size, other, on, "hifi3")).us for other in candidates(size, chip)
+        }
         assert times[blocks] == min(times.values())
-        by_hand = expected_work(conv3d_work(size, Blocks(1, 4, 8, 32, 128), on, "hifi3")).us  # those tried first
+        by_hand = expected_work(
+            conv3d_work(size, Blocks(1, 4, 8, 32, 128), on, "hifi3")
+        ).us  # those tried first
         assert times[blocks] < 0.6 * by_hand
 
 
@@ -265,7 +276,9 @@ def test_a_mocked_board_takes_every_step(native, board):
     z = numbers(1, 12, 3, 4, 4)
     first, *others = stream_decode(native, z, f"{board}-ttnn", evaluate=1)
     assert first.verdict.stages["run"] == MOCKED and first.verdict.ran.ops == len(first.verdict.cost.ops)
-    assert torch.equal(first.frames, native.evaluate(z[:, :, :1], None, board)[0][:, :, native.dropped_frames :])
+    assert torch.equal(
+        first.frames, native.evaluate(z[:, :, :1], None, board)[0][:, :, native.dropped_frames :]
+    )
     assert all(step.verdict.passed and step.frames is None for step in others) and len(others) == 2
     peaks = [step.verdict.ran.peak_dram_bytes for step in others]
     assert peaks[0] == peaks[1]  # memory doesn't grow with the clip

@@ -221,7 +221,10 @@ def test_a_replay_says_that_it_is_one(clip):
     assert verdict.replayed and "replay" in str(verdict) and "replay" in verdict._repr_html_()
     assert (verdict.kind, verdict.op) == ("legalisation", "ttir.convolution")
     assert verdict.location.startswith("Conv3d[0]/forward")
-    assert verdict.message == "failed to legalize operation 'ttir.convolution' that was explicitly marked illegal"
+    assert (
+        verdict.message
+        == "failed to legalize operation 'ttir.convolution' that was explicitly marked illegal"
+    )
 
 
 def test_the_old_rule_lets_a_conv2d_pass(clip):

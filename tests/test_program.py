@@ -67,10 +67,16 @@ def test_every_op_of_a_text_is_read():
         pytest.param("", id="empty"),
         pytest.param("module {}", id="no_ttnn"),
         pytest.param(compiled.text("linear")[:-800], id="cut_short"),
-        pytest.param(compiled.text("linear").replace("-> tensor<2x40x96", "-> tensor<2x41x96", 1), id="types_disagree"),
-        pytest.param(compiled.text("linear").replace("@main_const_eval_0, ", "@nowhere, "), id="callee_missing"),
+        pytest.param(
+            compiled.text("linear").replace("-> tensor<2x40x96", "-> tensor<2x41x96", 1), id="types_disagree"
+        ),
+        pytest.param(
+            compiled.text("linear").replace("@main_const_eval_0, ", "@nowhere, "), id="callee_missing"
+        ),
         pytest.param(compiled.text("linear") + "}", id="unbalanced"),
-        pytest.param(compiled.text("linear").replace("!ttcore.tile<32x32", "!ttcore.tile<16x32"), id="other_tiles"),
+        pytest.param(
+            compiled.text("linear").replace("!ttcore.tile<32x32", "!ttcore.tile<16x32"), id="other_tiles"
+        ),
     ],
 )
 def test_what_is_no_program_is_refused(text):

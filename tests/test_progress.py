@@ -23,4 +23,6 @@ def test_a_cell_shows_progress_to_a_person_only(person):
         manager.shutdown_kernel(now=True)
     shown = [m["content"]["data"]["text/plain"] for m in said if "data" in m["content"]]
     assert not [m for m in said if m["msg_type"] in ("error", "stream")]
-    assert (any("a long step · half way" in text for text in shown) and shown[-1] == "") if person else not shown
+    assert (
+        (any("a long step · half way" in text for text in shown) and shown[-1] == "") if person else not shown
+    )

@@ -48,7 +48,10 @@ def test_no_candidate_is_expected_under_its_roofline(board, channels):
 def test_no_op_of_a_compiled_program_is_expected_under_its_roofline(name):
     program, board = read(compiled.text(name)), BOARDS["p150"]
     found = expected_program(program)
-    assert sum(found.by_cause.values()) == pytest.approx(found.kernel_seconds) and found.low < found.seconds < found.high
+    assert (
+        sum(found.by_cause.values()) == pytest.approx(found.kernel_seconds)
+        and found.low < found.seconds < found.high
+    )
     times = [expected(op, board.chip) for op in program.main.ops if op.name not in FREE]
     assert all(one.floor_us <= one.us for one in times)
     # The products' padded tiles and each op's bytes are at the roofline's own rates.

@@ -10,7 +10,15 @@ from ttvideo.basics.errors import Refused
 from ttvideo.ways import Form
 from ttvideo.ways.decompose import separate
 from ttvideo.ways.form import MODES
-from ttvideo.ways.separable import Conv3dAs2D, Separable, break_even_rank, exact_rank, factorise, rank_table, unfold
+from ttvideo.ways.separable import (
+    Conv3dAs2D,
+    Separable,
+    break_even_rank,
+    exact_rank,
+    factorise,
+    rank_table,
+    unfold,
+)
 
 
 @pytest.fixture

@@ -20,7 +20,21 @@ SHAPE = (32, 64)
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])
 COMPUTES = st.sampled_from(
-    ["add", "subtract", "multiply", "silu", "sigmoid", "exp", "tanh", "pow_scalar", "sum", "mean", "matmul", "where", "softmax"]
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "silu",
+        "sigmoid",
+        "exp",
+        "tanh",
+        "pow_scalar",
+        "sum",
+        "mean",
+        "matmul",
+        "where",
+        "softmax",
+    ]
 )
 
 
@@ -40,7 +54,9 @@ def step(name: str, x, dtype: str, number: int):
         case "slice_static":
             low = [rows // 4, 0]
             shape = (rows // 2, columns)
-            return op("slice_static", [x], result(shape), begins=low, ends=[low[0] + shape[0], columns], step=[1, 1])
+            return op(
+                "slice_static", [x], result(shape), begins=low, ends=[low[0] + shape[0], columns], step=[1, 1]
+            )
         case "concat":
             return op("concat", [x, x], result((2 * rows, columns)), dim=0)
         case "repeat":
@@ -85,7 +101,10 @@ def convolutions(draw) -> tuple[Program, dict[str, torch.Tensor]]:
         return conv3d(conv, x, (1, 2, 4))
     stride = draw(st.integers(1, 2))
     high, across = ((size + 2 * pad - 3) // stride + 1 for size in (height, width))
-    x, y = tensor("x", (1, 1, height * width, channels), layout="row_major"), tensor("y", (1, 1, high * across, out))
+    x, y = (
+        tensor("x", (1, 1, height * width, channels), layout="row_major"),
+        tensor("y", (1, 1, high * across, out)),
+    )
     shape = (out, channels, 3, 3)
     weight = Value("w", TensorType(shape, "bf16", "row_major", "system", (out * channels * 3, 3)))
     step = op(

@@ -41,7 +41,9 @@ def test_kernels_are_those_of_mochi():
         vae = AutoencoderKLMochi()
     convs = {name: module for name, module in vae.named_modules() if isinstance(module, nn.Conv3d)}
     mochi = {form(m) for name, m in convs.items() if name.startswith("decoder") or m.stride != (1, 1, 1)}
-    assert mochi == {form(k.make()) for name, k in CONVOLUTIONS.items() if name.startswith(("decoder", "encoder"))}
+    assert mochi == {
+        form(k.make()) for name, k in CONVOLUTIONS.items() if name.startswith(("decoder", "encoder"))
+    }
 
 
 def test_stored_ways_are_all_that_apply():
@@ -56,7 +58,9 @@ def test_stored_ways_are_all_that_apply():
 def test_the_stored_costs_are_of_every_rewrite():
     costs = stored("decoder_cost")
     step, clip = costs["step"], costs["clip"]
-    without = {name.removeprefix("tiles without ") for name in step["cases"] if name.startswith("tiles without")}
+    without = {
+        name.removeprefix("tiles without ") for name in step["cases"] if name.startswith("tiles without")
+    }
     assert without == set(REWRITES)
     assert {case["status"] for result in (step, clip) for case in result["cases"].values()} == {"pass"}
 
@@ -75,11 +79,16 @@ def test_the_stored_run_of_the_native_decoder_went_through_on_both_boards():
     found = stored("native")
     for board in ("n150", "p150"):
         rows = [row for row in found["mocked"] if row["board"] == board]
-        assert [row["step"] for row in rows] == list(range(28)) and {row["status"] for row in rows} == {"pass"}
+        assert [row["step"] for row in rows] == list(range(28)) and {row["status"] for row in rows} == {
+            "pass"
+        }
         assert max(row["peak_dram_bytes"] for row in rows) < 7e9
         (steady,) = (row for row in found["cost"] if (row["board"], row["program"]) == (board, "steady step"))
         assert steady["ops"] == rows[-1]["ops"] and steady["dram_bytes_moved"] < 75e9
-        assert min(row["pcc"] for row in found["blocks"] if row["board"] == board and row["fidelity"] == DEFAULT) > 0.9999
+        assert (
+            min(row["pcc"] for row in found["blocks"] if row["board"] == board and row["fidelity"] == DEFAULT)
+            > 0.9999
+        )
     mean = {(row["chip"], row["fidelity"]): sum(row["psnr_db"]) / 19 for row in found["frames"]}
     compiled = {row.chip: sum(row.psnr_db) / 19 for row in stored_frames()[0]}
     assert list(native_frames()) == list(compiled) == list(CHIPS)
@@ -180,7 +189,9 @@ def commit(root: Path) -> None:
 
 
 ENGINE = "WORKER = 'ttvideo.worker'\n\ndef step():\n    return 1  # one\n"
-COMMENTED = ENGINE.replace("return 1  # one", '"One."\n    # in all\n    return (\n        1)').replace("'tt", "r'tt")
+COMMENTED = ENGINE.replace("return 1  # one", '"One."\n    # in all\n    return (\n        1)').replace(
+    "'tt", "r'tt"
+)
 
 
 @pytest.mark.parametrize(

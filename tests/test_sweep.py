@@ -21,7 +21,11 @@ from ttvideo.basics.errors import Refused
 pytestmark = pytest.mark.long
 
 QUICK = {"notebook": "01_repro", "plugin": "installed", "parameters": {"target": "cpu", "latent_heigth": 2}}
-LONG = {"notebook": "01_repro", "plugin": "installed", "parameters": whole("01_repro", {"target": "p150-mock"})}
+LONG = {
+    "notebook": "01_repro",
+    "plugin": "installed",
+    "parameters": whole("01_repro", {"target": "p150-mock"}),
+}
 
 
 def written(tmp_path, text: str):
@@ -38,13 +42,16 @@ def test_a_grid_is_every_combination_and_its_cases_each_once(tmp_path):
     """
     runs = read_grid(written(tmp_path, text), {})
     count = {
-        name: sum(run.notebook == name for run in runs) for name in ("01_repro", "02_decompose", "03_full_decoder")
+        name: sum(run.notebook == name for run in runs)
+        for name in ("01_repro", "02_decompose", "03_full_decoder")
     }
     assert count == {"01_repro": 4 + 1, "02_decompose": 8 + 1, "03_full_decoder": 1}
     assert len({run.name for run in runs}) == len(runs)
     (third,) = (run for run in runs if run.notebook == "03_full_decoder")
     assert (
-        third.parameters["latent_frames"] == 3 and third.parameters["target"] == "cpu" and third.parameters["seed"] == 0
+        third.parameters["latent_frames"] == 3
+        and third.parameters["target"] == "cpu"
+        and third.parameters["seed"] == 0
     )
 
 
@@ -75,7 +82,9 @@ def test_what_no_run_could_take_is_refused_before_any(tmp_path, text, said):
 
 def test_a_run_is_known_by_all_that_decides_its_outcome(monkeypatch):
     def run(**changed):
-        return Run(**{"notebook": "01_repro", "parameters": {"target": "cpu"}, "versions": {"torch": "1"}} | changed)
+        return Run(
+            **{"notebook": "01_repro", "parameters": {"target": "cpu"}, "versions": {"torch": "1"}} | changed
+        )
 
     others = [
         run(notebook="02_decompose"),
@@ -130,7 +139,9 @@ def test_a_run_that_hangs_is_ended_with_its_kernel(tmp_path):
     thread = threading.Thread(target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=30)))
     thread.start()
     while thread.is_alive():
-        kernels.update(child for child in psutil.Process().children(recursive=True) if "ipykernel" in command(child))
+        kernels.update(
+            child for child in psutil.Process().children(recursive=True) if "ipykernel" in command(child)
+        )
         time.sleep(0.2)
     assert rows[0]["status"] == FAIL and rows[0]["reason"] == "no end after 30 s"
     assert kernels and not any(kernel.is_running() for kernel in kernels)
@@ -139,7 +150,9 @@ def test_a_run_that_hangs_is_ended_with_its_kernel(tmp_path):
 @pytest.mark.timeout(120)
 def test_a_run_that_is_killed_is_a_row_too(tmp_path):
     rows = []
-    thread = threading.Thread(target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=100)))
+    thread = threading.Thread(
+        target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=100))
+    )
     thread.start()
     kernel = starts("ipykernel_launcher")
     starts("batches.run").kill()
@@ -159,7 +172,8 @@ def test_a_run_that_is_stopped_leaves_no_row(tmp_path):
 @pytest.mark.timeout(120)
 def test_a_sweep_tries_all_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     path = written(
-        tmp_path, "cases: [{notebook: 01_repro, target: cpu, seed: 1}, {notebook: 01_repro, target: cpu, seed: 2}]"
+        tmp_path,
+        "cases: [{notebook: 01_repro, target: cpu, seed: 1}, {notebook: 01_repro, target: cpu, seed: 2}]",
     )
     tried = []
 
@@ -168,7 +182,12 @@ def test_a_sweep_tries_all_and_goes_on_where_it_stopped(tmp_path, capsys, monkey
         seed = asked["parameters"]["seed"]
         tried.append(seed)
         failed = seed == 2 and tried.count(2) == 1
-        row = {"status": FAIL if failed else PASS, "reason": "no luck" if failed else None, "seconds": 1.0, "gb": 1.0}
+        row = {
+            "status": FAIL if failed else PASS,
+            "reason": "no luck" if failed else None,
+            "seconds": 1.0,
+            "gb": 1.0,
+        }
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / "row.json", row)
         return row
@@ -215,14 +234,18 @@ def test_a_scheduler_that_nobody_is_at_is_refused():
 
 def found(tmp_path, **row) -> pd.DataFrame:
     """A table of two runs, one of which ended with a record."""
-    runs = [Run("01_repro", whole("01_repro", {"target": "p150-compile", "latent_height": h})) for h in (4, 8)]
+    runs = [
+        Run("01_repro", whole("01_repro", {"target": "p150-compile", "latent_height": h})) for h in (4, 8)
+    ]
     record = {
         "versions": {"plugin": "p 1"},
         "verdicts": [{"name": "conv", "target": "p150-compile", "status": "pass", "stage": "TTNN", "kind": None, "message": None}],
         "metrics": {"psnr": "inf", "deep": {"er": 2.5}, "programs": {"conv, p150-compile": {"peak_dram_bytes": 1000, "dram_bytes_moved": 9, "ops": 3}}},
     }  # fmt: skip
     record["verdicts"][0] |= {key: value for key, value in row.items() if key in record["verdicts"][0]}
-    record["metrics"]["programs"]["conv, p150-compile"] |= {key: value for key, value in row.items() if key == "ops"}
+    record["metrics"]["programs"]["conv, p150-compile"] |= {
+        key: value for key, value in row.items() if key == "ops"
+    }
     folder = tmp_path / "runs" / runs[0].name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(record))
@@ -246,7 +269,9 @@ def test_the_table_has_a_row_a_verdict_and_one_a_run_without(tmp_path):
     )
     report(tmp_path, records, None)
     again = read_table(tmp_path / "records.parquet")
-    assert list(again["parameter latent_height"]) == [4, 8] and len(pd.read_csv(tmp_path / "records.csv")) == 2
+    assert (
+        list(again["parameter latent_height"]) == [4, 8] and len(pd.read_csv(tmp_path / "records.csv")) == 2
+    )
     page = (tmp_path / "report.html").read_text()
     assert "killed by SIGKILL" in page and "1 pass, 1 fail" in page and "https://unpkg" not in page
 

@@ -20,7 +20,9 @@ def test_the_least_seconds_are_a_latent_frames():
     chip = BOARDS["p150"].chip
     assert roofline_row(ROW, "p150").dram_seconds == pytest.approx(4 / chip.dram_gb_per_s)
     assert roofline_row(ROW | {"hifi4_flops": 0}, "p150").arithmetic_seconds == 0
-    assert float(least(ROW, "p150").split()[0]) == pytest.approx(2 * float(least(ROW, "p150", 2).split()[0]), abs=0.01)
+    assert float(least(ROW, "p150").split()[0]) == pytest.approx(
+        2 * float(least(ROW, "p150", 2).split()[0]), abs=0.01
+    )
 
 
 def test_a_row_without_its_passes_has_the_same_least_seconds_in_a_table_as_alone():

@@ -65,7 +65,9 @@ def test_equals_the_stock_decoder(stock, packed_sizes):
 def test_without_a_rewrite_it_is_the_same_function(stock, rewrite):
     z = latents(1, 12, 2, 4, 5)
     decoder = without(rewrite, stock)
-    changed = {type(module).__name__ for module in decoder.modules()} - {type(m).__name__ for m in TileDecoder(stock).modules()}
+    changed = {type(module).__name__ for module in decoder.modules()} - {
+        type(m).__name__ for m in TileDecoder(stock).modules()
+    }
     assert compare(decoder(z)[0], stock(z)[0]).max_abs <= ROUNDING and (changed or rewrite == "pairs")
 
 
@@ -134,8 +136,12 @@ def test_causal_conv_of_pairs():
     pairs, paired = in_pairs([f.flatten(1).t() for f in x[0].unbind(1)]), causal(conv.conv, 2)
     memory = Memory((5, 3), None)
     first = paired(pairs[:1], memory)
-    assert {name: (1, *shape) for name, shape in paired.state_shapes((5, 3)).items()} == {"conv.5x3.past2": (1, 1, 35, 16)}
-    assert {name: tuple(kept.shape) for name, kept in memory.new.items()} == {"conv.5x3.past2": (1, 1, 35, 16)}
+    assert {name: (1, *shape) for name, shape in paired.state_shapes((5, 3)).items()} == {
+        "conv.5x3.past2": (1, 1, 35, 16)
+    }
+    assert {name: tuple(kept.shape) for name, kept in memory.new.items()} == {
+        "conv.5x3.past2": (1, 1, 35, 16)
+    }
     rest = paired(pairs[1:], memory.next())
     want = in_pairs([f.flatten(1).t() for f in conv(x)[0][0].unbind(1)])
     assert max((got - w).abs().max() for got, w in zip(first + rest, want, strict=True)) <= ROUNDING
@@ -191,7 +197,9 @@ def test_group_norm_silu_is_exact(n):
 # Rounding the result to bf16 alone leaves 59 dB. What is lost beyond that grows with mean / deviation of a group,
 # squared: the mean square and the scale are rounded before the mean is taken off. In the demo decoder, trained, the
 # mean is at most twice the deviation.
-@pytest.mark.parametrize("mean, psnr_db", [(0, 55), (1, 52), (3, 40)], ids=["centred", "mean_1_sigma", "mean_3_sigma"])
+@pytest.mark.parametrize(
+    "mean, psnr_db", [(0, 55), (1, 52), (3, 40)], ids=["centred", "mean_1_sigma", "mean_3_sigma"]
+)
 @pytest.mark.parametrize("n", [8480, 1024, 77], ids=["in_pieces", "one_square", "not_whole_tiles"])
 def test_group_norm_silu_in_bf16(n, mean, psnr_db):
     x, norm = pixels(n, mean).bfloat16(), affine(64).bfloat16()

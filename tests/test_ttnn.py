@@ -76,7 +76,9 @@ def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(mon
     monkeypatch.setattr(places, "packages", lambda: tmp_path)
     simulated = places.environment(TARGETS["p150-ttsim"], tmp_path)
     card = places.environment(TARGETS["ttnn"], tmp_path)
-    assert simulated.pop("TT_METAL_CACHE") != card.pop("TT_METAL_CACHE")  # kernels of a named work-around are kept apart
+    assert simulated.pop("TT_METAL_CACHE") != card.pop(
+        "TT_METAL_CACHE"
+    )  # kernels of a named work-around are kept apart
     assert card.items() <= simulated.items()
     assert {name for name in simulated if name not in card} == {
         "TT_METAL_SIMULATOR",
@@ -195,7 +197,9 @@ def test_a_report_has_the_programs_ops_and_the_allocators_buffers(tmp_path, clea
         ops = database.execute(
             "SELECT name, stack_trace FROM operations JOIN stack_traces USING (operation_id)"
         ).fetchall()
-        banks = database.execute("SELECT SUM(max_size_per_bank) FROM buffers GROUP BY operation_id").fetchall()
+        banks = database.execute(
+            "SELECT SUM(max_size_per_bank) FROM buffers GROUP BY operation_id"
+        ).fetchall()
     assert len(ops) == verdict.ran.ops and {name for name, _ in ops} <= set(verdict.op_counts)
     assert any("Conv2d[taps.1]" in location for _, location in ops)
     assert max(banks)[0] * BOARDS["n150"].chip.dram_channels == verdict.ran.peak_dram_bytes
@@ -295,7 +299,9 @@ def test_a_simulated_chip_has_the_boards_grid_and_its_memory(target, tmp_path):
         (tmp_path / name).mkdir()
         variables = places.environment(TARGETS[name], tmp_path / name)
         asked = [places.python(), Path(__file__).parent / "data" / "grid.py"]
-        said = subprocess.run(asked, env=variables, cwd=tmp_path / name, capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            asked, env=variables, cwd=tmp_path / name, capture_output=True, text=True, check=True
+        )
         found[name] = re.findall(r"^(?:grid|DRAM|L1) .*$", said.stdout, re.M)
     rows, columns = TARGETS[target].board.chip.grid_yx
     assert found[target][0] == f"grid {columns} x {rows}" and len(found[target]) == 3

@@ -27,7 +27,9 @@ def same_decoder(got, want, dtype=torch.float32):
     return got.keys() == want.keys() and all(torch.equal(got[name], want[name]) for name in want)
 
 
-@pytest.mark.parametrize("variant, dtype", [("", torch.float32), ("bf16", torch.bfloat16)], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "variant, dtype", [("", torch.float32), ("bf16", torch.bfloat16)], ids=["fp32", "bf16"]
+)
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("whole_pipeline", [False, True], ids=["vae folder", "pipeline folder"])
 def test_folders(vae, tmp_path, variant, dtype, shards, whole_pipeline):
@@ -35,7 +37,9 @@ def test_folders(vae, tmp_path, variant, dtype, shards, whole_pipeline):
     saved = AutoencoderKLMochi(**SMALL)
     saved.load_state_dict(vae.state_dict())
     size = sum(w.numel() for w in vae.parameters()) * dtype.itemsize
-    saved.to(dtype).save_pretrained(place, variant=variant or None, max_shard_size=10**9 if shards == 1 else size // 2)
+    saved.to(dtype).save_pretrained(
+        place, variant=variant or None, max_shard_size=10**9 if shards == 1 else size // 2
+    )
     assert (len(list(place.glob("*.safetensors"))) > 1) == (shards > 1)
     read = load_vae(str(tmp_path), variant=variant)
     assert same_decoder(read, vae, dtype) and read.decoder.conv_in.weight.dtype == torch.float32
@@ -56,17 +60,25 @@ def originals_names(vae) -> dict[str, torch.Tensor]:
     halves = {"norm1.norm_layer": 0, "conv1.conv": 2, "norm2.norm_layer": 3, "conv2.conv": 5}
     found, decoder = {}, vae.decoder
     parts = {"blocks.0.0": decoder.conv_in, "output_proj": decoder.proj_out}
-    lists = {"blocks.0.{}": (decoder.block_in, 1), f"blocks.{len(decoder.up_blocks) + 1}.{{}}": (decoder.block_out, 0)}
+    lists = {
+        "blocks.0.{}": (decoder.block_in, 1),
+        f"blocks.{len(decoder.up_blocks) + 1}.{{}}": (decoder.block_out, 0),
+    }
     for i, block in enumerate(decoder.up_blocks):
         parts[f"blocks.{i + 1}.proj"] = block.proj
         lists[f"blocks.{i + 1}.blocks.{{}}"] = block, 0
     for place, (block, first) in lists.items():
         for i, resnet in enumerate(block.resnets):
-            parts |= {f"{place.format(i + first)}.stack.{n}": resnet.get_submodule(half) for half, n in halves.items()}
+            parts |= {
+                f"{place.format(i + first)}.stack.{n}": resnet.get_submodule(half)
+                for half, n in halves.items()
+            }
     for name, module in parts.items():
         for kind, tensor in module.named_parameters():
             pointwise = isinstance(module, torch.nn.Linear) and kind == "weight"
-            found[f"{name}.{kind}"] = (tensor[:, :, None, None, None] if pointwise else tensor).detach().contiguous()
+            found[f"{name}.{kind}"] = (
+                (tensor[:, :, None, None, None] if pointwise else tensor).detach().contiguous()
+            )
     return found
 
 
@@ -124,7 +136,9 @@ def write(path, z):
 
 
 def normalised(z, vae):
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    mean, std = (
+        torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std)
+    )
     return (z - mean) / std * vae.config.scaling_factor
 
 
@@ -157,7 +171,10 @@ def test_statistics_never_contradict_what_is_so(row):
     for clip in held_out:
         with torch.no_grad():
             z = encode(clip, demo)
-        for form, other, latents in ((DENORMALISED, NORMALISED, z), (NORMALISED, DENORMALISED, normalised(z, demo))):
+        for form, other, latents in (
+            (DENORMALISED, NORMALISED, z),
+            (NORMALISED, DENORMALISED, normalised(z, demo)),
+        ):
             found = statistics(latents, demo)
             found.check(form, "z")
             refused += found.odds(other) < 1 / 1000
@@ -166,7 +183,10 @@ def test_statistics_never_contradict_what_is_so(row):
 
 def test_a_large_clip_of_mochis_own_statistics_is_told(vae):
     z = torch.randn((1, 12, 3, 60, 106), generator=torch.Generator().manual_seed(0))
-    assert statistics(z, vae).odds(NORMALISED) > 1000 and statistics(denormalise(z, vae), vae).odds(DENORMALISED) > 1000
+    assert (
+        statistics(z, vae).odds(NORMALISED) > 1000
+        and statistics(denormalise(z, vae), vae).odds(DENORMALISED) > 1000
+    )
 
 
 def test_what_few_values_cannot_tell_passes_either_way(vae):

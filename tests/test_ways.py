@@ -66,7 +66,9 @@ def cases(draw):
     stride = tuple(s or k for s, k in zip(draw(st.tuples(*[st.integers(0, 3)] * 3)), kernel))
     dilation = draw(st.tuples(*[st.sampled_from((1, 1, 2))] * 3))
     size = draw(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6)))
-    modes = draw(st.one_of(st.sampled_from(MODES).map(lambda m: (m,) * 3), st.tuples(*[st.sampled_from(MODES)] * 3)))
+    modes = draw(
+        st.one_of(st.sampled_from(MODES).map(lambda m: (m,) * 3), st.tuples(*[st.sampled_from(MODES)] * 3))
+    )
     padding = []
     for axis in range(3):
         reach = {"reflect": size[axis] - 1, "circular": size[axis]}.get(modes[axis], 4)
@@ -94,7 +96,10 @@ def check(way_name, form, shape, channels_out, has_bias, seed=0):
     def leaf(*size):
         return torch.randn(*size, dtype=torch.float64, generator=generator).requires_grad_()
 
-    weight, bias = leaf(channels_out, shape[1] // form.groups, *form.kernel), leaf(channels_out) if has_bias else None
+    weight, bias = (
+        leaf(channels_out, shape[1] // form.groups, *form.kernel),
+        leaf(channels_out) if has_bias else None,
+    )
     x = leaf(*shape)
     way, x_way = WAYS[way_name](weight, bias, form), x.detach().clone().requires_grad_()
     want, got = reference(x, weight, bias, form), way(x_way)
@@ -142,7 +147,10 @@ def _bend(way_name, form, shape, channels_out, has_bias):
     elif way_name == "unrolled":
         kt = max(form.kernel[0], 2)
         form = replace(
-            form, kernel=(kt, *form.kernel[1:]), stride=(kt, *form.stride[1:]), dilation=(1, *form.dilation[1:])
+            form,
+            kernel=(kt, *form.kernel[1:]),
+            stride=(kt, *form.stride[1:]),
+            dilation=(1, *form.dilation[1:]),
         )
         assume(shape[2] + sum(form.padding[0]) >= kt)
     assert WAYS[way_name].why_not(form) is None
@@ -228,7 +236,10 @@ def test_any_transposed_form_equals_conv_transpose3d():
 @pytest.mark.parametrize("way_name", ["sum", "stacked"])
 def test_dtype_stays(way_name, dtype):
     conv = nn.Conv3d(3, 5, 3, padding=1).to(dtype)
-    assert WAYS[way_name](conv.weight, conv.bias, Form.of(conv))(torch.ones(1, 3, 4, 5, 5, dtype=dtype)).dtype == dtype
+    assert (
+        WAYS[way_name](conv.weight, conv.bias, Form.of(conv))(torch.ones(1, 3, 4, 5, 5, dtype=dtype)).dtype
+        == dtype
+    )
 
 
 def test_weights_are_copies_in_graph_shape():
@@ -272,10 +283,14 @@ def test_no_gather_and_no_pad_in_the_graph():
     "make, message",
     [
         pytest.param(
-            lambda: WAYS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))), "1×1×1 kernel", id="linear"
+            lambda: WAYS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
+            "1×1×1 kernel",
+            id="linear",
         ),
         pytest.param(
-            lambda: WAYS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))), "stride", id="unrolled"
+            lambda: WAYS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
+            "stride",
+            id="unrolled",
         ),
         pytest.param(lambda: Form.of(nn.Conv2d(1, 1, 1)), "Conv2d", id="not_a_conv3d"),
         pytest.param(lambda: Form.of(nn.ConvTranspose3d(1, 1, 1)), "ConvTranspose3d", id="transposed"),
@@ -284,7 +299,9 @@ def test_no_gather_and_no_pad_in_the_graph():
         pytest.param(lambda: pad(torch.ones(2, 3), 1, 3, 0, "reflect"), "at most 2", id="reflect_too_far"),
         pytest.param(lambda: pad(torch.ones(2, 3), 1, 4, 0, "circular"), "at most 3", id="circular_too_far"),
         pytest.param(
-            lambda: WAYS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)), "rank 2", id="rank"
+            lambda: WAYS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)),
+            "rank 2",
+            id="rank",
         ),
     ],
 )

@@ -59,7 +59,9 @@ def wan_frames(vae: AutoencoderKLWan, z: Tensor) -> Tensor:
     frames = []
     for t, latent in enumerate(vae.post_quant_conv(z).split(1, dim=2)):
         vae._conv_idx = [0]
-        frames.append(vae.decoder(latent, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=t == 0))
+        frames.append(
+            vae.decoder(latent, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=t == 0)
+        )
     vae.clear_cache()
     return torch.cat(frames, dim=2)
 
@@ -87,7 +89,13 @@ DEMOS = {
     "wan": Demo(
         AutoencoderKLWan,
         TRAINED["wan-demo"],
-        dict(base_dim=24, dim_mult=[1, 2, 2, 2], num_res_blocks=1, latents_mean=[0.0] * 16, latents_std=[1.0] * 16),
+        dict(
+            base_dim=24,
+            dim_mult=[1, 2, 2, 2],
+            num_res_blocks=1,
+            latents_mean=[0.0] * 16,
+            latents_std=[1.0] * 16,
+        ),
         4,
         [((4, 9, 32), 1.0)],
         [((1, 17, 64), 1.0)],

@@ -37,13 +37,23 @@ SIGMA = 0.03  # the posterior's standard deviation
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--family", choices=DEMOS, default="mochi")
-    parser.add_argument("--minutes", type=float, default=66, help="training time, over all resumed runs together")
-    parser.add_argument("--steps", type=int, default=10**9, help="stop after this many steps, if that comes first")
+    parser.add_argument(
+        "--minutes", type=float, default=66, help="training time, over all resumed runs together"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=10**9, help="stop after this many steps, if that comes first"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--batch-factor", type=int, default=1, help="clips a step, times this (a GPU likes more)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that draw clips ahead; 0: drawn as needed")
-    parser.add_argument("--check-every", type=float, default=600, help="seconds from validation to validation")
+    parser.add_argument(
+        "--batch-factor", type=int, default=1, help="clips a step, times this (a GPU likes more)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that draw clips ahead; 0: drawn as needed"
+    )
+    parser.add_argument(
+        "--check-every", type=float, default=600, help="seconds from validation to validation"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="by default the family's folder of weights")
@@ -136,7 +146,9 @@ def cpu_name():
     """The processor's model, where Linux tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU"
+    )
 
 
 class Run:
@@ -148,7 +160,9 @@ class Run:
         self.average = copy.deepcopy(self.model).eval()
         # A norm's scale is no matrix, whatever its shape; the first layer is no hidden one.
         first = ("encoder.proj_in.weight", "encoder.conv_in.weight", "encoder.conv_in.conv.weight")
-        hidden = {n for n, p in self.model.named_parameters() if p.ndim > 1 and p[0].numel() > 1 and n not in first}
+        hidden = {
+            n for n, p in self.model.named_parameters() if p.ndim > 1 and p[0].numel() > 1 and n not in first
+        }
         matrices = [p for n, p in self.model.named_parameters() if n in hidden]
         others = [p for n, p in self.model.named_parameters() if n not in hidden]
         self.optimisers = [
@@ -227,7 +241,9 @@ def main():
     batches = run.batches()
     next_check = run.state["seconds"] + args.check_every
     losses = []
-    with tqdm(total=round(args.minutes * 60), initial=round(run.state["seconds"]), unit="s", mininterval=5) as bar:
+    with tqdm(
+        total=round(args.minutes * 60), initial=round(run.state["seconds"]), unit="s", mininterval=5
+    ) as bar:
         while True:
             progress = run.progress()
             bar.update(round(run.state["seconds"]) - bar.n)

@@ -72,7 +72,11 @@ def add_blocks(commands) -> None:
     add("--board", default="p150", choices=BOARDS)
     add("--fidelity", default="hifi3", choices=FIDELITIES, help="the multiplier's passes")
     add("--best", default=3, type=int, help="how many")
-    add("--all", metavar="MODEL", help=f"each convolution of a steady step of {', '.join(MODELS)}, at its default size")
+    add(
+        "--all",
+        metavar="MODEL",
+        help=f"each convolution of a steady step of {', '.join(MODELS)}, at its default size",
+    )
     add("--json", action="store_true", help="rows instead of a table")
 
 
@@ -86,16 +90,26 @@ def blocks(options: argparse.Namespace) -> int:
         rows = block_rows(size, options.board, options.fidelity, options.best)
     else:
         asked = re.sub(r"[^a-z0-9.]", "", options.all.lower())
-        models = [m for name, m in MODELS.items() if asked and re.sub(r"[^a-z0-9.]", "", name.lower()).startswith(asked)]
+        models = [
+            m
+            for name, m in MODELS.items()
+            if asked and re.sub(r"[^a-z0-9.]", "", name.lower()).startswith(asked)
+        ]
         if not models:
             raise Refused("model", repr(options.all), f"one of {', '.join(MODELS)}, or how some begin")
-        rows = [{"model": m.name} | row for m in models for row in model_rows(m, options.board, options.fidelity)]
+        rows = [
+            {"model": m.name} | row for m in models for row in model_rows(m, options.board, options.fidelity)
+        ]
     if options.json:
         print(json.dumps(rows, indent=1))
         return 0
     for row in rows:
         config = ", ".join(f"{name.capitalize()}={row[name]}" for name in Blocks(0, 0, 0, 0, 0).config())
-        names = f"{row.get('model', '')} {row['convolutions'][0]} ({len(row['convolutions'])})" if row["convolutions"] else ""
+        names = (
+            f"{row.get('model', '')} {row['convolutions'][0]} ({len(row['convolutions'])})"
+            if row["convolutions"]
+            else ""
+        )
         print(
             f"{names or 'conv3d'}: {'x'.join(map(str, row['out']))}, {row['c_in']} to {row['c_out']}: {row['us']:,.0f} µs "
             f"({row['low_us']:,.0f} to {row['high_us']:,.0f}; least {row['floor_us']:,.0f}), {row['binds']} binds, "
@@ -125,7 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         again = (
-            "the same command goes on from there" if options.keep else "with --keep DIR a run can go on where it ended"
+            "the same command goes on from there"
+            if options.keep
+            else "with --keep DIR a run can go on where it ended"
         )
         print(f"\nttvideo: interrupted after {len(done)} steps; {again}", file=sys.stderr)
         return INTERRUPTED
@@ -168,7 +184,11 @@ def on_target(options, decoder, z, done: list) -> int:
             if step.frames is not None:
                 write(step.frames)
                 frames += step.frames.shape[2]
-    print(f"{options.out}: {frames} frames of {options.target}" if frames else f"no video: {options.target} has no results")
+    print(
+        f"{options.out}: {frames} frames of {options.target}"
+        if frames
+        else f"no video: {options.target} has no results"
+    )
     return 0
 
 
@@ -194,12 +214,17 @@ def on_host_and_target(options, decoder, z, done: list) -> int:
             done.append("host")
             if evaluates:
                 reference.append(frames)
-    print(f"{options.out}: {what.host_frames} of {what.latent_frames} latent frames, decoded on the host", flush=True)
+    print(
+        f"{options.out}: {what.host_frames} of {what.latent_frames} latent frames, decoded on the host",
+        flush=True,
+    )
     dtype, passed, seen = DTYPES[options.dtype], True, 0
     host, tiles = None, TileDecoder(decoder.to(dtype))
     evaluate = what.evaluated_steps(options.frames_per_step or 1)
     reference = torch.cat(reference, dim=2) if evaluate else None
-    for step in stream_decode(tiles, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]):
+    for step in stream_decode(
+        tiles, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]
+    ):
         print(step.verdict, flush=True)
         if step.frames is not None:
             close = compare(step.frames, reference[:, :, seen : seen + step.frames.shape[2]])

@@ -40,7 +40,9 @@ kernels = [
     kernel("comparisons_compute", compute, [], NUMBERS),
     kernel("one_tile_writer", ttnn.WriterConfigDescriptor(), static, [out.buffer_address()]),
 ]
-ttnn.generic_op([out, out], ttnn.ProgramDescriptor(kernels=kernels, semaphores=[], cbs=[buffer(0), buffer(2)]))
+ttnn.generic_op(
+    [out, out], ttnn.ProgramDescriptor(kernels=kernels, semaphores=[], cbs=[buffer(0), buffer(2)])
+)
 tile = out.cpu().to_list()
 found = {}
 for i, bits in enumerate(NUMBERS):  # a tile is four faces of 16 by 16

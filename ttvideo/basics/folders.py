@@ -12,7 +12,9 @@ from platformdirs import user_cache_path
 from ttvideo.basics.errors import Refused
 
 FOLDER_PREFIX = "ttvideo-"
-CACHE = user_cache_path("ttvideo")  # kernels, the RISC-V compiler, TT-NN's environment: all that can be made again
+CACHE = user_cache_path(
+    "ttvideo"
+)  # kernels, the RISC-V compiler, TT-NN's environment: all that can be made again
 IN_MEMORY = Path("/dev/shm")
 
 
@@ -22,14 +24,18 @@ def new_folder(needed: int) -> Path:
     base = next((place for place in places() if shutil.disk_usage(place).free >= needed), None)
     if base is None:
         free = shutil.disk_usage(tempfile.gettempdir()).free
-        raise Refused("temporary folder", f"{free / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB (TMPDIR moves it)")
+        raise Refused(
+            "temporary folder", f"{free / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB (TMPDIR moves it)"
+        )
     return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=base))
 
 
 def places() -> list[Path]:
     """Where a worker's folder may lie: in memory first, where a start takes 5 s instead of 14, unless TMPDIR is set."""
     temporary = Path(tempfile.gettempdir())
-    return [temporary] if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK) else [IN_MEMORY, temporary]
+    return (
+        [temporary] if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK) else [IN_MEMORY, temporary]
+    )
 
 
 def sweep() -> None:

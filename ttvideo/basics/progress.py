@@ -19,7 +19,9 @@ def progress(title: str, total: int | None = None):
             yield lambda text, step=0: None
             return
         layout = "{desc} [{elapsed}]" if total is None else None
-        bar = stack.enter_context(tqdm(total=total, file=stream, leave=False, bar_format=layout, dynamic_ncols=True))
+        bar = stack.enter_context(
+            tqdm(total=total, file=stream, leave=False, bar_format=layout, dynamic_ncols=True)
+        )
 
         def show(text: str, step: int = 0) -> None:
             bar.set_description_str(f"{title} · {text}", refresh=False)
@@ -64,5 +66,7 @@ def someone_is_there() -> bool:
 
     papermill, nbconvert and nbval execute with `allow_stdin=False`, and their outputs are compared and stored.
     """
-    kernel = getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if "IPython" in sys.modules else None
+    kernel = (
+        getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if "IPython" in sys.modules else None
+    )
     return bool(getattr(kernel, "_allow_stdin", False))

@@ -39,7 +39,9 @@ class CausalAttention(nn.Module):
     def names(self, size: tuple[int, int]) -> list[str]:
         return [f"{self.name}.{size[0]}x{size[1]}.{part}" for part in ("keys", "values")]
 
-    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, int, int]]:
+    def state_shapes(
+        self, size: tuple[int, int], latents: int | None = None
+    ) -> dict[str, tuple[int, int, int]]:
         """Name and shape, without the batch, of each entry after so many latent frames of this size, by default one."""
         return dict.fromkeys(self.names(size), (1, (latents or 1) * size[0] * size[1], self.proj.in_features))
 

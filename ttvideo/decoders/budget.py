@@ -49,7 +49,8 @@ def stages(decoder: nn.Module, height: int, width: int) -> list[Stage]:
     resnets = [part for part in mochi_layout(decoder) if isinstance(part, Resnet)]
     sizes = [(height * part.scale, width * part.scale) for part in resnets]
     return [
-        Stage(part.frames, h * w, (h + 2) * (w + 2), part.channels) for part, (h, w) in zip(resnets, sizes, strict=True)
+        Stage(part.frames, h * w, (h + 2) * (w + 2), part.channels)
+        for part, (h, w) in zip(resnets, sizes, strict=True)
     ]
 
 
@@ -122,7 +123,9 @@ class Plan:
             f"{name_of(self.dtype)}, {self.host_frames * self.flops / 1e12:.2g} TFLOP, up to {gb(self.host_bytes)}"
         ]
         if self.evaluated_frames:
-            lines += [f"evaluated: {self.evaluated_frames} of {self.latent_frames}, up to {gb(self.evaluated_bytes)}"]
+            lines += [
+                f"evaluated: {self.evaluated_frames} of {self.latent_frames}, up to {gb(self.evaluated_bytes)}"
+            ]
         if min(self.host_frames, self.evaluated_frames or self.latent_frames) < self.latent_frames:
             lines += ["the rest is left out; host_frames and evaluated_frames ask for more"]
         return "\n".join(lines)
@@ -153,7 +156,9 @@ def plan(
     first = split(latent_frames, frames_per_step)[0]
     host_frames = host_frames or min(latent_frames, max(some, evaluated_frames, first))
     if evaluated_frames > host_frames:
-        raise Refused("evaluated_frames", evaluated_frames, f"at most host_frames, {host_frames}, to be compared with")
+        raise Refused(
+            "evaluated_frames", evaluated_frames, f"at most host_frames, {host_frames}, to be compared with"
+        )
     evaluated_frames = (evaluated_frames or min(some, host_frames)) if evaluates else 0
     if dtype is None:
         dtype = torch.float64 if host_frames * per_frame <= FLOAT64_FLOPS or host != "cpu" else torch.float32
@@ -165,7 +170,9 @@ def plan(
         crop=next(c for c in crops(decoder, latent_frames, height, width)),
         size=pixels_of(shape),
         host_bytes=host_bytes(decoder, (*shape[:2], host_frames, height, width), dtype),
-        evaluated_bytes=evaluated_bytes(decoder, (*shape[:2], evaluated_frames, height, width), frames_per_step),
+        evaluated_bytes=evaluated_bytes(
+            decoder, (*shape[:2], evaluated_frames, height, width), frames_per_step
+        ),
         flops=per_frame,
     )
     check(found, decoder, shape, host, available)
@@ -175,7 +182,8 @@ def plan(
 def crops(decoder: nn.Module, latent_frames: int, height: int, width: int):
     """[T, H, W] from the largest to the smallest, those that take seconds; the smallest in any case."""
     choices = [
-        (min(t, latent_frames), min(side, height), min(side, width)) for t, side in ((4, 8), (2, 8), (2, 4), (2, 2))
+        (min(t, latent_frames), min(side, height), min(side, width))
+        for t, side in ((4, 8), (2, 8), (2, 4), (2, 2))
     ]
     yield from (c for c in choices if c[0] * flops(decoder, *c[1:]) <= CROP_FLOPS)
     yield choices[-1]
@@ -185,21 +193,29 @@ def check(plan: Plan, decoder: nn.Module, shape: tuple[int, ...], host: str, ava
     free = memory(host) if available is None else available
     clip = "latent frames at {}×{}".format(*plan.size)
     if plan.host_bytes > free:
-        choices = [(frames, dtype) for frames in {plan.host_frames: 0, 1: 0} for dtype in NARROWER[plan.dtype]]
-        sizes = {choice: host_bytes(decoder, (*shape[:2], choice[0], *shape[3:]), choice[1]) for choice in choices}
+        choices = [
+            (frames, dtype) for frames in {plan.host_frames: 0, 1: 0} for dtype in NARROWER[plan.dtype]
+        ]
+        sizes = {
+            choice: host_bytes(decoder, (*shape[:2], choice[0], *shape[3:]), choice[1]) for choice in choices
+        }
         fits = [f"{n} in {name_of(dtype)}, {gb(size)}" for (n, dtype), size in sizes.items() if size <= free]
         got = f"{plan.host_frames} {clip} in {name_of(plan.dtype)}, which take {gb(plan.host_bytes)}"
         raise Refused("host_frames", got, advice(free, fits))
     free = memory("cpu") if available is None else available
     if plan.evaluated_frames and plan.evaluated_bytes > free:
-        sizes = {n: evaluated_bytes(decoder, (*shape[:2], n, *shape[3:])) for n in range(1, plan.evaluated_frames)}
+        sizes = {
+            n: evaluated_bytes(decoder, (*shape[:2], n, *shape[3:])) for n in range(1, plan.evaluated_frames)
+        }
         fits = [f"{n}, {gb(size)}" for n, size in sizes.items() if size <= free][-1:]
         got = f"{plan.evaluated_frames} {clip}, which take {gb(plan.evaluated_bytes)}"
         raise Refused("evaluated_frames", got, advice(free, fits))
 
 
 def advice(free: int, fits: list[str]) -> str:
-    return f"at most the {gb(free)} that are free: " + ("; ".join(fits) or "a machine with more, or smaller latents")
+    return f"at most the {gb(free)} that are free: " + (
+        "; ".join(fits) or "a machine with more, or smaller latents"
+    )
 
 
 def gb(size: float) -> str:

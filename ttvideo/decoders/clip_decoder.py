@@ -82,7 +82,9 @@ class ClipDecoder(nn.Module):
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends on it."""
-        keepers = [module for module in self.modules() if module is not self and hasattr(module, "state_shapes")]
+        keepers = [
+            module for module in self.modules() if module is not self and hasattr(module, "state_shapes")
+        ]
         kept = [keeper.state_shapes((height, width), latents) for keeper in keepers]
         return {name: (batch, *shape) for shapes in kept for name, shape in shapes.items()}
 

@@ -29,10 +29,15 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.post_quant = as_linear(post_quant) if post_quant is not None else None
         self.latent_channels = decoder.conv_in.conv.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
-        scale, blocks = 1, [Residual(f"mid_block.resnets.{i}", 1, r) for i, r in enumerate(decoder.mid_block.resnets)]
+        scale, blocks = (
+            1,
+            [Residual(f"mid_block.resnets.{i}", 1, r) for i, r in enumerate(decoder.mid_block.resnets)],
+        )
         for i, block in enumerate(decoder.up_blocks):
             name = f"up_blocks.{i}"
-            blocks += [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            blocks += [
+                Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)
+            ]
             if block.upsamplers is not None:
                 blocks.append(Upsample(scale, block.upsamplers[0]))
                 scale *= 2
@@ -57,7 +62,9 @@ class CogVideoXTileDecoder(ClipDecoder):
     def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
         super().check(z_bcthw, state, ends)
         if state is not None and z_bcthw.shape[2] % CHUNK:
-            need = f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
+            need = (
+                f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
+            )
             raise Refused("latent frames of a step", z_bcthw.shape[2], need)
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
@@ -86,7 +93,9 @@ class Residual(nn.Module):
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(SpatialNormSilu(scale, norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
+        self.convs = nn.ModuleList(
+            causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
+        )
         shortcut = getattr(stock, "conv_shortcut", None)
         if not isinstance(shortcut, (nn.Conv3d, type(None))):
             raise Refused(f"{name}.conv_shortcut", type(shortcut).__name__, "a pointwise one, or none")
@@ -123,7 +132,12 @@ def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
     """A `CogVideoXCausalConv3d` that keeps its past ("constant" or "first": whatever isn't "replicate")."""
     conv = stock.conv
     pads = (0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2)
-    if stock.pad_mode == "replicate" or conv.stride != (1, 1, 1) or conv.dilation != (1, 1, 1) or conv.padding != pads:
+    if (
+        stock.pad_mode == "replicate"
+        or conv.stride != (1, 1, 1)
+        or conv.dilation != (1, 1, 1)
+        or conv.padding != pads
+    ):
         got = f"{stock.pad_mode}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
         raise Refused(f"convolution {name}", got, f"not replicate, stride and dilation 1, padding {pads}")
     return CausalConv(name, scale, conv.weight, conv.bias, before=FIRST)

@@ -15,7 +15,9 @@ from ttvideo.programs.conv3d_blocks import Size
 from ttvideo.programs.seconds.blocks import Choice, ranked
 
 
-def block_rows(size: Size, board: str, fidelity: str, best: int = 1, names: tuple[str, ...] = ()) -> list[dict]:
+def block_rows(
+    size: Size, board: str, fidelity: str, best: int = 1, names: tuple[str, ...] = ()
+) -> list[dict]:
     """The `best` blocks of a convolution on a board, each with what is expected of it. Raises `Refused` as `ranked` does."""
     return [row(size, names, choice) for choice in ranked(size, board, fidelity)[:best]]
 
@@ -30,7 +32,9 @@ def model_rows(model: VideoModel, board: str, fidelity: str) -> list[dict]:
     with torch.device("meta"):
         vae = getattr(diffusers, model.autoencoder)(**model.config)
     sizes = conv_sizes(for_tiles(vae), model.latents)
-    return [one for size, names in sizes.items() for one in block_rows(size, board, fidelity, 1, tuple(names))]
+    return [
+        one for size, names in sizes.items() for one in block_rows(size, board, fidelity, 1, tuple(names))
+    ]
 
 
 def conv_sizes(decoder: ClipDecoder, latents: tuple[int, ...]) -> dict[Size, list[str]]:
@@ -77,7 +81,13 @@ def counted(found: Counter, name: str, tap: FrameConv, conv: CausalConv | None):
 
     def hook(_, inputs, __):
         if kernel != (1, 1, 1):
-            size = Size((packed, *inputs[1]), whole_channels(c_in, 1 + (c_in < 32)), whole_channels(c_out), kernel, padding)
+            size = Size(
+                (packed, *inputs[1]),
+                whole_channels(c_in, 1 + (c_in < 32)),
+                whole_channels(c_out),
+                kernel,
+                padding,
+            )
             found[name, size] += 1
 
     return hook

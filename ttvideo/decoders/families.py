@@ -36,7 +36,9 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     MochiDecoder3D: TileDecoder,
     AutoencoderKLMochi: lambda vae: TileDecoder(vae.decoder),
     WanDecoder3d: WanTileDecoder,
-    AutoencoderKLWan: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
+    AutoencoderKLWan: lambda vae: WanTileDecoder(
+        vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1
+    ),
     QwenImageDecoder3d: WanTileDecoder,
     AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoXTileDecoder,
@@ -67,7 +69,9 @@ def for_tiles(model: nn.Module) -> nn.Module:
     """
     known = FAMILIES | ENCODERS
     if type(model) not in known:
-        raise Refused("for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}")
+        raise Refused(
+            "for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}"
+        )
     if getattr(model, "use_tiling", False):
         raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
     first = next(model.parameters())

@@ -48,7 +48,9 @@ def group_moments(frames: list[Tensor], groups: int) -> tuple[Tensor, Tensor]:
     (n, c), count = frames[0].shape, len(frames)
     k = pieces(n, TILE * c)
     pieces_knc = [x.reshape(k, n // k, c) for x in frames]
-    sums = torch.cat([x.mean(1) for x in pieces_knc] + [sum_of_squares(x) for x in pieces_knc]).to(wide(frames[0]))
+    sums = torch.cat([x.mean(1) for x in pieces_knc] + [sum_of_squares(x) for x in pieces_knc]).to(
+        wide(frames[0])
+    )
     of_channels = sums.reshape(2 * count, k, c).mean(1)
     mean, square = of_channels.reshape(-1, c // groups).mean(1).view(2 * count, groups, 1).chunk(2)
     return mean, square * (k / n)

@@ -73,7 +73,9 @@ class HostDecoder(nn.Module):
 
     def clip(self, z_cthw: Tensor, pasts: State, keep: bool) -> Tensor:
         conv_in, proj_out = self.decoder.conv_in, self.decoder.proj_out
-        frames = [F.linear(z.permute(1, 2, 0), conv_in.weight.flatten(1), conv_in.bias) for z in z_cthw.unbind(1)]
+        frames = [
+            F.linear(z.permute(1, 2, 0), conv_in.weight.flatten(1), conv_in.bias) for z in z_cthw.unbind(1)
+        ]
         for part in mochi_layout(self.decoder):
             if isinstance(part, Resnet):
                 self.residual(frames, part, pasts, keep)

@@ -53,7 +53,9 @@ class HunyuanVideoTileDecoder(ClipDecoder):
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
-    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, stretches: Stretches | None = None):
+    def __init__(
+        self, decoder: nn.Module, post_quant: nn.Module | None = None, stretches: Stretches | None = None
+    ):
         super().__init__()
         self.stretches = stretches
         self.post_quant = as_linear(post_quant) if post_quant is not None else None
@@ -68,7 +70,9 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         scale = 1
         for i, block in enumerate(decoder.up_blocks):
             name = f"up_blocks.{i}"
-            residuals = [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            residuals = [
+                Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)
+            ]
             if isinstance(blocks[-1], Upsample) and residuals[0].shortcut is not None:
                 residuals[0] = UpsampledResidual(blocks.pop(), residuals[0])
             blocks += residuals
@@ -94,7 +98,9 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         size = frames_per_step or (latent_frames if cut is None else cut.stride)
         split(latent_frames, size if frames_per_step is None else frames_per_step)
         if cut is None and size < latent_frames or cut is not None and size % cut.stride:
-            need = "all of the clip's" if cut is None else f"a multiple of {cut.stride}, as stretches are apart"
+            need = (
+                "all of the clip's" if cut is None else f"a multiple of {cut.stride}, as stretches are apart"
+            )
             raise Refused("frames_per_step", size, need)
         first = latent_frames if cut is None else min(cut.latents + 1, latent_frames)
         times, rest = divmod(latent_frames - first, size)
@@ -121,7 +127,9 @@ class HunyuanVideoTileDecoder(ClipDecoder):
             first = self.stretches.latents + 1 if state is None else self.stretches.stride
             extra, rest = divmod(z_bcthw.shape[2] - first, self.stretches.stride)
             if extra < 0 or rest:
-                need = f"{first}, or more by a multiple of {self.stretches.stride}, unless the clip ends with it"
+                need = (
+                    f"{first}, or more by a multiple of {self.stretches.stride}, unless the clip ends with it"
+                )
                 raise Refused("latent frames of a step", z_bcthw.shape[2], need)
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
@@ -160,7 +168,9 @@ class HunyuanVideoTileDecoder(ClipDecoder):
 def faded(old: list[Tensor], new: list[Tensor]) -> list[Tensor]:
     """`new`, beginning as `old` does and going over to its own."""
     count = len(old)
-    return [a * (1 - i / count) + b * (i / count) if i else a for i, (a, b) in enumerate(zip(old, new))] + new[count:]
+    return [
+        a * (1 - i / count) + b * (i / count) if i else a for i, (a, b) in enumerate(zip(old, new))
+    ] + new[count:]
 
 
 class Residual(nn.Module):
@@ -170,7 +180,9 @@ class Residual(nn.Module):
         super().__init__()
         check_silu(name, stock.nonlinearity)
         self.norms = nn.ModuleList(deepcopy(norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2"))
+        self.convs = nn.ModuleList(
+            causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
+        )
         shortcut = stock.conv_shortcut
         self.shortcut = None if shortcut is None else causal(f"{name}.conv_shortcut", scale, shortcut)
 
@@ -213,7 +225,9 @@ class Upsample(nn.Module):
         self.conv = causal(name, scale * self.by, stock.conv)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        return [self.conv.output(window, memory.at(self.conv.scale)) for window in self.windows(frames, memory)]
+        return [
+            self.conv.output(window, memory.at(self.conv.scale)) for window in self.windows(frames, memory)
+        ]
 
     def windows(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
         return self.doubled([self.conv.surrounded(frame, memory, self.by) for frame in frames], memory)
@@ -225,7 +239,9 @@ class Upsample(nn.Module):
         return self.doubled([self.conv.surrounded(frame, memory) for frame in frames], memory)
 
     def doubled(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
-        return self.conv.windows([*frames[:1], *(frame for frame in frames[1:] for _ in range(self.frames))], memory)
+        return self.conv.windows(
+            [*frames[:1], *(frame for frame in frames[1:] for _ in range(self.frames))], memory
+        )
 
 
 class UpsampledResidual(nn.Module):
@@ -241,14 +257,20 @@ class UpsampledResidual(nn.Module):
         self.upsample, self.residual = upsample, residual
         conv, (linear,) = upsample.conv, residual.shortcut.taps
         weight = torch.stack([tap.weight for tap in conv.taps], 2).double()
-        weight, bias = linear.weight.double() @ weight.flatten(1), linear.weight.double() @ conv.taps[-1].bias.double()
+        weight, bias = (
+            linear.weight.double() @ weight.flatten(1),
+            linear.weight.double() @ conv.taps[-1].bias.double(),
+        )
         weight = weight.unflatten(1, (conv.channels, len(conv.taps), *conv.taps[0].weight.shape[2:]))
         weight, bias = (t.to(linear.weight.dtype) for t in (weight, bias + linear.bias.double()))
         self.shortcut = CausalConv(conv.name, conv.scale, weight, bias, before=FIRST, padding=EDGES)
         residual.shortcut = None
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        added, size = self.residual.added(self.upsample(frames, memory), memory), memory.at(self.shortcut.scale)
+        added, size = (
+            self.residual.added(self.upsample(frames, memory), memory),
+            memory.at(self.shortcut.scale),
+        )
         windows = self.upsample.windows_again(frames, memory)
         return [a + self.shortcut.output(window, size) for a, window in zip(added, windows)]
 
@@ -257,7 +279,10 @@ def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
     """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes otherwise."""
     if not vae.use_framewise_decoding:
         return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv)
-    lengths, ratio = (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames), vae.temporal_compression_ratio
+    lengths, ratio = (
+        (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames),
+        vae.temporal_compression_ratio,
+    )
     latents, stride = (length // ratio for length in lengths)
     if any(length % ratio for length in lengths) or not stride <= latents <= 2 * stride:
         need = f"multiples of {ratio}, the second from half the first to all of it"
@@ -275,7 +300,14 @@ def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
     conv, pads = stock.conv, stock.time_causal_padding
     kt, kh, kw = conv.kernel_size
     known = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)
-    if stock.pad_mode != "replicate" or conv.stride + conv.dilation != (1,) * 6 or any(conv.padding) or pads != known:
-        got = f"{stock.pad_mode} {pads}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
+    if (
+        stock.pad_mode != "replicate"
+        or conv.stride + conv.dilation != (1,) * 6
+        or any(conv.padding)
+        or pads != known
+    ):
+        got = (
+            f"{stock.pad_mode} {pads}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
+        )
         raise Refused(f"convolution {name}", got, f"replicate {known}, stride and dilation 1, padding 0")
     return CausalConv(name, scale, conv.weight, conv.bias, before=FIRST, padding=EDGES)

@@ -40,7 +40,9 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         scale = 1
         for i, block in enumerate(decoder.up_blocks):
             name = f"up_blocks.{i}"
-            blocks += [Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)]
+            blocks += [
+                Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)
+            ]
             if block.upsamplers is not None:
                 blocks.append(Upsample(f"{name}.upsamplers.0", scale, block.upsamplers[0]))
                 scale *= 2
@@ -138,5 +140,8 @@ class Upsample(nn.Module):
             if memory.starts and self.first is not None and not outs:
                 outs.append(self.first(window[-1], size).flatten(0, -2) + self.first_shortcut(frame))
             else:
-                outs += [conv.output(window, size) + shortcut(frame) for conv, shortcut in zip(self.convs, self.shortcuts)]
+                outs += [
+                    conv.output(window, size) + shortcut(frame)
+                    for conv, shortcut in zip(self.convs, self.shortcuts)
+                ]
         return [shuffled(out, size) for out in outs]

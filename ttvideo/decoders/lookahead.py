@@ -46,9 +46,13 @@ class CentredConv(CausalConv):
         super().__init__(name, place.scale, weight, bias, FIRST, padding)
         self.place = place
         if self.kept != 2 or place.ahead != 1:
-            raise Refused(f"convolution {name}", f"{self.kept + 1} taps, {place.ahead} ahead", "3 taps, 1 ahead")
+            raise Refused(
+                f"convolution {name}", f"{self.kept + 1} taps, {place.ahead} ahead", "3 taps, 1 ahead"
+            )
 
-    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, int, int]]:
+    def state_shapes(
+        self, size: tuple[int, int], latents: int | None = None
+    ) -> dict[str, tuple[int, int, int]]:
         """With `latents`, what there is after so many."""
         return newest(super().state_shapes(size), self.kept if latents is None else self.place.seen(latents))
 
@@ -69,9 +73,16 @@ class DelayedShortcut(nn.Module):
 
     def __init__(self, name: str, place: Place, channels: int, convs: int):
         super().__init__()
-        self.name, self.place, self.channels, self.most = f"{name}.shortcut", place, channels, convs * place.ahead
+        self.name, self.place, self.channels, self.most = (
+            f"{name}.shortcut",
+            place,
+            channels,
+            convs * place.ahead,
+        )
 
-    def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> dict[str, tuple[int, int, int]]:
+    def state_shapes(
+        self, size: tuple[int, int], latents: int | None = None
+    ) -> dict[str, tuple[int, int, int]]:
         at = size[0] * self.place.scale, size[1] * self.place.scale
         shapes = dict.fromkeys(keys(self.name, at, self.most), (1, at[0] * at[1], self.channels))
         return newest(shapes, self.most if latents is None else self.place.seen(latents))

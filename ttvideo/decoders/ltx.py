@@ -77,10 +77,14 @@ class LTXTileDecoder(ClipDecoder):
         entries = min(len(state), len(self.state_shapes(1, 1, 1)))
         return next(n for n in count(1) if len(self.state_shapes(1, 1, 1, n)) >= entries)
 
-    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True, temb: Tensor | None = None) -> None:
+    def check(
+        self, z_bcthw: Tensor, state: State | None = None, ends: bool = True, temb: Tensor | None = None
+    ) -> None:
         super().check(z_bcthw, state, ends)
         if self.reflects and min(z_bcthw.shape[3:]) < 2:
-            raise Refused("latents", f"{z_bcthw.shape[3]} x {z_bcthw.shape[4]}", "at least 2 x 2, for reflection")
+            raise Refused(
+                "latents", f"{z_bcthw.shape[3]} x {z_bcthw.shape[4]}", "at least 2 x 2, for reflection"
+            )
         if self.embedder is not None and (temb is None or temb.numel() != len(z_bcthw)):
             got = None if temb is None else f"shape {tuple(temb.shape)}"
             raise Refused("temb", got, f"[{len(z_bcthw)}], a timestep for each clip")
@@ -116,7 +120,9 @@ class Block(nn.Module):
         self.first = self.upsample = None
         if getattr(stock, "conv_in", None) is not None:
             if self.embedder is not None:
-                raise Refused(f"{name}.conv_in", "timestep conditioning", "none: diffusers itself fails there")
+                raise Refused(
+                    f"{name}.conv_in", "timestep conditioning", "none: diffusers itself fails there"
+                )
             self.first = Residual(f"{name}.conv_in", place, stock.conv_in)
             place = self.first.place
         if getattr(stock, "upsamplers", None) is not None:
@@ -148,10 +154,12 @@ class Residual(nn.Module):
             if noise is not None and noise.count_nonzero():
                 raise Refused(f"{name}", "inject_noise", "none: it is drawn anew whenever a clip is decoded")
         self.norms = nn.ModuleList(
-            NormSilu(f"{name}.{half}", getattr(stock, half), stock.nonlinearity) for half in ("norm1", "norm2")
+            NormSilu(f"{name}.{half}", getattr(stock, half), stock.nonlinearity)
+            for half in ("norm1", "norm2")
         )
         self.convs = nn.ModuleList(
-            conv(f"{name}.{half}", place.after(i), getattr(stock, half)) for i, half in enumerate(("conv1", "conv2"))
+            conv(f"{name}.{half}", place.after(i), getattr(stock, half))
+            for i, half in enumerate(("conv1", "conv2"))
         )
         self.table = fixed(stock.scale_shift_table)
         self.waiting = DelayedShortcut(name, place, stock.conv1.in_channels, convs=2)
@@ -183,7 +191,9 @@ class Upsample(nn.Module):
         super().__init__()
         self.times, *by = stock.stride
         if by not in ([1, 1], [2, 2]) or self.times not in (1, 2):
-            raise Refused(f"{name}.stride", stock.stride, "1 or 2 in time, and 1 or 2 in height and width alike")
+            raise Refused(
+                f"{name}.stride", stock.stride, "1 or 2 in time, and 1 or 2 in height and width alike"
+            )
         self.scale, self.by = place.scale, by[0]
         order = partial(channels_last, by=(self.times, self.by, self.by))
         self.conv = conv(name, place, stock.conv, order)
@@ -259,7 +269,10 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
     """An `LTXVideoCausalConv3d`, or LTX-2's, its outputs put in order. Raises `Refused` for another one."""
     conv3d, (_, kh, kw) = stock.conv, stock.kernel_size
     got = conv3d.stride, conv3d.dilation, conv3d.groups, conv3d.padding
-    if got != ((1, 1, 1), (1, 1, 1), 1, (0, kh // 2, kw // 2)) or conv3d.padding_mode not in ("zeros", "reflect"):
+    if got != ((1, 1, 1), (1, 1, 1), 1, (0, kh // 2, kw // 2)) or conv3d.padding_mode not in (
+        "zeros",
+        "reflect",
+    ):
         got = f"stride {got[0]}, dilation {got[1]}, groups {got[2]}, padding {conv3d.padding_mode} {got[3]}"
         need = "stride, dilation and groups 1, half the kernel's padding, zeros or reflect"
         raise Refused(f"convolution {name}", got, need)
@@ -274,5 +287,7 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
 def ltx_video(vae: nn.Module) -> LTXTileDecoder:
     """An `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades stretches into another."""
     if vae.use_framewise_decoding:
-        raise Refused("autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False")
+        raise Refused(
+            "autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False"
+        )
     return LTXTileDecoder(vae.decoder)

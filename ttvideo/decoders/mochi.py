@@ -56,9 +56,16 @@ class TileDecoder(ClipDecoder):
             for block in self.blocks:
                 frames = block(frames, memory)
             # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for all frames.
-            pictures += [self.proj_out.weight @ F.silu(x_nc).t() + self.proj_out.bias[:, None] for x_nc in frames]
+            pictures += [
+                self.proj_out.weight @ F.silu(x_nc).t() + self.proj_out.bias[:, None] for x_nc in frames
+            ]
             memory = memory.next()
-        return torch.cat(pictures).unflatten(0, (-1, self.colours)).transpose(0, 1).unflatten(2, memory.at(self.scale))
+        return (
+            torch.cat(pictures)
+            .unflatten(0, (-1, self.colours))
+            .transpose(0, 1)
+            .unflatten(2, memory.at(self.scale))
+        )
 
 
 class Residual(nn.Module):

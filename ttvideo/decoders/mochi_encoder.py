@@ -40,7 +40,15 @@ class TileEncoder(ClipDecoder):
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
-        parts = ("fourier_features", "proj_in", "block_in", "down_blocks", "block_out", "norm_out", "proj_out")
+        parts = (
+            "fourier_features",
+            "proj_in",
+            "block_in",
+            "down_blocks",
+            "block_out",
+            "norm_out",
+            "proj_out",
+        )
         if not all(hasattr(encoder, part) for part in parts):
             raise Refused("encoder", type(encoder).__name__, "a MochiEncoder3D")
         self.fourier = FourierProjection(encoder.fourier_features, encoder.proj_in)
@@ -50,7 +58,11 @@ class TileEncoder(ClipDecoder):
         blocks |= {"block_out": encoder.block_out}
         self.frames_per_latent = math.prod(block.temporal_expansion for block in encoder.down_blocks)
         self.shrink = math.prod(block.spatial_expansion for block in encoder.down_blocks)
-        stages, scale, rate = [], self.shrink, self.frames_per_latent  # times the latents' size, and frames a latent
+        stages, scale, rate = (
+            [],
+            self.shrink,
+            self.frames_per_latent,
+        )  # times the latents' size, and frames a latent
         for name, block in blocks.items():
             if hasattr(block, "conv_in"):
                 stages.append(Downsample(block.conv_in.conv, scale))
@@ -133,12 +145,18 @@ class FourierProjection(nn.Module):
 
     def __init__(self, features: nn.Module, proj: nn.Linear):
         super().__init__()
-        self.scales = [2.0**power * 2 * math.pi for power in range(features.start, features.stop, features.step)]
+        self.scales = [
+            2.0**power * 2 * math.pi for power in range(features.start, features.stop, features.step)
+        ]
         self.colours, rest = divmod(proj.in_features, 1 + 2 * len(self.scales))
         if rest:
-            raise Refused("proj_in", f"{proj.in_features} inputs", f"a multiple of {1 + 2 * len(self.scales)}")
+            raise Refused(
+                "proj_in", f"{proj.in_features} inputs", f"a multiple of {1 + 2 * len(self.scales)}"
+            )
         # Stock: colours, then their sines and cosines, (colour, scale) each; here (scale, colour).
-        plain, *waves = proj.weight.detach().split([self.colours, *[self.colours * len(self.scales)] * 2], dim=1)
+        plain, *waves = proj.weight.detach().split(
+            [self.colours, *[self.colours * len(self.scales)] * 2], dim=1
+        )
         waves = [w.unflatten(1, (self.colours, -1)).transpose(1, 2).flatten(1) for w in waves]
         self.weight = nn.Parameter(torch.cat([plain, *waves], 1), requires_grad=False)
         self.bias = nn.Parameter(proj.bias.detach().clone(), requires_grad=False)
@@ -190,9 +208,13 @@ class Downsample(nn.Module):
         self.scale = scale
         (self.frames, self.by, width), rest = conv.kernel_size, conv.stride
         if rest != conv.kernel_size or self.by != width or self.by > 2:
-            raise Refused("downsampling", f"kernel {conv.kernel_size}, stride {rest}", "both [t, s, s], s 1 or 2")
+            raise Refused(
+                "downsampling", f"kernel {conv.kernel_size}, stride {rest}", "both [t, s, s], s 1 or 2"
+            )
         taps = conv.weight.detach().unbind(2)
-        self.taps = nn.ParameterList(nn.Parameter(tap.contiguous().clone(), requires_grad=False) for tap in taps)
+        self.taps = nn.ParameterList(
+            nn.Parameter(tap.contiguous().clone(), requires_grad=False) for tap in taps
+        )
         self.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:

@@ -40,13 +40,17 @@ class Shuffle:
 
 def mochi_layout(decoder: nn.Module) -> list[Resnet | Shuffle]:
     """Of a `MochiDecoder3D`, between `conv_in` and `proj_out`. Raises `Refused` for another module."""
-    if not all(hasattr(decoder, part) for part in ("conv_in", "block_in", "up_blocks", "block_out", "proj_out")):
+    if not all(
+        hasattr(decoder, part) for part in ("conv_in", "block_in", "up_blocks", "block_out", "proj_out")
+    ):
         raise Refused("decoder", type(decoder).__name__, "a MochiDecoder3D")
     blocks = {"block_in": decoder.block_in}
     blocks |= {f"up_blocks.{i}": block for i, block in enumerate(decoder.up_blocks)}
     layout, scale, frames = [], 1, 1
     for name, block in (blocks | {"block_out": decoder.block_out}).items():
-        layout += [Resnet(f"{name}.resnets.{i}", scale, frames, stock) for i, stock in enumerate(block.resnets)]
+        layout += [
+            Resnet(f"{name}.resnets.{i}", scale, frames, stock) for i, stock in enumerate(block.resnets)
+        ]
         if hasattr(block, "proj"):
             layout.append(Shuffle(name, scale, block.temporal_expansion, block.spatial_expansion, block.proj))
             scale, frames = scale * block.spatial_expansion, frames * block.temporal_expansion

@@ -39,7 +39,13 @@ class Arithmetic:
             raise Refused("fidelity", repr(self.fidelity), f"one of {', '.join(FIDELITIES)}")
 
     def config(self) -> dict:
-        return {"compute_config": {"math_fidelity": self.fidelity, "fp32_dest_acc_en": True, "packer_l1_acc": True}}
+        return {
+            "compute_config": {
+                "math_fidelity": self.fidelity,
+                "fp32_dest_acc_en": True,
+                "packer_l1_acc": True,
+            }
+        }
 
 
 def whole_channels(channels: int, least: int = 1) -> int:
@@ -89,11 +95,15 @@ class Writer:
 
     def op(self, name: str, operands: list[Value], *results: tuple, **attributes) -> list[Value]:
         """`results` are (shape, dtype) each, row-major."""
-        made = [tensor(f"%{len(self.ops)}.{i}", *result, layout="row_major") for i, result in enumerate(results)]
+        made = [
+            tensor(f"%{len(self.ops)}.{i}", *result, layout="row_major") for i, result in enumerate(results)
+        ]
         self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
         return made
 
-    def conv(self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0, c_in: int | None = None) -> Value:
+    def conv(
+        self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0, c_in: int | None = None
+    ) -> Value:
         """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges.
 
         In blocks of `c_in` input channels, or of as many as are best.
@@ -102,7 +112,9 @@ class Writer:
         out_channels, _, *kernel = weight.shape
         out = (t - kernel[0] + 1, h, w)
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
-        blocks = choose(replace(size, out=(out[0] // self.latents, *out[1:])), self.board, self.arithmetic.fidelity)
+        blocks = choose(
+            replace(size, out=(out[0] // self.latents, *out[1:])), self.board, self.arithmetic.fidelity
+        )
         blocks = replace(blocks, c_in=c_in or blocks.c_in)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
@@ -122,7 +134,9 @@ class Writer:
         if c % TILE or c > CHUNK:
             raise Refused(f"{self.place}", f"{c} channels", f"a multiple of {TILE}, at most {CHUNK}")
         parts, arithmetic = min(PARTS, -(-h * w // (CHUNK // c))), self.arithmetic.config()
-        (sums,) = self.op("generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts, **arithmetic)
+        (sums,) = self.op(
+            "generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts, **arithmetic
+        )
         affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
         groups = norm.num_groups
         pieces = next(p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or c % (16 * p) == 0))
@@ -155,7 +169,9 @@ class Writer:
     def shuffle(self, shuffle: Shuffle, x: Value) -> Value:
         """A projection and depth to space."""
         self.place = f"{shuffle.name}.proj"
-        weight, bias = (rows_in_order(p, shuffle.times, shuffle.by) for p in (shuffle.proj.weight, shuffle.proj.bias))
+        weight, bias = (
+            rows_in_order(p, shuffle.times, shuffle.by) for p in (shuffle.proj.weight, shuffle.proj.bias)
+        )
         return self.depth_to_space(self.pointwise(x, weight, bias), (shuffle.times, shuffle.by, shuffle.by))
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:

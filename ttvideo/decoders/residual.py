@@ -22,7 +22,9 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(stock.gamma.detach().flatten().clone(), requires_grad=False)
         bias = stock.bias
         self.bias = (
-            nn.Parameter(bias.detach().flatten().clone(), requires_grad=False) if torch.is_tensor(bias) else None
+            nn.Parameter(bias.detach().flatten().clone(), requires_grad=False)
+            if torch.is_tensor(bias)
+            else None
         )
 
     def forward(self, x_nc: Tensor) -> Tensor:

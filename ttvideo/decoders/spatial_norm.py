@@ -55,9 +55,13 @@ class SpatialNormSilu(nn.Module):
         # In float32 up to here: the weights are small, and rounded once.
         weights = [a[:, None] * self.by.weight, b[:, None] * self.by.weight + self.shift.weight]
         biases = [a * self.by.bias, b * self.by.bias + self.shift.bias]
-        (by, shift), (by_bias, shift_bias) = ([t.to(frames[0].dtype) for t in pair] for pair in (weights, biases))
+        (by, shift), (by_bias, shift_bias) = (
+            [t.to(frames[0].dtype) for t in pair] for pair in (weights, biases)
+        )
         zs = condition.at(self.scale, len(frames))
-        return [F.silu(x * F.linear(z, by, by_bias) + F.linear(z, shift, shift_bias)) for x, z in zip(frames, zs)]
+        return [
+            F.silu(x * F.linear(z, by, by_bias) + F.linear(z, shift, shift_bias)) for x, z in zip(frames, zs)
+        ]
 
     def affine(self, frames: list[Tensor]) -> tuple[Tensor, Tensor]:
         """a and b, [C] each, in float32 or better, from the channels' sums over all frames."""

@@ -14,7 +14,11 @@ from ttvideo.decoders.clip_decoder import State
 
 
 def decode_steps(
-    decoder, z_bcthw: Tensor, frames_per_step: int | None = None, state: State | None = None, ends: bool = True
+    decoder,
+    z_bcthw: Tensor,
+    frames_per_step: int | None = None,
+    state: State | None = None,
+    ends: bool = True,
 ) -> Iterator[tuple[Tensor, State]]:
     """Decode latents step by step, in this process; after each, yield its video frames and the state to go on from.
 
@@ -35,7 +39,8 @@ def save_state(path: Path | str, state: State, latent_frames: int) -> None:
     part = path.with_name(path.name + ".part")  # an interrupted save leaves the file before it as it was
     # Clones: before a clip one frame stands for two, as one tensor under two names, which safetensors doesn't take.
     tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
     }
     save_file(tensors, part, metadata={"latent_frames": str(latent_frames)})
     part.replace(path)

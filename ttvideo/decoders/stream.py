@@ -101,7 +101,9 @@ def decode_on_host(
         for number in range(done, len(pieces)):
             frames, state = decoder(pieces[number].to(device, dtype), state, ends=number + 1 == len(pieces))
             frames = frames[:, :, 0 if number else decoder.dropped_frames :].cpu()
-            check_finite(f"step {number}", {"its frames: activations overflow in these weights' type": frames})
+            check_finite(
+                f"step {number}", {"its frames: activations overflow in these weights' type": frames}
+            )
             if kept:
                 kept.add(number, frames, state)
             show(f"step {number}", 1)
@@ -118,14 +120,14 @@ def stream_decode(
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
-    `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs; its
-    `steps` says how it cuts a clip, by default into the least that it can. Where
-    its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
-    a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
-pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says why.
-    With `keep`, frames and state are written to that folder after each step that has results, and a run that was
-    interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
-    of another rank or channel count, a folder with the steps of another clip, model or split.
+        `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs; its
+        `steps` says how it cuts a clip, by default into the least that it can. Where
+        its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
+        a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
+    pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says why.
+        With `keep`, frames and state are written to that folder after each step that has results, and a run that was
+        interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
+        of another rank or channel count, a folder with the steps of another clip, model or split.
     """
     check_latents(latents_bcthw, decoder.latent_channels)
     chunks = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
@@ -168,7 +170,9 @@ class Kept:
         clip, place = fingerprint(decoder, chunks), folder / "clip.txt"
         if place.exists() and place.read_text() != clip:
             raise Refused(
-                "kept steps", f"those of another clip or model in {folder}", "an empty folder, or the same again"
+                "kept steps",
+                f"those of another clip or model in {folder}",
+                "an empty folder, or the same again",
             )
         place.write_text(clip)
 
@@ -179,7 +183,9 @@ class Kept:
         seen = seen_frames(self.saved)
         if seen not in self.ends:
             raise Refused(
-                "kept steps", f"{seen} latent frames in {self.folder}", f"steps that end at one of {self.ends}"
+                "kept steps",
+                f"{seen} latent frames in {self.folder}",
+                f"steps that end at one of {self.ends}",
             )
         return self.ends.index(seen) + 1
 

@@ -31,12 +31,16 @@ class TimeAttention(nn.Module):
         self.heads, self.channels = stock.heads, stock.to_q.in_features
         norms = stock.norm_q, stock.norm_k
         if not stock.is_causal or any(type(norm).__name__ != "LpNorm" or norm.p != 2 for norm in norms):
-            raise Refused("attention", f"causal: {stock.is_causal}, norms {norms}", "Mochi's VAE's: causal, l2")
+            raise Refused(
+                "attention", f"causal: {stock.is_causal}, norms {norms}", "Mochi's VAE's: causal, l2"
+            )
         if stock.residual_connection or stock.rescale_output_factor != 1:
             raise Refused("attention", "a residual or a factor of its own", "Mochi's VAE's, without")
         self.tiny, each = norms[0].eps ** 2, self.channels // self.heads
         # Both come sqrt(32) long out of an RMS norm. A factor here costs no pass, and no float32 as it would later.
-        self.scale = nn.Parameter(torch.full((each,), each**-1.5, dtype=stock.to_q.weight.dtype), requires_grad=False)
+        self.scale = nn.Parameter(
+            torch.full((each,), each**-1.5, dtype=stock.to_q.weight.dtype), requires_grad=False
+        )
         self.q, self.kv, self.proj = (
             as_linear(stock.to_q),
             as_linear(stock.to_k, stock.to_v),
@@ -48,14 +52,20 @@ class TimeAttention(nn.Module):
         if not past and len(frames) == 1:  # all its weight is on itself
             return [self.proj(self.kv(frames[0]).chunk(2, -1)[1])]
         seen = [*past, *frames]
-        bands = [self.band(rows_of(seen, rows), rows_of(frames, rows)) for rows in bands_of(len(seen), *seen[0].shape)]
+        bands = [
+            self.band(rows_of(seen, rows), rows_of(frames, rows))
+            for rows in bands_of(len(seen), *seen[0].shape)
+        ]
         return list(torch.cat(bands, 1).unbind())
 
     def band(self, seen_tnc: Tensor, new_tnc: Tensor) -> Tensor:
         """[T, n, C], [F, n, C] -> [F, n, C]."""
         k, v = self.kv(seen_tnc).chunk(2, -1)
         q, k, v = (self.by_head(x) for x in (self.q(new_tnc), k, v))
-        q, k = (F.rms_norm(x, x.shape[-1:], gain, self.tiny / x.shape[-1]) for x, gain in ((q, self.scale), (k, None)))
+        q, k = (
+            F.rms_norm(x, x.shape[-1:], gain, self.tiny / x.shape[-1])
+            for x, gain in ((q, self.scale), (k, None))
+        )
         weights = torch.exp(q @ k.transpose(1, 2))
         if len(new_tnc) > 1:
             zero = torch.zeros((), dtype=weights.dtype, device=weights.device)

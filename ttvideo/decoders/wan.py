@@ -23,7 +23,9 @@ class WanTileDecoder(ClipDecoder):
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
-    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, clamped: bool = False, patch: int = 1):
+    def __init__(
+        self, decoder: nn.Module, post_quant: nn.Module | None = None, clamped: bool = False, patch: int = 1
+    ):
         super().__init__()
         if not isinstance(decoder.nonlinearity, nn.SiLU):
             raise Refused("decoder", f"the activation {type(decoder.nonlinearity).__name__}", "SiLU")
@@ -50,7 +52,11 @@ class WanTileDecoder(ClipDecoder):
             frames = [self.post_quant(frame) for frame in frames]
         frames = self.conv_in(frames, memory)
         for block in self.blocks:
-            frames = [block(frame) for frame in frames] if isinstance(block, FrameAttention) else block(frames, memory)
+            frames = (
+                [block(frame) for frame in frames]
+                if isinstance(block, FrameAttention)
+                else block(frames, memory)
+            )
         frames = self.conv_out([F.silu(self.norm_out(frame)) for frame in frames], memory)
         if self.patch > 1:
             frames = [shuffled(frame, memory.at(self.scale), self.patch) for frame in frames]
@@ -77,7 +83,11 @@ class UpBlock(nn.Module):
             x = residual(x, memory)
         if self.upsample is not None:
             x = self.upsample(x, memory)
-        return x if self.shortcut is None else [a + b for a, b in zip(x, self.shortcut(frames, memory), strict=True)]
+        return (
+            x
+            if self.shortcut is None
+            else [a + b for a, b in zip(x, self.shortcut(frames, memory), strict=True)]
+        )
 
 
 class UpsampledShortcut(nn.Module):
@@ -94,7 +104,9 @@ class UpsampledShortcut(nn.Module):
         picked = outputs.view(stock.out_channels, stock.factor_t, -1).permute(1, 2, 0)
         picked = picked[:, :1] if self.alike else picked
         picks = F.one_hot(picked.flatten(1), stock.in_channels)
-        self.picks = nn.ParameterList(nn.Parameter(p.to(torch.get_default_dtype()), requires_grad=False) for p in picks)
+        self.picks = nn.ParameterList(
+            nn.Parameter(p.to(torch.get_default_dtype()), requires_grad=False) for p in picks
+        )
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         outs = [[self.output(frame, picks, memory) for picks in self.picks] for frame in frames]
@@ -159,7 +171,9 @@ def causal(name: str, scale: int, stock: nn.Conv3d, patch: int = 1) -> CausalCon
     kt, kh, kw = stock.kernel_size
     pads = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)
     if stock.stride != (1, 1, 1) or tuple(stock._padding) != pads:
-        raise Refused(f"convolution {name}", f"stride {stock.stride}, padding {stock._padding}", f"stride 1, {pads}")
+        raise Refused(
+            f"convolution {name}", f"stride {stock.stride}, padding {stock._padding}", f"stride 1, {pads}"
+        )
     return CausalConv(name, scale, patched(stock.weight, patch), patched(stock.bias, patch))
 
 

@@ -59,7 +59,9 @@ class Background:
 
     colours: tuple
     angle: float = 0.0
-    waves: list = field(default_factory=list)  # (amplitude, x and y radians per pixel, radians per frame, phase)
+    waves: list = field(
+        default_factory=list
+    )  # (amplitude, x and y radians per pixel, radians per frame, phase)
 
 
 def clip(seed: int, frames: int = 19, height: int = 64, width: int = 64, kind: str = "seen") -> Tensor:
@@ -94,7 +96,9 @@ def demo_clip(frames: int = 19, height: int = 64, width: int = 64) -> Tensor:
     layers = [
         Layer("disk", 14, (0.98, 0.75, 0.10), (0, -9), swing=(20, 3), period=44, phase=-1.3, shade=0.1),
         Layer("HI", 21, (0.97, 0.97, 0.95), (0, -4), swing=(2, 1), period=40),
-        Layer("box", 9, (0.90, 0.25, 0.22), (-2, 15), swing=(17, 2), period=48, phase=0.4, spin=0.06, shade=0.1),
+        Layer(
+            "box", 9, (0.90, 0.25, 0.22), (-2, 15), swing=(17, 2), period=48, phase=0.4, spin=0.06, shade=0.1
+        ),
     ]
     return draw(background, layers, frames, height, width)
 
@@ -172,7 +176,9 @@ def _text_mask(text: str) -> Tensor:
     image = Image.new("L", (right - left + 24, 96))
     at = (12 - left, 48 - (top + bottom) / 2)
     ImageDraw.Draw(image).text(at, text, fill=255, font=font, stroke_width=5)
-    return torch.from_numpy(np.array(image.filter(ImageFilter.GaussianBlur(1.5)), dtype=np.float32) / 255)[None, None]
+    return torch.from_numpy(np.array(image.filter(ImageFilter.GaussianBlur(1.5)), dtype=np.float32) / 255)[
+        None, None
+    ]
 
 
 def _text_cover(text, u, v):
@@ -181,7 +187,9 @@ def _text_cover(text, u, v):
     high, wide = mask.shape[-2:]
     grid = torch.stack([u * high / wide, v.expand_as(u)], dim=-1)
     frames = grid.shape[0]
-    return F.grid_sample(mask.expand(frames, -1, -1, -1), grid, padding_mode="zeros", align_corners=False)[:, 0]
+    return F.grid_sample(mask.expand(frames, -1, -1, -1), grid, padding_mode="zeros", align_corners=False)[
+        :, 0
+    ]
 
 
 def _colour(rng, unlike, apart=0.35):
@@ -213,7 +221,9 @@ def _random_layers(rng, kind):
         layers.append(_moving(rng, str(rng.choice(SHAPES[kind])), rng.uniform(8, 16), colour, spin=0.08))
     if rng.random() < 0.75:
         colour = _colour(rng, [layer.colour for layer in layers], 0.3)
-        letter = _moving(rng, str(rng.choice(list(LETTERS[kind]))), rng.uniform(15, 22), colour, spin=0.015, tilt=0.25)
+        letter = _moving(
+            rng, str(rng.choice(list(LETTERS[kind]))), rng.uniform(15, 22), colour, spin=0.015, tilt=0.25
+        )
         layers.insert(rng.integers(1, len(layers) + 1), letter)
     return layers
 

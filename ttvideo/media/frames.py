@@ -69,7 +69,9 @@ def video_file(path: Path, fps: int = 12) -> Iterator:
 
     What was written before an error is a video that plays.
     """
-    with contextlib.closing(get_writer(path, fps=fps, macro_block_size=1)) as file:  # its own exit skips errors
+    with contextlib.closing(
+        get_writer(path, fps=fps, macro_block_size=1)
+    ) as file:  # its own exit skips errors
 
         def write(video_bcthw: torch.Tensor) -> None:
             for frame in to_uint8(video_bcthw):

@@ -75,10 +75,14 @@ def compression(vae: nn.Module) -> tuple[int, int]:
     if isinstance(vae, AutoencoderKLMochi):
         return FRAMES_PER_LATENT, PIXELS_PER_LATENT
     if isinstance(vae, AutoencoderKLWan):
-        return 2 ** sum(config.temperal_downsample), 2 ** (len(config.dim_mult) - 1) * (config.patch_size or 1)
+        return 2 ** sum(config.temperal_downsample), 2 ** (len(config.dim_mult) - 1) * (
+            config.patch_size or 1
+        )
     if isinstance(vae, AutoencoderKLCogVideoX):
         return config.temporal_compression_ratio, 2 ** (len(config.block_out_channels) - 1)
-    raise Refused("latents", f"a clip to encode, for an {type(vae).__name__}", "'random', or a file of latents")
+    raise Refused(
+        "latents", f"a clip to encode, for an {type(vae).__name__}", "'random', or a file of latents"
+    )
 
 
 def encode(clip_cthw: torch.Tensor, vae: nn.Module) -> torch.Tensor:
@@ -86,7 +90,9 @@ def encode(clip_cthw: torch.Tensor, vae: nn.Module) -> torch.Tensor:
     those of `compression`. Raises `Refused` as that does, and for a model without encoder."""
     compression(vae)
     if vae.encoder is None:
-        raise Refused("latents", "a clip to encode, and a model without encoder", "a file of latents, or a whole VAE")
+        raise Refused(
+            "latents", "a clip to encode, and a model without encoder", "a file of latents, or a whole VAE"
+        )
     return vae.encode(clip_cthw[None]).latent_dist.mode()
 
 
@@ -101,7 +107,9 @@ def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     Some autoencoders have them channel by channel (LTX's as buffers), some one factor for all, some both.
     Raises `Refused` for a config with more or fewer of them than channels.
     """
-    known = dict(vae.named_buffers()) | {name: value for name, value in vae.config.items() if value is not None}
+    known = dict(vae.named_buffers()) | {
+        name: value for name, value in vae.config.items() if value is not None
+    }
     mean, std = known.get("latents_mean"), known.get("latents_std")
     flat = torch.zeros(channels_of(vae), dtype=torch.float64)
     mean = flat if mean is None else torch.as_tensor(mean, dtype=torch.float64)
@@ -157,7 +165,9 @@ def read_tensor(path: Path) -> torch.Tensor:
     else:
         raise Refused("latents", f"a {path.suffix or 'nameless'} file", CHOICES)
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        raise Refused("latents", f"{getattr(value, 'dtype', type(value).__name__)} in {path.name}", "a float tensor")
+        raise Refused(
+            "latents", f"{getattr(value, 'dtype', type(value).__name__)} in {path.name}", "a float tensor"
+        )
     return value
 
 
@@ -168,7 +178,9 @@ def read_comfyui(path: Path) -> torch.Tensor:
     """
     tensors = safetensors.torch.load_file(path)
     if not {"latent_tensor", "latent_format_version_0"} <= tensors.keys():
-        raise Refused("latents", f"{sorted(tensors)} in {path.name}", "'latent_tensor' and 'latent_format_version_0'")
+        raise Refused(
+            "latents", f"{sorted(tensors)} in {path.name}", "'latent_tensor' and 'latent_format_version_0'"
+        )
     return tensors["latent_tensor"]
 
 
@@ -223,7 +235,9 @@ def read_clip(path: Path, frames: int, size: tuple[int, int]) -> torch.Tensor:
     thwc = imageio.imread(path, plugin="FFMPEG" if path.suffix != ".gif" else None)[:frames, ..., :3]
     if thwc.shape[0] < frames or thwc.shape[1] < height or thwc.shape[2] < width:
         raise Refused(
-            "clip", f"{thwc.shape[0]} frames of {thwc.shape[1]}×{thwc.shape[2]}", f"{frames} of {height}×{width}"
+            "clip",
+            f"{thwc.shape[0]} frames of {thwc.shape[1]}×{thwc.shape[2]}",
+            f"{frames} of {height}×{width}",
         )
     top, left = (thwc.shape[1] - height) // 2, (thwc.shape[2] - width) // 2
     cropped = torch.from_numpy(thwc[:, top : top + height, left : left + width].copy())

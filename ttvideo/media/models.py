@@ -91,7 +91,9 @@ def pretrained(model: str, variant: str, classes: tuple[str, ...], names: str) -
     missing = [name for name in found["missing_keys"] if not name.startswith(ENCODER)]
     if wrong := [*missing, *found["unexpected_keys"]]:
         got = f"{model!r}, {'without' if missing else 'with'} {wrong[0]} and {len(wrong) - 1} more"
-        raise Refused("model", got, f"the weights of the {config['_class_name']} that its config.json describes")
+        raise Refused(
+            "model", got, f"the weights of the {config['_class_name']} that its config.json describes"
+        )
     if found["missing_keys"]:
         vae.encoder = None
     check_finite("weights", vae.state_dict())
@@ -100,8 +102,12 @@ def pretrained(model: str, variant: str, classes: tuple[str, ...], names: str) -
 
 def variants(folder: Path) -> list[str]:
     """The variants that a folder has weights of; '' is the plain one."""
-    names = {re.sub(r"-\d+-of-\d+", "", path.name) for path in folder.glob("diffusion_pytorch_model*.safetensors")}
-    return sorted(name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors")[1:] for name in names)
+    names = {
+        re.sub(r"-\d+-of-\d+", "", path.name) for path in folder.glob("diffusion_pytorch_model*.safetensors")
+    }
+    return sorted(
+        name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors")[1:] for name in names
+    )
 
 
 def _single_file(path: Path) -> AutoencoderKLMochi:
@@ -118,13 +124,17 @@ def _single_file(path: Path) -> AutoencoderKLMochi:
         raise Refused("model", f"{str(path)!r} ({first_line(error)})", "a safetensors file") from error
     whole = any(name.startswith("decoder.") for name in weights)
     decoder = {
-        name.removeprefix("decoder."): w for name, w in weights.items() if name.startswith("decoder.") or not whole
+        name.removeprefix("decoder."): w
+        for name, w in weights.items()
+        if name.startswith("decoder.") or not whole
     }
     if original := "output_proj.weight" in decoder and "blocks.0.0.weight" in decoder:
         decoder = {diffusers_name(name): weight for name, weight in decoder.items()}
     if "conv_in.weight" not in decoder:
         raise Refused(
-            "model", f"{path.name}, which holds {next(iter(weights), 'nothing')} …", "the weights of Mochi's decoder"
+            "model",
+            f"{path.name}, which holds {next(iter(weights), 'nothing')} …",
+            "the weights of Mochi's decoder",
         )
     config = AutoencoderKLMochi.load_config(path.parent) if (path.parent / "config.json").is_file() else {}
     vae = (

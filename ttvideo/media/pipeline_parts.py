@@ -66,7 +66,11 @@ def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v)
     from torch_xla.experimental.stablehlo_custom_call import stablehlo_custom_call
 
-    attributes = {"is_causal": "False", "has_attention_mask": "False", "scale": str(1 / math.sqrt(q.shape[-1]))}
+    attributes = {
+        "is_causal": "False",
+        "has_attention_mask": "False",
+        "scale": str(1 / math.sqrt(q.shape[-1])),
+    }
     name = "tt.scaled_dot_product_attention"
     return stablehlo_custom_call([q, k, v], name, [q.shape], [q.dtype], frontend_attributes=attributes)
 
@@ -90,10 +94,15 @@ class JointAttention:
     def __init__(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor], halves: bool):
         self.attend, self.halves = attend, halves
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states, attention_mask=None, image_rotary_emb=None):
+    def __call__(
+        self, attn, hidden_states, encoder_hidden_states, attention_mask=None, image_rotary_emb=None
+    ):
         seen, text = hidden_states.shape[1], encoder_hidden_states
         heads = lambda x: x.unflatten(2, (attn.heads, -1))  # noqa: E731
-        q, k = (norm(heads(to(hidden_states))) for norm, to in ((attn.norm_q, attn.to_q), (attn.norm_k, attn.to_k)))
+        q, k = (
+            norm(heads(to(hidden_states)))
+            for norm, to in ((attn.norm_q, attn.to_q), (attn.norm_k, attn.to_k))
+        )
         rotate = rotate_halves if self.halves else rotate_pairs
         q, k = (rotate(x, *image_rotary_emb) for x in (q, k))
         text_q = attn.norm_added_q(heads(attn.add_q_proj(text)))
@@ -108,7 +117,9 @@ class JointAttention:
 def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """As stock writes it: the last dimension, 2, is stored as 32, 16 times the bytes."""
     even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    return torch.stack([(even * cos - odd * sin).to(x.dtype), (even * sin + odd * cos).to(x.dtype)], -1).flatten(-2)
+    return torch.stack(
+        [(even * cos - odd * sin).to(x.dtype), (even * sin + odd * cos).to(x.dtype)], -1
+    ).flatten(-2)
 
 
 def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -148,7 +159,9 @@ class Block(nn.Module):
             raise Refused("way", repr(way), f"one of {', '.join(WAYS)}")
         self.stock, halves = way == "stock", way == "in chunks"
         self.block = even_channels_first(block) if halves else deepcopy(block)
-        self.block.attn1.processor = MochiAttnProcessor2_0() if self.stock else JointAttention(WAYS[way], halves)
+        self.block.attn1.processor = (
+            MochiAttnProcessor2_0() if self.stock else JointAttention(WAYS[way], halves)
+        )
 
     def forward(self, visual: Tensor, text: Tensor, conditioning: Tensor, cos: Tensor, sin: Tensor):
         mask = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device) if self.stock else None
@@ -196,14 +209,20 @@ class TextBlock(nn.Module):
             nn.Linear(*sizes, bias=False) for sizes in ((width, inner), (width, inner), (inner, width))
         )
         each = width // heads
-        for linear, deviation in ((self.q, (width * each) ** -0.5), (self.down, inner**-0.5), (self.o, width**-0.5)):
+        for linear, deviation in (
+            (self.q, (width * each) ** -0.5),
+            (self.down, inner**-0.5),
+            (self.o, width**-0.5),
+        ):
             nn.init.normal_(linear.weight, std=deviation)
         for linear in (self.k, self.v, self.gate, self.up):
             nn.init.normal_(linear.weight, std=width**-0.5)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         y = F.rms_norm(x, x.shape[-1:], self.gains[0], 1e-6)
-        q, k, v = (linear(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for linear in (self.q, self.k, self.v))
+        q, k, v = (
+            linear(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for linear in (self.q, self.k, self.v)
+        )
         weights = F.softmax(q @ k.transpose(-1, -2) + bias, dim=-1)
         x = x + self.o((weights @ v).transpose(1, 2).flatten(2))
         y = F.rms_norm(x, x.shape[-1:], self.gains[1], 1e-6)
@@ -213,13 +232,18 @@ class TextBlock(nn.Module):
 PARTS = ("block, written out", "block, fused", "block, in chunks", "before", "after", "text block")
 
 
-def make_part(name: str, size: Size, dtype: torch.dtype = torch.bfloat16) -> tuple[nn.Module, tuple[Tensor, ...]]:
+def make_part(
+    name: str, size: Size, dtype: torch.dtype = torch.bfloat16
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A module of `PARTS`, or 'block, stock', with seeded weights in `dtype`, and inputs. Raises `Refused` for another name."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if name == "text block":
             module = TextBlock(size.t5, size.t5_heads, size.t5_inner)
-            inputs = torch.randn(1, size.tokens, size.t5), torch.randn(1, size.t5_heads, size.tokens, size.tokens)
+            inputs = (
+                torch.randn(1, size.tokens, size.t5),
+                torch.randn(1, size.t5_heads, size.tokens, size.tokens),
+            )
         elif name.startswith("block"):
             way = name.partition(", ")[2]
             module = Block(MochiTransformerBlock(size.width, size.heads, size.head, size.text), way)
@@ -245,5 +269,7 @@ def make_part(name: str, size: Size, dtype: torch.dtype = torch.bfloat16) -> tup
         else:
             raise Refused("part", repr(name), f"one of {', '.join(PARTS)}, block, stock")
     module = module.to(dtype).eval().requires_grad_(False)
-    kept = (3, 4) if name.startswith("block") else (2,) if name == "before" else ()  # angles and times stay float32
+    kept = (
+        (3, 4) if name.startswith("block") else (2,) if name == "before" else ()
+    )  # angles and times stay float32
     return module, tuple(x if i in kept else x.to(dtype) for i, x in enumerate(inputs))

@@ -12,7 +12,9 @@ from torch import Tensor
 aten = torch.ops.aten
 
 
-def slice_within(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+def slice_within(
+    x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     """`x[-2:]` of one entry: torch takes what there is, torch_xla raises `Value out of range`."""
     size = x.shape[dim]
     start, end = (max(n, -size) if n is not None and n < 0 else n for n in (start, end))
@@ -52,7 +54,9 @@ def repeated(x: Tensor, axis: int, times: int) -> Tensor:
         sizes = list(x.shape)
         sizes.insert(axis + 1, times)
         return x.unsqueeze(axis + 1).expand(sizes).flatten(axis, axis + 1)
-    old, new = (torch.arange(n, dtype=torch.int32, device=x.device) for n in (x.shape[axis], x.shape[axis] * times))
+    old, new = (
+        torch.arange(n, dtype=torch.int32, device=x.device) for n in (x.shape[axis], x.shape[axis] * times)
+    )
     picks = (new.view(-1, 1) // times == old).to(x.dtype)
     return x @ picks.t() if axis == x.dim() - 1 else picks @ x
 

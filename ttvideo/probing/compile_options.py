@@ -43,9 +43,15 @@ def compile_elsewhere(stablehlo: bytes, options: Options, folder: Path) -> None:
     write_repro(stablehlo, options, folder)
     # Its standard error is kept apart for its last line; all else it prints is this process's, and so in the log.
     done = subprocess.run(
-        [sys.executable, "-P", folder / REPRO_NAME], cwd=folder, stderr=subprocess.PIPE, text=True, errors="replace"
+        [sys.executable, "-P", folder / REPRO_NAME],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     print(done.stderr, file=sys.stderr, flush=True)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "Error: " in line] or done.stderr.splitlines()[-1:]
+        lines = [line for line in done.stderr.splitlines() if "Error: " in line] or done.stderr.splitlines()[
+            -1:
+        ]
         raise RuntimeError(f"exit status {done.returncode}: {lines[-1] if lines else 'no word of why'}")

@@ -11,7 +11,13 @@ from ttvideo.targets.target import COMPILE, MOCK, ON_TTNN, resolve
 REPORT = "ttnn-report"
 REPRO_NAME = "repro.py"
 REPRO = Path(__file__).with_name(REPRO_NAME)
-NOT_FOR_OTHERS = ("TTXLA_LOGGER_LEVEL", "XLA_HLO_DEBUG", "XLA_STABLEHLO_COMPILE", "PJRT_DEVICE", "TT_METAL_CACHE")
+NOT_FOR_OTHERS = (
+    "TTXLA_LOGGER_LEVEL",
+    "XLA_HLO_DEBUG",
+    "XLA_STABLEHLO_COMPILE",
+    "PJRT_DEVICE",
+    "TT_METAL_CACHE",
+)
 STOOD_IN = {
     COMPILE: " (compile only: a described board, `TT_COMPILE_ONLY_SYSTEM_DESC`)",
     MOCK: " (a mocked board, `TT_METAL_MOCK_CLUSTER_DESC_PATH`)",
@@ -40,7 +46,9 @@ def save(verdict, folder: Path) -> Path:
             (folder / name).write_text(text)
         if verdict.stablehlo and verdict.plugin:
             write_repro(verdict.stablehlo, verdict.compiler_options, folder)
-            (folder / "environment.json").write_text(json.dumps(environment(verdict, folder), indent=1) + "\n")
+            (folder / "environment.json").write_text(
+                json.dumps(environment(verdict, folder), indent=1) + "\n"
+            )
         if verdict.report:
             (folder / REPORT).mkdir(exist_ok=True)
             for name, content in verdict.report.items():

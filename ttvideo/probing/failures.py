@@ -28,7 +28,11 @@ KINDS = (
         r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: failed to legalize operation '(?P<op>[\w.]+)'[^\n]*""",
     ),
     ("DRAM out of memory", RUN, r"Out of Memory: Not enough space to allocate \d+ B DRAM buffer[^\n]*"),
-    ("L1 out of memory", KERNELS, r"Out of Memory: Not enough space to allocate \d+ B L1(?:_SMALL)? buffer[^\n]*"),
+    (
+        "L1 out of memory",
+        KERNELS,
+        r"Out of Memory: Not enough space to allocate \d+ B L1(?:_SMALL)? buffer[^\n]*",
+    ),
     (
         "L1 out of memory",
         KERNELS,
@@ -36,7 +40,11 @@ KINDS = (
     ),
     ("kernel build", KERNELS, r"(?m:^)[^\n]*(?:Failed to generate binaries|build failed)[^\n]*"),
     ("disk full", None, r"(?m:^)[^\n]*No space left on device[^\n]*"),
-    ("compiler error", None, r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: (?:'(?P<op>[\w.]+)' op )?[^\n]*"""),
+    (
+        "compiler error",
+        None,
+        r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: (?:'(?P<op>[\w.]+)' op )?[^\n]*""",
+    ),
     ("runtime check", KERNELS, r"TT_(?:FATAL|THROW)[^\n]*(?:\n(?:info:)?\s*[^\n]+)?"),
 )
 ROUTINE = re.compile(r"INFO\||\| info +\||MLIR MODULE|^\s|^Aborted")
@@ -62,7 +70,9 @@ def classify(log: str, exception: str = "") -> Failure:
         for text in (exception, log):
             if match := re.search(pattern, text):
                 groups = match.groupdict()
-                return Failure(kind, clean(match.group()), ttnn_name(groups.get("op")), groups.get("location"), stage)
+                return Failure(
+                    kind, clean(match.group()), ttnn_name(groups.get("op")), groups.get("location"), stage
+                )
     return Failure("error", clean(exception) or "no message", stage=RUN)
 
 
@@ -84,9 +94,7 @@ def graph_cut(places: list[str]) -> Failure:
 
 def cut_into(places: list[str]) -> str:
     programs = len(places) + 1
-    return (
-        f"the trace reads a value back to the host, which cuts the graph into {programs} programs: {', '.join(places)}"
-    )
+    return f"the trace reads a value back to the host, which cuts the graph into {programs} programs: {', '.join(places)}"
 
 
 def timed_out(seconds: float) -> Failure:

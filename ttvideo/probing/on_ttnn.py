@@ -97,7 +97,9 @@ class OnTTNN(Session):
 
     def state_there(self) -> dict[str, torch.Tensor]:
         if not self.target.outputs_are_real:
-            raise Refused("state", f"a state on {self.target.name}, where kernels don't run", "a target with results")
+            raise Refused(
+                "state", f"a state on {self.target.name}, where kernels don't run", "a target with results"
+            )
         return {
             entry: kept if isinstance(kept, torch.Tensor) else self.chip.kept(STATE + entry, kept.dtype)
             for entry, kept in self.kept.items()

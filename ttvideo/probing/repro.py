@@ -31,8 +31,12 @@ client = jax.devices()[0].client
 with mlir.make_ir_context() as context:
     content = (HERE / "stablehlo.mlir").read_bytes()
     portable = content.startswith(b"ML\xefR")
-    module = stablehlo.deserialize_portable_artifact(context, content) if portable else ir.Module.parse(content)
-    main = next(op for op in module.body.operations if ir.StringAttr(op.attributes["sym_name"]).value == "main")
+    module = (
+        stablehlo.deserialize_portable_artifact(context, content) if portable else ir.Module.parse(content)
+    )
+    main = next(
+        op for op in module.body.operations if ir.StringAttr(op.attributes["sym_name"]).value == "main"
+    )
     signature = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
     types = [ir.RankedTensorType(type_) for type_ in signature.inputs]
     zeros = [np.zeros(type_.shape, DTYPES[str(type_.element_type)]) for type_ in types]

@@ -60,8 +60,12 @@ class Located(TorchDispatchMode):
         handles = []
         for name, module in self.module.named_modules():
             label = f"{type(module).__name__}[{name}]"
-            handles.append(module.register_forward_pre_hook(lambda *_, label=label: self.running.append(label)))
-            handles.append(module.register_forward_hook(lambda *_: self.running.pop() and None, always_call=True))
+            handles.append(
+                module.register_forward_pre_hook(lambda *_, label=label: self.running.append(label))
+            )
+            handles.append(
+                module.register_forward_hook(lambda *_: self.running.pop() and None, always_call=True)
+            )
         try:
             yield
         finally:
@@ -73,7 +77,9 @@ class Located(TorchDispatchMode):
 
         place = f"{self.running[-1] if self.running else 'input'}/{_calling_line()}"
         out = IN_OTHER_WORDS.get(function, function)(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor) and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(args)):
+        if isinstance(out, torch.Tensor) and not any(
+            isinstance(leaf, torch.Tensor) for leaf in tree_leaves(args)
+        ):
             out = heeding_writes(out)
         if (read_back := values_read_back()) != self.read_back:
             self.on_cut(place)

@@ -129,7 +129,11 @@ class Verdict:
             "message": self.message,
             **({"cut": self.cut} if self.cut else {}),
             **({"options": self.compiler_options} if self.compiler_options else {}),
-            **({"hazards": {hazard.name: ops for hazard, ops in self.hazards.items()}} if self.hazards else {}),
+            **(
+                {"hazards": {hazard.name: ops for hazard, ops in self.hazards.items()}}
+                if self.hazards
+                else {}
+            ),
         }
 
     def row(self) -> dict:

@@ -133,7 +133,9 @@ class Client:
             stablehlo = self.timed(STABLEHLO, lambda: xm.get_stablehlo(tensors(outputs)))
             save(stablehlo, self.folder / f"stablehlo-{number}.pt")
         if self.options:
-            stablehlo = xm.get_stablehlo_bytecode(tensors(outputs))  # its text has locations that MLIR can't read
+            stablehlo = xm.get_stablehlo_bytecode(
+                tensors(outputs)
+            )  # its text has locations that MLIR can't read
             self.timed(RUN, lambda: compile_elsewhere(stablehlo, self.options, self.folder / "elsewhere"))
             return None
         # Compiles, then runs; the stages in between are read off the compiler's log.
@@ -240,7 +242,9 @@ def main() -> None:
             except Stale:
                 client.tell(event="done", stale=True)
     except BaseException as error:
-        events.write(json.dumps({"event": "error", "type": type(error).__name__, "message": str(error)}) + "\n")
+        events.write(
+            json.dumps({"event": "error", "type": type(error).__name__, "message": str(error)}) + "\n"
+        )
         events.flush()
     # The client's shutdown can abort after a failed program, and everything worth keeping is on disk.
     # A card must be closed properly all the same.

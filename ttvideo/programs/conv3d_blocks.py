@@ -22,8 +22,12 @@ from ttvideo.targets.boards import Chip
 
 BF16, F32 = 2, 4
 KERNEL_BYTES = 200 * 1024  # which the factory leaves to code and stacks
-GATHERED_BYTES = 500 * 1024  # the most input that a block gathers; with more, each patch reads DRAM for itself
-LEAST_IN = 64  # channels, 128 bytes: smaller requests waste the network on the chip, which the model does not see
+GATHERED_BYTES = (
+    500 * 1024
+)  # the most input that a block gathers; with more, each patch reads DRAM for itself
+LEAST_IN = (
+    64  # channels, 128 bytes: smaller requests waste the network on the chip, which the model does not see
+)
 SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
 
@@ -114,12 +118,18 @@ def op(size: Size, blocks: Blocks) -> Op:
     tiles = -(-taps // TILE), -(-size.c_out // TILE)
     weight = Value("w", TensorType((taps, size.c_out), "bf16", "tile", "dram", tiles))
     return Op(
-        "ttnn.conv3d", (rows(size.input, size.c_in), weight), (rows(size.out, size.c_out),), size.attributes(blocks), ""
+        "ttnn.conv3d",
+        (rows(size.input, size.c_in), weight),
+        (rows(size.out, size.c_out),),
+        size.attributes(blocks),
+        "",
     )
 
 
 def rows(pixels: tuple[int, int, int], channels: int) -> Value:
-    return Value("", TensorType((1, *pixels, channels), "bf16", "row_major", "dram", (math.prod(pixels), channels)))
+    return Value(
+        "", TensorType((1, *pixels, channels), "bf16", "row_major", "dram", (math.prod(pixels), channels))
+    )
 
 
 def candidates(size: Size, chip: Chip):

@@ -93,7 +93,11 @@ class Conv2d:
         if self.fits(-(-self.height * self.width // TILE), self.in_height * self.in_width):
             return [self.in_width]
         across = _tiles(self.width)
-        fitting = (n for n in range(across, 1, -1) if self.fits(self.height * n, self.in_height * max(self.columns(n))))
+        fitting = (
+            n
+            for n in range(across, 1, -1)
+            if self.fits(self.height * n, self.in_height * max(self.columns(n)))
+        )
         return self.columns(next(fitting, 1))
 
     @property
@@ -153,7 +157,8 @@ def conv3d(op: Op, chip: Chip) -> Passes:
     blocks = [config["t_out_block"], config["h_out_block"], config["w_out_block"]]
     counts = [-(-size // block) for size, block in zip((t, h, w), blocks, strict=True)]
     halo = [
-        d * (k - 1) + 1 - s for k, s, d in zip(a["kernel_size"], a["stride"], a.get("dilation", [1, 1, 1]), strict=True)
+        d * (k - 1) + 1 - s
+        for k, s, d in zip(a["kernel_size"], a["stride"], a.get("dilation", [1, 1, 1]), strict=True)
     ]
     parts = a["in_channels"] // (config.get("c_in_block") or a["in_channels"])
     again = -(-a["out_channels"] // config["c_out_block"])
@@ -166,7 +171,9 @@ def conv3d(op: Op, chip: Chip) -> Passes:
         for size, stride, more, n, made in zip((t, h, w), a["stride"], halo, runs, around, strict=True)
     )
     weight, *bias = (value.type.stored_bytes for value in op.operands[1:] if value.type is not None)
-    read = again * pixels * a["batch_size"] * a["in_channels"] * BF16 + weight + sum(bias) * math.prod(cores[2:])
+    read = (
+        again * pixels * a["batch_size"] * a["in_channels"] * BF16 + weight + sum(bias) * math.prod(cores[2:])
+    )
     return Passes(read, out.stored_bytes, 1)
 
 

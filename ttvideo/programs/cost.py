@@ -184,9 +184,13 @@ def cost(program: Program) -> Cost:
         live=live,
         peak_dram_bytes=peak,
         const_eval_peak_bytes=max(_const_eval(program, rounded)),
-        reshape_map_bytes=sum(_maps((op for f in (*const_eval, program.main) for op in f.ops), chip).values()),
+        reshape_map_bytes=sum(
+            _maps((op for f in (*const_eval, program.main) for op in f.ops), chip).values()
+        ),
         largest_tensor_bytes=largest,
-        weight_bytes=sum(a.type.logical_bytes for a in program.arguments if a.kind in ("parameter", "constant")),
+        weight_bytes=sum(
+            a.type.logical_bytes for a in program.arguments if a.kind in ("parameter", "constant")
+        ),
     )
 
 

@@ -15,7 +15,9 @@ from ttvideo.targets.boards import Chip
 # DRAM of a device that a mock doesn't hold, kernels' binaries above all: at least and at most, as Tenstorrent found where
 # it predicts memory by mocked boards (tt-metal, models/tt_dit, MiniMax-H3, 2026).
 MOCK_MARGIN_BYTES = (17_000_000, 57_000_000)
-ALLOCATED = "by the allocator (a card: {} to {} MB more)".format(*(margin // 10**6 for margin in MOCK_MARGIN_BYTES))
+ALLOCATED = "by the allocator (a card: {} to {} MB more)".format(
+    *(margin // 10**6 for margin in MOCK_MARGIN_BYTES)
+)
 NO_REMAINDER_PIXELS = 64  # of a conv3d's block on a Blackhole
 C_OUT_TILES = 5
 
@@ -131,7 +133,9 @@ def of_op(op: Op, chip: Chip, makers: Makers | None = None) -> list[Hazard]:
 
 def makers_of(program: Program) -> dict[Value, Op]:
     """What made each value, through const-eval functions to the op inside."""
-    makers = {value: op for function in program.functions.values() for op in function.ops for value in op.results}
+    makers = {
+        value: op for function in program.functions.values() for op in function.ops for value in op.results
+    }
     for value, op in list(makers.items()):
         if op.name == "ttcore.load_cached":
             returned = program.functions[op.attributes["callee"]].returns[op.results.index(value)]

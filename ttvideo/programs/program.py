@@ -131,7 +131,9 @@ def read(text: str) -> Program:
         try:
             module = ir.Module.parse(_generic(text))
         except ir.MLIRError as error:
-            raise Refused("read", str(error).strip().splitlines()[-1][:300], "a module that MLIR can parse") from None
+            raise Refused(
+                "read", str(error).strip().splitlines()[-1][:300], "a module that MLIR can parse"
+            ) from None
         functions = {f.name: f for f in (_function(op) for op in _funcs(module.operation))}
     public = [f for f in functions.values() if not f.const_eval]
     if len(public) != 1:
@@ -150,7 +152,9 @@ def _generic(text: str) -> str:
         text = re.sub(rf"(?<![\w.])#{alias}\b(?! =)", meaning, text)
     # Properties of unregistered ops can't be asked for; attributes can.
     text = text.replace("}> {", ", ").replace(") <{", ") {").replace("}> :", "} :")
-    return re.sub(r"\bttcore\.load_cached\((@[^,]+), \[(.*?)\]\)", r'"ttcore.load_cached"(\2) {callee = \1}', text)
+    return re.sub(
+        r"\bttcore\.load_cached\((@[^,]+), \[(.*?)\]\)", r'"ttcore.load_cached"(\2) {callee = \1}', text
+    )
 
 
 def _chip(text: str) -> Chip:

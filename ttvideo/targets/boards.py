@@ -10,7 +10,9 @@ GRID_XY = tuple[tuple[int, int], ...]
 # Math fidelity: in how many passes the matrix engine multiplies (tt-metal, tech_reports/matrix_engine).
 PASSES = {"hifi4": 4, "hifi3": 3, "hifi2": 2, "lofi": 1}
 FIDELITIES = tuple(PASSES)
-PASS_CYCLES = 16  # of a core's matrix engine, for a product of two 32×32 tiles (tt-metal, tech_reports/GEMM_FLOPS)
+PASS_CYCLES = (
+    16  # of a core's matrix engine, for a product of two 32×32 tiles (tt-metal, tech_reports/GEMM_FLOPS)
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Chip:
     @property
     def dram_bytes(self) -> int:
         """What programs can allocate."""
-        return self.dram_channels * (self.dram_channel_bytes - self.dram_reserved_below - self.dram_reserved_above)
+        return self.dram_channels * (
+            self.dram_channel_bytes - self.dram_reserved_below - self.dram_reserved_above
+        )
 
 
 @dataclass(frozen=True)

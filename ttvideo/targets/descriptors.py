@@ -19,9 +19,17 @@ HOST_MMIO = 1
 # Tensix columns, 2 of 14 Ethernet cores and 1 of 2 PCIe tiles.
 HARVESTED = {
     "wormhole_b0": {"harvest_mask": 0b1, "eth_harvesting_mask": 0, "pcie_harvesting_mask": 0},
-    "blackhole": {"harvest_mask": 0b1100_0000, "eth_harvesting_mask": 0b1_0010_0000, "pcie_harvesting_mask": 0b10},
+    "blackhole": {
+        "harvest_mask": 0b1100_0000,
+        "eth_harvesting_mask": 0b1_0010_0000,
+        "pcie_harvesting_mask": 0b10,
+    },
 }
-PRODUCT_CODES = {"n150": 0x18, "n300": 0x14, "p150": 0x40}  # bits 36 and up of a board id, by which UMD knows the board
+PRODUCT_CODES = {
+    "n150": 0x18,
+    "n300": 0x14,
+    "p150": 0x40,
+}  # bits 36 and up of a board id, by which UMD knows the board
 
 
 def system_descriptor(board: Board, schema_hash: str) -> bytes:
@@ -56,8 +64,15 @@ def cluster_descriptor(board: Board) -> str:
     """The YAML from which a runtime mocks a machine with one `board`, whose first chip alone hangs on the PCIe bus."""
     chips, arch = range(board.chips), board.chip.arch
     wormhole = arch == "wormhole_b0"
-    harvested = {"noc_translation": True, **HARVESTED[arch], "dram_harvesting_mask": 0, "l2cpu_harvesting_mask": 0}
-    links = [[{"chip": 0, "chan": 8 + i}, {"chip": 1, "chan": i}] for i in range(2)] if board.chips > 1 else []
+    harvested = {
+        "noc_translation": True,
+        **HARVESTED[arch],
+        "dram_harvesting_mask": 0,
+        "l2cpu_harvesting_mask": 0,
+    }
+    links = (
+        [[{"chip": 0, "chan": 8 + i}, {"chip": 1, "chan": i}] for i in range(2)] if board.chips > 1 else []
+    )
     return yaml.safe_dump(
         {
             "arch": dict.fromkeys(chips, arch),

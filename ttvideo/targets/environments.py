@@ -42,9 +42,20 @@ def make(folder: Path, python: Path, version: str) -> None:
     here = [path for path in site.getsitepackages() if Path(path).is_dir()]
     (own / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
     # Without its dependencies, which are this environment's; ignoring it, which would be taken out of it otherwise.
-    command = ["-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]
     done = subprocess.run(
-        [sys.executable, *command, "--ignore-installed", f"{DISTRIBUTION}=={version}"], capture_output=True, text=True
+        [sys.executable, *command, "--ignore-installed", f"{DISTRIBUTION}=={version}"],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         said = done.stderr.strip().split("\n")[-1]

@@ -78,4 +78,6 @@ def _schema_hash(library: Path) -> str:
             hashes = SCHEMA_HASH.findall(content)
         if hashes:
             return hashes[-1].decode()
-    raise Refused("system descriptor", f"no schema hash in {library.name}", "a plugin built with tt-mlir's runtime")
+    raise Refused(
+        "system descriptor", f"no schema hash in {library.name}", "a plugin built with tt-mlir's runtime"
+    )

@@ -168,7 +168,9 @@ def resolve(name: str) -> Target:
         fidelity = fidelity or (WORMHOLE_FIDELITY if target.board.chip is WORMHOLE else "")
     if at and (fidelity not in FIDELITIES or not target.on_ttnn):
         where = ", ".join(name for name, known in TARGETS.items() if known.on_ttnn)
-        raise Refused("target", repr(f"{name}@{fidelity}"), f"one of {', '.join(FIDELITIES)} after one of {where}")
+        raise Refused(
+            "target", repr(f"{name}@{fidelity}"), f"one of {', '.join(FIDELITIES)} after one of {where}"
+        )
     return replace(target, name=f"{name}@{fidelity}", fidelity=fidelity) if fidelity else target
 
 

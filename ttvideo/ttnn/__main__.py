@@ -32,7 +32,9 @@ NO_ACTIVATIONS = {"activations": [], "input_tensor_a_activations": [], "input_te
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--python", default="python3.12", help="a Python 3.12, for which TT-NN comes")
     options = parser.parse_args()
     try:
@@ -47,7 +49,11 @@ def main() -> int:
         print(f"TT-NN is set up, its mocked boards work; the simulator isn't: {refused}", file=sys.stderr)
         return 1
     simulated = [target for target in TARGETS.values() if target.lane == TTSIM]
-    wrong = [target for target in simulated if ttsim.kept_library(target.board.chip.arch).is_file() and not works(target)]
+    wrong = [
+        target
+        for target in simulated
+        if ttsim.kept_library(target.board.chip.arch).is_file() and not works(target)
+    ]
     return 1 if wrong else 0
 
 
@@ -62,14 +68,28 @@ def set_up(interpreter: str) -> None:
     except OSError:
         version = ""
     if version != "3.12":
-        raise Refused("TT-NN", f"{interpreter}, {version or 'no Python'}", "a Python 3.12 (--python; make sim SIM_PYTHON=path)")
+        raise Refused(
+            "TT-NN",
+            f"{interpreter}, {version or 'no Python'}",
+            "a Python 3.12 (--python; make sim SIM_PYTHON=path)",
+        )
     try:
         subprocess.run([interpreter, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        install = [str(python()), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
+        install = [
+            str(python()),
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "-r",
+            str(REQUIREMENTS),
+        ]
         subprocess.run(install, check=True)
     except subprocess.CalledProcessError as failed:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        raise Refused("TT-NN", f"{' '.join(failed.cmd[:4])} …: exit {failed.returncode}", "that to pass") from None
+        raise Refused(
+            "TT-NN", f"{' '.join(failed.cmd[:4])} …: exit {failed.returncode}", "that to pass"
+        ) from None
     READY.write_text(wanted)
 
 
@@ -81,14 +101,18 @@ def works(target: Target) -> bool:
             for made, arguments in kinds():
                 for one in op_by_op(chip, made, arguments):
                     if one.scaled_steps > OPS[one.op].within:
-                        raise Refused(one.op, f"{one.scaled_steps:.1f} bf16 steps off", f"at most {OPS[one.op].within}")
+                        raise Refused(
+                            one.op, f"{one.scaled_steps:.1f} bf16 steps off", f"at most {OPS[one.op].within}"
+                        )
                     ran.append(one.op.removeprefix("ttnn.").removeprefix("generic_op."))
     except Broke as broke:
         wrong = f"{broke.op} stops: {(broke.said or broke.log).strip().splitlines()[-1]}"
     except Refused as refused:
         wrong = str(refused)
     print(f"{target.name}: {wrong or 'works'} ({time.perf_counter() - start:.0f} s), {made_of(target)}")
-    print(f"    ran: {', '.join(dict.fromkeys(ran)) or 'nothing'}\n    work-around: {workaround(target).says}")
+    print(
+        f"    ran: {', '.join(dict.fromkeys(ran)) or 'nothing'}\n    work-around: {workaround(target).says}"
+    )
     return wrong is None
 
 
@@ -103,7 +127,11 @@ def kinds() -> list[tuple[Program, Arguments]]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         convolution = nn.Conv3d(32, 32, 3).bfloat16()
-    return [(program([x, z, w], ops), values), conv3d(convolution, numbers(1, 3, 6, 8, 32), (1, 2, 6)), own_kernels()]
+    return [
+        (program([x, z, w], ops), values),
+        conv3d(convolution, numbers(1, 3, 6, 8, 32), (1, 2, 6)),
+        own_kernels(),
+    ]
 
 
 def own_kernels() -> tuple[Program, Arguments]:

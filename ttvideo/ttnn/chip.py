@@ -63,7 +63,9 @@ class Broke(Exception):
     `returncode` is set where the process ended by itself, `timed_out` and `too_large` where it was ended.
     """
 
-    def __init__(self, step: dict, said: str = "", log: str = "", returncode=None, timed_out=False, too_large=0):
+    def __init__(
+        self, step: dict, said: str = "", log: str = "", returncode=None, timed_out=False, too_large=0
+    ):
         super().__init__(said or log[-300:])
         self.op, self.location = step.get("op"), step.get("location") or None
         self.said, self.log, self.returncode = said, log, returncode
@@ -153,9 +155,13 @@ class Chip(contextlib.AbstractContextManager):
         return files
 
     def ran(self, program: Program, done: dict) -> Ran:
-        types = {value.name: value.type for f in program.functions.values() for op in f.ops for value in op.results}
+        types = {
+            value.name: value.type for f in program.functions.values() for op in f.ops for value in op.results
+        }
         returns = program.main.returns
-        outputs = {int(i): self.load(file, returns[int(i)].type.dtype) for i, file in done.pop("outputs").items()}
+        outputs = {
+            int(i): self.load(file, returns[int(i)].type.dtype) for i, file in done.pop("outputs").items()
+        }
         values = {value: self.load(file, types[value].dtype) for value, file in done.pop("values").items()}
         done.pop("event")
         done["transfers"] = tuple(tuple(pair) for pair in done["transfers"] if pair)

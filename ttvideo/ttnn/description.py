@@ -27,7 +27,9 @@ def describe(program: Program) -> tuple[dict, dict[str, np.ndarray]]:
 def _function(function: Function, constants: dict[str, np.ndarray]) -> dict:
     return {
         "arguments": [[a.value.name, a.name, a.kind, stated(a.value)] for a in function.arguments],
-        "steps": [_step(op, f"{function.name}.{number}", constants) for number, op in enumerate(function.ops)],
+        "steps": [
+            _step(op, f"{function.name}.{number}", constants) for number, op in enumerate(function.ops)
+        ],
         "returns": [value.name for value in function.returns],
     }
 

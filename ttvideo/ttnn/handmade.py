@@ -22,7 +22,10 @@ def tensor(name: str, shape: tuple[int, ...], dtype: str = "bf16", layout: str =
 
 
 def program(
-    arguments: list[Value | Argument], ops: list[Op], returns: list[Value] | None = None, chip: Chip = BLACKHOLE
+    arguments: list[Value | Argument],
+    ops: list[Op],
+    returns: list[Value] | None = None,
+    chip: Chip = BLACKHOLE,
 ) -> Program:
     """The ops in order; it returns what the last one gives, or `returns`. A value alone is an input by its own name."""
     given = tuple(a if isinstance(a, Argument) else Argument(a, a.name, "input") for a in arguments)
@@ -38,7 +41,9 @@ def deallocated(ops: list[Op], kept: set[Value]) -> list[Op]:
     for value, number in last.items():
         if value not in kept:
             after.setdefault(number, []).append(value)
-    frees = [[Op("ttnn.deallocate", (value,), (), {}, "") for value in after.get(n, ())] for n in range(len(ops))]
+    frees = [
+        [Op("ttnn.deallocate", (value,), (), {}, "") for value in after.get(n, ())] for n in range(len(ops))
+    ]
     return [one for op, free in zip(ops, frees, strict=True) for one in (op, *free)]
 
 
@@ -51,7 +56,9 @@ def conv3d(conv: nn.Conv3d, x_ndhwc: torch.Tensor, block: tuple[int, int, int], 
     n, t, h, w, c = x_ndhwc.shape
     out = tuple(
         (size + 2 * pad - kernel) // stride + 1
-        for size, pad, kernel, stride in zip((t, h, w), conv.padding, conv.kernel_size, conv.stride, strict=True)
+        for size, pad, kernel, stride in zip(
+            (t, h, w), conv.padding, conv.kernel_size, conv.stride, strict=True
+        )
     )
     # As ttnn.prepare_conv3d_weights leaves it: a row for each tap and channel.
     weight = conv.weight.detach().permute(2, 3, 4, 1, 0).reshape(-1, conv.out_channels)

@@ -64,7 +64,9 @@ def place(target: Target, folder: Path) -> dict[str, str]:
             "TT_METAL_DISABLE_SFPLOADMACRO": "1",  # an instruction that it hasn't
             # The chip has all its workers, a board fewer; TT-NN shares work out by the grid.
             "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE": f"{columns - 1},{rows - 1}",
-            "TTSIM_DRAM_COUNT": str(folder / "transfers"),  # heeded by one that counts (ttvideo/ttnn/host/transfers.py)
+            "TTSIM_DRAM_COUNT": str(
+                folder / "transfers"
+            ),  # heeded by one that counts (ttvideo/ttnn/host/transfers.py)
         }
     if target.lane == TTNN_MOCK:
         path = folder / f"{target.board.name}.yaml"

@@ -144,7 +144,9 @@ def made(case: Published) -> Program:
     result = tensor("result", case.result, case.dtype, case.layout)
     ops = [
         *(op("empty", [], operand) for operand in operands),
-        *fill(case, sum(bank_bytes(operand, case.board) for operand in operands), bank_bytes(result, case.board)),
+        *fill(
+            case, sum(bank_bytes(operand, case.board) for operand in operands), bank_bytes(result, case.board)
+        ),
         op(case.op, operands, result, **NO_ACTIVATIONS, **dict(case.attributes)),
     ]
     return program([], ops, [result], BOARDS[case.board].chip)
@@ -163,7 +165,9 @@ def fill(case: Published, operands: int, wanted: int) -> list[Op]:
     rest = max(card.allocated_a_bank - operands, 0)
     pieces = -(-holes // (min(wanted, card.largest_free_a_bank) - 1))
     filled, freed = [], []
-    for i, (empty, full) in enumerate(zip(shares(holes, pieces, case.board), shares(rest, pieces, case.board))):
+    for i, (empty, full) in enumerate(
+        zip(shares(holes, pieces, case.board), shares(rest, pieces, case.board))
+    ):
         hole = hold(f"hole{i}", empty, case.board)
         filled += [hole, hold(f"full{i}", full, case.board)]
         freed.append(Op("ttnn.deallocate", hole.results, (), {}, ""))

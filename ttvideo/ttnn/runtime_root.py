@@ -52,7 +52,9 @@ def compiler() -> Path:
     The one that is there stays, whichever plugin is installed: kernels are TT-NN's, and their cache knows its path.
     Raises `Refused` where there is none and the plugin's is too old.
     """
-    if found := [path for path in sorted(KEPT.glob("sfpi-*-both")) if numbers(path.name.split("-")[1]) >= OLDEST]:
+    if found := [
+        path for path in sorted(KEPT.glob("sfpi-*-both")) if numbers(path.name.split("-")[1]) >= OLDEST
+    ]:
         return found[0]
     plugin = pypi_build()
     if plugin is None or numbers(plugin.version) < OLDEST:
@@ -65,7 +67,9 @@ def compiler() -> Path:
         variables = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", UNPACK, str(plugin.library), str(RUNTIME_FILES)]
         unpacked = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
-        shutil.copytree(Path(unpacked.split()[-1]) / "runtime" / "sfpi", part, symlinks=True, copy_function=share)
+        shutil.copytree(
+            Path(unpacked.split()[-1]) / "runtime" / "sfpi", part, symlinks=True, copy_function=share
+        )
         for library in LIBRARIES:
             (part / library / WORMHOLE).symlink_to(BLACKHOLE)
         with contextlib.suppress(OSError):  # another process was first

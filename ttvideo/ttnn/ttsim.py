@@ -82,7 +82,9 @@ def keep(given: str | None, releases: str = RELEASES) -> str:
     sums = (f"{LIBRARIES[arch]} sha256 {hashlib.sha256(content).hexdigest()[:16]}…"
             for arch, content in found.libraries.items())  # fmt: skip
     said = f"ttsim {found.version}, {found.source}: {', '.join(sums)}"
-    return said if VERSION in found.version else f"{said}\nthe project's results were made with ttsim {VERSION}"
+    return (
+        said if VERSION in found.version else f"{said}\nthe project's results were made with ttsim {VERSION}"
+    )
 
 
 def looked_for(given: str | None, releases: str) -> Found | None:
@@ -100,7 +102,11 @@ def present(folder: Path) -> bool:
     try:
         return any(folder.iterdir()) if folder.exists() else False
     except OSError as error:
-        raise Refused("ttsim", f"{folder}: {error.strerror}", "a data folder that can be read, or TTSIM=<file or folder>") from None
+        raise Refused(
+            "ttsim",
+            f"{folder}: {error.strerror}",
+            "a data folder that can be read, or TTSIM=<file or folder>",
+        ) from None
 
 
 def found_in(given: Path, source: str) -> Found:
@@ -109,7 +115,9 @@ def found_in(given: Path, source: str) -> Found:
         paths = sorted(given.glob("*.so")) if given.is_dir() else [given]
         contents = {path: path.read_bytes() for path in paths}
     except OSError as error:
-        raise Refused("TTSIM", f"{error.filename}: {error.strerror}", "a file or folder that can be read") from None
+        raise Refused(
+            "TTSIM", f"{error.filename}: {error.strerror}", "a file or folder that can be read"
+        ) from None
     if not contents:
         raise Refused("TTSIM", f"no library in {given}", " and ".join(LIBRARIES.values()))
     libraries: dict[str, bytes] = {}
@@ -158,9 +166,15 @@ def fetched(releases: str) -> Found:
             with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
                 found[arch] = answer.read()
         except (urllib.error.URLError, OSError) as error:
-            raise Refused("ttsim", f"{url}: {error}", f"a network, TTSIM=<file or folder>, or {data_folder()}") from error
+            raise Refused(
+                "ttsim", f"{url}: {error}", f"a network, TTSIM=<file or folder>, or {data_folder()}"
+            ) from error
         got, wanted = hashlib.sha256(found[arch]).hexdigest(), CHECKSUMS[name]
         if wanted is not None and got != wanted:
             raise Refused("ttsim", f"{name} of sha256 {got}", wanted)
     unverified = any(CHECKSUMS[name] is None for name in LIBRARIES.values())
-    return Found(found, VERSION, "the release" + (" (NOT verified: the project knows no checksum)" if unverified else ""))
+    return Found(
+        found,
+        VERSION,
+        "the release" + (" (NOT verified: the project knows no checksum)" if unverified else ""),
+    )

@@ -48,7 +48,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.n} of {len(self.rows)} Conv3d replaced"]
-        return "\n".join(lines + [f"{r.name}: {r.kind} {r.form} -> {r.way or 'left'} ({r.why})" for r in self.rows])
+        return "\n".join(
+            lines + [f"{r.name}: {r.kind} {r.form} -> {r.way or 'left'} ({r.why})" for r in self.rows]
+        )
 
     __repr__ = __str__
 
@@ -60,7 +62,9 @@ class Report:
             for r in self.rows
         )
         caption = f"{self.n} of {len(self.rows)} Conv3d replaced"
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return (
+            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
 
 
 def choose(form: Form) -> str:
@@ -102,7 +106,11 @@ def decompose(
     """
     if strategy not in STRATEGIES:
         raise Refused("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
-    wanted = only if callable(only) else lambda name, _: only is None or name == only or name.startswith(f"{only}.")
+    wanted = (
+        only
+        if callable(only)
+        else lambda name, _: only is None or name == only or name.startswith(f"{only}.")
+    )
     report = Report()
 
     def replace(module: nn.Module, name: str) -> nn.Module:
@@ -142,7 +150,9 @@ def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
 
     model = _with_replaced(model, replace)
     if not replaced:
-        raise Refused("separate", "no causal Conv3d with extent in time and space", "a Mochi or CogVideoX model")
+        raise Refused(
+            "separate", "no causal Conv3d with extent in time and space", "a Mochi or CogVideoX model"
+        )
     return model, len(replaced)
 
 
@@ -174,7 +184,9 @@ def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Ro
     if isinstance(module, nn.ConvTranspose3d):
         return _replace_transposed(module, name, strategy)
     if wavelets := without_conv3d(module):
-        return wavelets.train(module.training), Row(name, kind, "2×2×2 wavelets", "haar", "there is no other way")
+        return wavelets.train(module.training), Row(
+            name, kind, "2×2×2 wavelets", "haar", "there is no other way"
+        )
     conv, form = convolution(module), form_of(module)
     way = choose(form) if strategy == "auto" else strategy
     reason = WAYS[way].why_not(form)
@@ -184,13 +196,17 @@ def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Ro
     _keep_flags(new, conv)
     carries = kind_of(module).carries
     new = carries(new, module) if carries else new
-    return new.train(module.training), Row(name, kind, str(form), way, "chosen" if strategy == "auto" else "asked for")
+    return new.train(module.training), Row(
+        name, kind, str(form), way, "chosen" if strategy == "auto" else "asked for"
+    )
 
 
 def _replace_transposed(conv: nn.ConvTranspose3d, name: str, strategy: str) -> tuple[nn.Module, Row]:
     new, kind = Transposed.of(conv), type(conv).__name__
     if strategy != "auto":
-        return conv, Row(name, kind, str(new.form), None, f"'{strategy}' is no way for a transposed convolution")
+        return conv, Row(
+            name, kind, str(new.form), None, f"'{strategy}' is no way for a transposed convolution"
+        )
     _keep_flags(new, conv)
     return new.train(conv.training), Row(name, kind, str(new.form), new.name, "chosen")
 

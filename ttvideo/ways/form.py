@@ -48,7 +48,9 @@ class Form:
             padding = tuple((s // 2, s - s // 2) for s in spans)
         else:
             padding = tuple((p, p) for p in conv.padding)
-        return cls(conv.kernel_size, conv.stride, padding, (conv.padding_mode,) * 3, conv.dilation, conv.groups)
+        return cls(
+            conv.kernel_size, conv.stride, padding, (conv.padding_mode,) * 3, conv.dilation, conv.groups
+        )
 
     @property
     def pointwise(self) -> bool:

@@ -8,7 +8,10 @@ none by itself, but holds an `nn.Conv3d` in `conv`, need not be known: the inner
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from diffusers.models.autoencoders.autoencoder_kandinsky6_sr import Kandinsky6SRCausalConv3d, Kandinsky6SRSafeConv3d
+from diffusers.models.autoencoders.autoencoder_kandinsky6_sr import (
+    Kandinsky6SRCausalConv3d,
+    Kandinsky6SRSafeConv3d,
+)
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d, CogVideoXSafeConv3d
 from diffusers.models.autoencoders.autoencoder_kl_cosmos import CosmosCausalConv3d
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoCausalConv3d
@@ -94,7 +97,9 @@ KNOWN = {
     HunyuanVideoCausalConv3d: Known(lambda m: pad_argument(m.time_causal_padding, m.pad_mode)),
     HunyuanVideo15CausalConv3d: Known(lambda m: pad_argument(m.time_causal_padding, m.pad_mode)),
     HunyuanImageRefinerCausalConv3d: Known(lambda m: pad_argument(m.time_causal_padding, m.pad_mode)),
-    CosmosCausalConv3d: Known(lambda m: first_frame(m.temporal_pad, space=pad_argument(m.spatial_pad, m.pad_mode))),
+    CosmosCausalConv3d: Known(
+        lambda m: first_frame(m.temporal_pad, space=pad_argument(m.spatial_pad, m.pad_mode))
+    ),
     KVAECausalConv3d: Known(kvae),
     LTXVideoCausalConv3d: Known(ltx),
     LTX2VideoCausalConv3d: Known(carries=OnCall),

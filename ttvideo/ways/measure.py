@@ -80,7 +80,9 @@ def measure_ways(
     `ways` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to a minute.
     Raises `Refused` if none of `ways` applies.
     """
-    chosen = {way: module for way, module in candidates(conv).items() if ways is None or way.split(",")[0] in ways}
+    chosen = {
+        way: module for way, module in candidates(conv).items() if ways is None or way.split(",")[0] in ways
+    }
     if not chosen:
         raise Refused("ways", ways, f"some of {', '.join(candidates(conv))}")
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -94,7 +96,9 @@ def measure_ways(
         # The separable weights come from the SVD and are themselves rounded to bf16 in the probe.
         difference = (_first(deepcopy(module).double()(exact_input)) - truth).abs().max().item()
         relative = difference / truth.abs().max().item()
-        said = {target: "pass" if found[way].passed else why(found[way]) for target, found in verdicts.items()}
+        said = {
+            target: "pass" if found[way].passed else why(found[way]) for target, found in verdicts.items()
+        }
         costed = verdicts[COSTED][way] if COSTED in verdicts else None
         figures = _figures(costed.program, module, x, truth) if costed and costed.passed else {}
         rows.append(WayRow(name, way, relative <= 1e-12, difference, relative, said, **figures))
@@ -170,7 +174,9 @@ def rounding_table(weight: torch.Tensor, x: torch.Tensor) -> list[RoundingRow]:
         ("stacked", 1): bf16(sum(term(tap) for tap in range(kt))),
         ("sum", 2 * kt - 1): running([term(tap) for tap in range(kt)], bf16),
         ("sum, added in float32", 1): bf16(running([term(tap) for tap in range(kt)], lambda t: t)),
-        ("accumulated in bf16 by blocks of 32 channels", 2 * len(every) - 1): running((term(*e) for e in every), bf16),
+        ("accumulated in bf16 by blocks of 32 channels", 2 * len(every) - 1): running(
+            (term(*e) for e in every), bf16
+        ),
     }
     rows = []
     for (way, roundings), value in results.items():

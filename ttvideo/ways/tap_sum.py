@@ -29,7 +29,9 @@ class TapSum(Way):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, form: Form):
         super().__init__(form)
         pieces = taps(weight)
-        self.taps = nn.ModuleList(FrameConv(piece, bias if i == 0 else None, form) for i, piece in enumerate(pieces))
+        self.taps = nn.ModuleList(
+            FrameConv(piece, bias if i == 0 else None, form) for i, piece in enumerate(pieces)
+        )
 
     def frames(self, x, count):
         if self.form.repeats_frames:

@@ -19,7 +19,10 @@ from ttvideo.ways.way import Way, parameter
 def phases(form: Form) -> list[list[tuple[int, int]]]:
     """For each phase of the temporal stride, its (tap, input frame of the first output frame)."""
     s, d, p = form.stride[0], form.dilation[0], form.padding[0][0]
-    return [[(i, (r + p - i * d) // s) for i in range(form.kernel[0]) if (r + p - i * d) % s == 0] for r in range(s)]
+    return [
+        [(i, (r + p - i * d) // s) for i in range(form.kernel[0]) if (r + p - i * d) % s == 0]
+        for r in range(s)
+    ]
 
 
 def split(weight: torch.Tensor, form: Form) -> list[torch.Tensor]:

@@ -34,7 +34,13 @@ class FrameConv(nn.Module):
             # On rank 4 the compiler may repeat the bias to the size of the output, and keep it.
             return F.linear(x.flatten(0, 2), self.weight, self.bias).unflatten(0, x.shape[:3])
         x = F.conv2d(
-            x.permute(0, 3, 1, 2), self.weight, self.bias, (h, w), form.conv2d_padding, form.dilation[1:], form.groups
+            x.permute(0, 3, 1, 2),
+            self.weight,
+            self.bias,
+            (h, w),
+            form.conv2d_padding,
+            form.dilation[1:],
+            form.groups,
         )
         return x.permute(0, 2, 3, 1)
 
@@ -67,7 +73,9 @@ class Way(nn.Module):
         if x.dim() == 4:
             return self(x[None])[0]
         if x.dim() != 5:
-            raise Refused(f"way '{self.name}'", f"an input of rank {x.dim()}", "[B, C, T, H, W] or [C, T, H, W]")
+            raise Refused(
+                f"way '{self.name}'", f"an input of rank {x.dim()}", "[B, C, T, H, W] or [C, T, H, W]"
+            )
         count = self.frames_out(x.shape[2])
         return self.frames(x, count).unflatten(0, (count, x.shape[0])).permute(1, 4, 0, 2, 3)
 
@@ -76,7 +84,12 @@ class Way(nn.Module):
 
     def taps_of(self, x: torch.Tensor, count: int) -> list[torch.Tensor]:
         """What each of the kt temporal taps meets: [B, C, T, H, W] -> kt times [count*B, H, W, C], padded."""
-        batch, (kt, _, _), step, gap = x.shape[0], self.form.kernel, self.form.stride[0], self.form.dilation[0]
+        batch, (kt, _, _), step, gap = (
+            x.shape[0],
+            self.form.kernel,
+            self.form.stride[0],
+            self.form.dilation[0],
+        )
         # Space before time: there are fewer frames then.
         x = pad(self.padded_in_space(x), 0, *self.form.padding[0], self.form.modes[0], block=batch)
         if step == 1:

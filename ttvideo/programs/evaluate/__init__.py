@@ -49,7 +49,9 @@ def stored_arguments(program: Program, arguments: dict[str, torch.Tensor]) -> li
     values = []
     for argument in program.arguments:
         if argument.name not in arguments:
-            raise Refused("evaluate", f"no argument {argument.name!r}", f"{sorted(a.name for a in program.arguments)}")
+            raise Refused(
+                "evaluate", f"no argument {argument.name!r}", f"{sorted(a.name for a in program.arguments)}"
+            )
         values.append(stored_argument(argument, arguments[argument.name]))
     return values
 

@@ -20,11 +20,11 @@ CONV3D_PLACEMENT = {
     "compute_with_storage_grid_size",
 }  # fmt: skip
 PADDING = {"zeros": "constant", "replicate": "replicate"}  # as TT-NN names it, and as torch does
-UNIT = (
-    "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
-)
+UNIT = "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
 PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
-CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
+CONV = (
+    "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
+)
 
 
 @op("matmul", "linear", heeds="transpose_a transpose_b activation", because=UNIT, fidelities=FOLLOWED)
@@ -52,7 +52,11 @@ def conv2d(op, x, weight, *bias):
     out_in = (a["out_channels"], a["in_channels"] // a["groups"], *a["kernel_size"])
     if tuple(weight.shape) != out_in:
         weight = _restored2d(op, weight)
-    x = wide(x).reshape(a["batch_size"], a["input_height"], a["input_width"], a["in_channels"]).permute(0, 3, 1, 2)
+    x = (
+        wide(x)
+        .reshape(a["batch_size"], a["input_height"], a["input_width"], a["in_channels"])
+        .permute(0, 3, 1, 2)
+    )
     if len(a["padding"]) == 4:
         top, bottom, left, right = a["padding"]
     else:

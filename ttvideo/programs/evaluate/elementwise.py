@@ -30,12 +30,18 @@ def activate(value: torch.Tensor, activations: list | dict) -> torch.Tensor:
     """Apply fused activations, each a dict of its `op_type` alone."""
     for activation in activations if isinstance(activations, list) else [activations]:
         if set(activation) != {"op_type"} or activation["op_type"] not in UNARY:
-            raise Refused("evaluate", f"fused activation {activation}", f"one of {sorted(UNARY)}, without parameters")
+            raise Refused(
+                "evaluate", f"fused activation {activation}", f"one of {sorted(UNARY)}, without parameters"
+            )
         value = UNARY[activation["op_type"]](value)
     return value
 
 
-@op(*UNARY, within=3, because="the vector unit's functions are polynomials: to a step in bf16, to three in float32")
+@op(
+    *UNARY,
+    within=3,
+    because="the vector unit's functions are polynomials: to a step in bf16, to three in float32",
+)
 def unary(op, x):
     return UNARY[op.name.removeprefix("ttnn.")](wide(x))
 

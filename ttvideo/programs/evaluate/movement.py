@@ -73,14 +73,18 @@ def rows_gather(op, x, index):
     """
     sizes = op.attributes["sizes"]
     if set(op.attributes["windows"]) != {1} or op.attributes["fill_out_of_bounds"]:
-        raise Refused("evaluate", f"rows_gather {op.attributes}", "one row or column at a time, all within bounds")
+        raise Refused(
+            "evaluate", f"rows_gather {op.attributes}", "one row or column at a time, all within bounds"
+        )
     flat = torch.zeros_like(index.flatten(0, -2)[0], dtype=torch.long)
     for size, along in zip(sizes, index.long().reshape(len(sizes), -1), strict=True):
         flat = flat * size + along.clamp(0, size - 1)
     if op.attributes["column"]:
         return x.reshape(-1, math.prod(sizes))[:, flat]
     if x.shape[1] != math.prod(sizes):
-        raise Refused("evaluate", f"rows_gather of {tuple(x.shape)} along {sizes}", "the axes as one, behind the first")
+        raise Refused(
+            "evaluate", f"rows_gather of {tuple(x.shape)} along {sizes}", "the axes as one, behind the first"
+        )
     return x[:, flat]
 
 

@@ -22,12 +22,16 @@ def frame_moments(op, x):
     together, parts = CHUNK // channels, op.attributes["parts"]
     rows = wide(x).reshape(frames, height * width, channels)
     chunks = -(-rows.shape[1] // together)
-    rows = F.pad(rows, (0, 0, 0, chunks * together - rows.shape[1])).reshape(frames, chunks, together * channels)
+    rows = F.pad(rows, (0, 0, 0, chunks * together - rows.shape[1])).reshape(
+        frames, chunks, together * channels
+    )
     rows = F.pad(rows, (0, CHUNK - together * channels))
     ends = [part * chunks // parts for part in range(parts + 1)]
     pieces = [rows[:, begin:end] for begin, end in zip(ends, ends[1:])]
     squares = [products(op, piece, piece, torch.mul) for piece in pieces]
-    sums = [torch.stack([x.double().sum(1), xx.double().sum(1)], 1) for x, xx in zip(pieces, squares, strict=True)]
+    sums = [
+        torch.stack([x.double().sum(1), xx.double().sum(1)], 1) for x, xx in zip(pieces, squares, strict=True)
+    ]
     return torch.stack(sums, 1).reshape(-1, CHUNK).float()
 
 

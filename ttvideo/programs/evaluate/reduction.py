@@ -53,7 +53,9 @@ def batch_norm_training(op, x, *affine):
     the distances to the rounded mean (seen on ttsim with TT-NN 0.81.1, which differs from E[x²] − E[x]² by far).
     """
     if op.attributes["operandSegmentSizes"] != [1, 0, 0, 1, 1]:
-        raise Refused("evaluate", f"operands {op.attributes['operandSegmentSizes']}", "input, weight and bias")
+        raise Refused(
+            "evaluate", f"operands {op.attributes['operandSegmentSizes']}", "input, weight and bias"
+        )
     weight, bias = (wide(t) for t in affine)
 
     def mean_nhw(value: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,11 @@ PLACEMENT = {
 }  # fmt: skip
 
 
-FOLLOWED = ("hifi4", "hifi3", "hifi2")  # by a rule that leaves out what the multiplier does (`values.products`)
+FOLLOWED = (
+    "hifi4",
+    "hifi3",
+    "hifi2",
+)  # by a rule that leaves out what the multiplier does (`values.products`)
 AS_EXACT = ("hifi4", "hifi3")  # by one that leaves nothing out, and is within its bound all the same
 
 
@@ -38,7 +42,9 @@ class Rule:
         if unknown:
             raise Refused("evaluate", f"{op.name} with {sorted(unknown)}", f"only {sorted(self.attributes)}")
         config = op.attributes.get("compute_config", {})
-        if config.get("math_fidelity", "hifi4") not in self.fidelities or not config.get("fp32_dest_acc_en", True):
+        if config.get("math_fidelity", "hifi4") not in self.fidelities or not config.get(
+            "fp32_dest_acc_en", True
+        ):
             known = " or ".join(self.fidelities)
             raise Refused("evaluate", f"{op.name} with {config}", f"{known}, and float32 accumulation")
         if "fused_activation" in op.attributes.get("matmul_program_config", {}):
@@ -48,7 +54,13 @@ class Rule:
 OPS: dict[str, Rule] = {}
 
 
-def op(*names: str, heeds: str = "", within: float = 1.0, because: str = "", fidelities: tuple[str, ...] = ("hifi4",)):
+def op(
+    *names: str,
+    heeds: str = "",
+    within: float = 1.0,
+    because: str = "",
+    fidelities: tuple[str, ...] = ("hifi4",),
+):
     """Register a function `(op, *operand tensors) -> tensor or tuple` for ttnn ops; `heeds` names attributes.
 
     `within`, `because` and `fidelities`: see `Rule`.

@@ -26,7 +26,9 @@ def check(value: torch.Tensor, type: TensorType, what: str) -> None:
     if type.dtype not in TORCH_TYPES:
         raise Refused("evaluate", f"{what} stored as {type.dtype}", f"one of {sorted(TORCH_TYPES)}")
     if tuple(value.shape) != type.shape:
-        raise Refused("evaluate", f"{what} giving {tuple(value.shape)}", f"{type.shape}, which the program states")
+        raise Refused(
+            "evaluate", f"{what} giving {tuple(value.shape)}", f"{type.shape}, which the program states"
+        )
 
 
 def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -77,7 +77,10 @@ class Seconds:
 
     def record(self) -> dict:
         """What a stored finding keeps."""
-        return {name: getattr(self, name) for name in ("seconds", "low", "high", "floor", "by_cause", "carried_share")}
+        return {
+            name: getattr(self, name)
+            for name in ("seconds", "low", "high", "floor", "by_cause", "carried_share")
+        }
 
     def __str__(self) -> str:
         return f"{self.seconds:.3g} s expected ({self.low:.3g} to {self.high:.3g}, at least {self.floor:.3g}), a prediction"

@@ -57,7 +57,9 @@ class Machine:
         return tile_products * PASS_CYCLES * PASSES[fidelity] / self.mhz
 
     def floor_us(self, flops: float, moved: float, fidelity: str) -> float:
-        peak = self.cores * self.mhz * 2 * TILE**3 / (PASS_CYCLES * PASSES[fidelity])  # operations a microsecond
+        peak = (
+            self.cores * self.mhz * 2 * TILE**3 / (PASS_CYCLES * PASSES[fidelity])
+        )  # operations a microsecond
         return max(flops / peak, self.dram_us(moved))
 
 

@@ -57,7 +57,9 @@ class Host:
             begin = time.perf_counter()
             inputs = program.inputs(self.kept)
             read = {name: place for place, name in enumerate(program.types)}
-            staying = {name: inputs[read[name]] if name in read else self.kept[name] for name in request["stay"]}
+            staying = {
+                name: inputs[read[name]] if name in read else self.kept[name] for name in request["stay"]
+            }
             returned = run.function(program.main, inputs, main=True)
         outputs = {place: self.save(returned[place]) for place in request["fetch"]}
         self.kept = staying | {name: returned[place] for name, place in request["keep"].items()}
@@ -111,7 +113,9 @@ class Program:
         for name, (_, type) in self.types.items():
             if name not in found and name not in kept:
                 raise KeyError(f"no argument {name!r}, and none kept by that name")
-            inputs.append(found[name] if name in found else ttnn.to_layout(kept.pop(name), LAYOUTS[type["layout"]]))
+            inputs.append(
+                found[name] if name in found else ttnn.to_layout(kept.pop(name), LAYOUTS[type["layout"]])
+            )
         return inputs
 
     def constant(self, key: str) -> np.ndarray:
@@ -159,7 +163,9 @@ class Run:
             elif step.op != "ttnn.get_device":
                 self.host.tell(event="step", op=step.op, location=step.location, number=number, main=main)
                 self.host.transfers.since()
-                live.update(zip(step.results, self.step(step, [live[name] for name in step.operands]), strict=True))
+                live.update(
+                    zip(step.results, self.step(step, [live[name] for name in step.operands]), strict=True)
+                )
                 if main:
                     self.transfers.append(self.host.transfers.since())
                 self.peak[main] = max(self.peak[main], self.host.allocated(ttnn.BufferType.DRAM))
@@ -204,7 +210,9 @@ def main(folder: Path, events) -> None:
             except Exception as error:  # what TT-NN refuses; the device is as good as before
                 host.tell(event="error", type=type(error).__name__, message=str(error))
     except Exception as error:  # the device didn't open
-        events.write(json.dumps({"event": "error", "type": type(error).__name__, "message": str(error)}) + "\n")
+        events.write(
+            json.dumps({"event": "error", "type": type(error).__name__, "message": str(error)}) + "\n"
+        )
         events.flush()
         raise
     ttnn.close_device(host.device)

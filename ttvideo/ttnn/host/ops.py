@@ -61,7 +61,11 @@ class Step:
         got, stated = (list(result.shape), result.dtype), (list(type["shape"]), DTYPES[type["dtype"]])
         if got != stated:
             raise TypeError(f"{self.op}: TT-NN gives {got}, the program states {stated}")
-        return result if result.layout == LAYOUTS[type["layout"]] else ttnn.to_layout(result, LAYOUTS[type["layout"]])
+        return (
+            result
+            if result.layout == LAYOUTS[type["layout"]]
+            else ttnn.to_layout(result, LAYOUTS[type["layout"]])
+        )
 
     @property
     def fidelity(self) -> ttnn.MathFidelity:
@@ -144,7 +148,9 @@ def concat(step, *parts):
 @op("pad")
 def pad(step, x):
     flat = step.attributes["padding"]
-    return ttnn.pad(x, [tuple(flat[i : i + 2]) for i in range(0, len(flat), 2)], value=step.attributes["value"])
+    return ttnn.pad(
+        x, [tuple(flat[i : i + 2]) for i in range(0, len(flat), 2)], value=step.attributes["value"]
+    )
 
 
 @op("repeat")
@@ -332,7 +338,9 @@ def batch_norm_training(step, x, weight, bias):
     if step.attributes["operandSegmentSizes"] != [1, 0, 0, 1, 1] or step.attributes["momentum"] != 1:
         raise NotImplementedError(f"batch_norm_training {step.attributes}")
     mean, variance = (
-        ttnn.full(type["shape"], value, dtype=DTYPES[type["dtype"]], layout=ttnn.TILE_LAYOUT, device=step.device)
+        ttnn.full(
+            type["shape"], value, dtype=DTYPES[type["dtype"]], layout=ttnn.TILE_LAYOUT, device=step.device
+        )
         for type, value in zip(step.types[1:], (0.0, 1.0), strict=True)
     )
     normed = ttnn.batch_norm(
@@ -370,7 +378,9 @@ def matmul_config(stated: dict):
     x, y = (int(n) for n in values.pop("compute_with_storage_grid_size").split(","))
     activation = values.pop("fused_activation", None)
     if "mcast_in0" not in values and "transpose_mcast" not in values:
-        return ttnn.MatmulMultiCoreReuseProgramConfig(compute_with_storage_grid_size=ttnn.CoreCoord(x, y), **values)
+        return ttnn.MatmulMultiCoreReuseProgramConfig(
+            compute_with_storage_grid_size=ttnn.CoreCoord(x, y), **values
+        )
     kind = (
         ttnn.MatmulMultiCoreReuseMultiCast1DProgramConfig
         if "mcast_in0" in values
@@ -444,7 +454,9 @@ def prepared(step, like: ttnn.Tensor) -> dict:
     config.weights_dtype = config.weights_dtype or like.dtype  # which TT-NN takes for given
     return {
         "input_memory_config": ttnn.DRAM_MEMORY_CONFIG,
-        "input_layout": LAYOUTS["tile" if "tile" in str(a.get("input_tensor_layout", "tile")) else "row_major"],
+        "input_layout": LAYOUTS[
+            "tile" if "tile" in str(a.get("input_tensor_layout", "tile")) else "row_major"
+        ],
         "input_dtype": DTYPES.get(a.get("input_dtype"), ttnn.bfloat16),
         "conv_config": config,
         "compute_config": step.compute_config(),

@@ -24,7 +24,9 @@ class Own:
         self.step, self.kernels, self.cbs = step, [], []
         self.count = min(items, grid.x * grid.y)
         self.cores = [(i % grid.x, i // grid.x) for i in range(self.count)]
-        self.ranges = ttnn.CoreRangeSet([ttnn.CoreRange(ttnn.CoreCoord(*c), ttnn.CoreCoord(*c)) for c in self.cores])
+        self.ranges = ttnn.CoreRangeSet(
+            [ttnn.CoreRange(ttnn.CoreCoord(*c), ttnn.CoreCoord(*c)) for c in self.cores]
+        )
 
     def shares(self, items: int) -> list[list[int]]:
         """For each core where its share of the items begins and ends."""
@@ -33,7 +35,9 @@ class Own:
     def buffer(self, index: int, pages: int, page: int, dtype=BF16) -> None:
         """A circular buffer."""
         form = ttnn.CBFormatDescriptor(buffer_index=index, data_format=dtype, page_size=page)
-        self.cbs.append(ttnn.CBDescriptor(total_size=pages * page, core_ranges=self.ranges, format_descriptors=[form]))
+        self.cbs.append(
+            ttnn.CBDescriptor(total_size=pages * page, core_ranges=self.ranges, format_descriptors=[form])
+        )
 
     def kernel(self, name: str, config, static: list[int], tensors: list, shares: list[list[int]]) -> None:
         """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's share."""
@@ -139,7 +143,9 @@ def norm_silu(step, x, affine, *past):
     own.kernel("norm_silu_reader", ttnn.ReaderConfigDescriptor(), static, read, both)
     own.kernel("norm_silu_compute", arithmetic(step), [parts, chunks], [], shares)
     begins = 0 if past else 1
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, frames, begins], [clip, kept], both)
+    own.kernel(
+        "norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, frames, begins], [clip, kept], both
+    )
     own.run([x, affine, *past, clip, kept])
     return clip, kept
 
