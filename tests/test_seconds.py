@@ -11,6 +11,7 @@ from findings.__main__ import main
 from lib.stored import stored
 from tests import compiled
 from ttvideo.basics.errors import Refused
+from ttvideo.probing.verdict import Verdict
 from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates
 from ttvideo.programs.cost import FREE, cost, in_turn
 from ttvideo.programs.program import read
@@ -58,6 +59,15 @@ def test_no_op_of_a_compiled_program_is_expected_under_its_roofline(name):
     assert found.floor == pytest.approx(in_turn(cost(program), board), rel=1e-6)
     assert found.kernel_seconds == pytest.approx(sum(one.us for one in times) / 1e6)
     assert found.launches == cost(program).launches
+
+
+def test_a_verdict_says_how_long_its_program_would_take_and_nothing_where_there_is_none():
+    passed = Verdict("p150-compile", {"TTNN": "pass"}, ttnn=compiled.text("conv3d"))
+    said = "predicted for a card: {:.3g} µs (".format(passed.expected.seconds * 1e6)
+    assert said in str(passed) and said in passed._repr_html_()
+    unread = replace(passed, ttnn="module {")
+    failed = replace(passed, kind="legalisation", message="no")
+    assert not any("predicted" in str(one) for one in (unread, failed, replace(passed, ttnn=None)))
 
 
 def test_less_fidelity_is_less_time_and_never_under_a_quarter():

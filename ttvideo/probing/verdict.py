@@ -161,13 +161,20 @@ class Verdict:
     def __str__(self) -> str:
         strip = "  ".join(f"{LOOK[status][0]} {stage}" for stage, status in self.stages.items())
         why = f"\n{self.kind}: {self._reason()}" if not self.passed else f"\n{self.cut}" if self.cut else ""
-        warned = "".join(f"\n{line}" for line in self._warnings())
-        return f"{self.name or 'module'} on {self.label}: {strip}{why}{warned}"
+        more = "".join(f"\n{line}" for line in (*self._predicted(), *self._warnings()))
+        return f"{self.name or 'module'} on {self.label}: {strip}{why}{more}"
 
     __repr__ = __str__
 
     def _peak(self) -> str:
         return f"; {self.ran.peak_dram_bytes / 1e9:.2f} GB at most {ALLOCATED}" if self.ran else ""
+
+    def _predicted(self) -> list[str]:
+        """A run's time on a card, a line; nothing for a program that can't be read or has an op of no known cost."""
+        try:
+            return [str(self.expected)] if self.passed and self.has_program else []
+        except Refused:
+            return []
 
     def _warnings(self) -> list[str]:
         return [f"on silicon, {ops} op{'s' * (ops > 1)}: {hazard}" for hazard, ops in self.hazards.items()]
@@ -192,5 +199,8 @@ class Verdict:
             why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
             why = f"<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run{self._peak()}</div>"
-        why += "".join(f"<div>{escape(remark)}</div>" for remark in (*self._warnings(), *self.remarks))
+        why += "".join(
+            f"<div>{escape(remark)}</div>"
+            for remark in (*self._predicted(), *self._warnings(), *self.remarks)
+        )
         return f"<div>{title}<table><tr>{cells}</tr></table>{why}</div>"

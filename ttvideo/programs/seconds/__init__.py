@@ -83,7 +83,13 @@ class Seconds:
         }
 
     def __str__(self) -> str:
-        return f"{self.seconds:.3g} s expected ({self.low:.3g} to {self.high:.3g}, at least {self.floor:.3g}), a prediction"
+        by, unit = next(
+            (by, unit)
+            for by, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs"))
+            if self.seconds * by >= 1 or by == 1e6
+        )
+        said = (f"{seconds * by:.3g}" for seconds in (self.seconds, self.low, self.high, self.floor))
+        return "predicted for a card: {} {unit} ({} to {}; roofline {})".format(*said, unit=unit)
 
 
 def expected(op: Op, chip: Chip, fidelity: str | None = None) -> OpSeconds:
