@@ -120,14 +120,16 @@ def stream_decode(
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
-        `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs; its
-        `steps` says how it cuts a clip, by default into the least that it can. Where
-        its state is constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
-        a delay adds those of the clip's begin and its end, and a state that grows has a program for each step. Mochi's
-    pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says why.
-        With `keep`, frames and state are written to that folder after each step that has results, and a run that was
-        interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't finite,
-        of another rank or channel count, a folder with the steps of another clip, model or split.
+    `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs;
+    its `steps` says how it cuts a clip, by default into the least that it can. Where its state is constant, the
+    first step and the steady step are two compiled programs, and no more, whatever the length; a delay adds those
+    of the clip's begin and its end, and a state that grows has a program for each step. Mochi's pipeline's drop of
+    the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says
+    why.
+
+    With `keep`, frames and state are written to that folder after each step that has results, and a run that was
+    interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't
+    finite, of another rank or channel count, a folder with the steps of another clip, model or split.
     """
     check_latents(latents_bcthw, decoder.latent_channels)
     chunks = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
