@@ -8,6 +8,7 @@ import pytest
 import torch
 from needs import needs_ttsim
 
+from ttvideo.programs import own
 from ttvideo.programs.evaluate import OPS
 from ttvideo.programs.fidelity import in_fidelity
 from ttvideo.programs.program import Op, TensorType, Value
@@ -19,6 +20,7 @@ from ttvideo.ttnn.places import HOST
 
 pytestmark = pytest.mark.long
 
+OWN = Path(own.__file__).parent / "launch"
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 CONV = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "batch_size": 1}
 ROWS, COLUMNS = 64, 96
@@ -155,9 +157,41 @@ def norm_silu(frames: int, begins: bool):
     return xs, Op("ttnn.generic_op.norm_silu", tuple(xs), results, {"parts": 2} | EXACT, "")
 
 
-def depth_to_space():
-    x, y = rows("x0", 1, 2, 3, 5, 6 * 32), rows("y", 1, 6, 6, 5, 32)
-    return [x], op("generic_op.depth_to_space", [x], y, expansion=[3, 2, 1])
+def depth_to_space(**repeats):
+    again = repeats.get("repeats", [1, 1, 1])
+    x, y = rows("x0", 1, 2, 3, 5, 6 * 32), rows("y", 1, 6 * again[0], 6 * again[1], 5 * again[2], 32)
+    return [x], op("generic_op.depth_to_space", [x], y, expansion=[3, 2, 1], **repeats)
+
+
+def behind(name: str, channels: int, before: str, *more: Value, **attributes):
+    """An op that puts a clip of three frames after its past; `more` are its operands after the clip."""
+    xs = [rows("x0", 1, 3, 5, 7, channels), *more]
+    xs += [rows("x2", 1, 2, 5, 7, channels)] * (before == "given")
+    results = (rows("y", 1, 3 + 2 * (before != "nothing"), 5, 7, channels),)
+    results += (rows("kept", 1, 2, 5, 7, channels),) * (before != "nothing")
+    return xs, Op(f"ttnn.generic_op.{name}", tuple(xs), results, {"before": before} | attributes, "")
+
+
+def norm_of_pixels(channels: int, before: str, silu: bool = True):
+    affine = rows("x1", 2, channels)
+    return behind(
+        "rms_norm", channels, before, affine, channels=channels - 8, epsilon=1e-6, silu=silu, parts=2, **EXACT
+    )
+
+
+def frames(patch: int, dtype: str, clamped: bool = True):
+    x, y = rows("x0", 1, 2, 3, 5, 32), rows("y", 2, 3 * patch, 5 * patch * 3, dtype=dtype)
+    numbers = torch.randn(x.type.shape, generator=torch.Generator().manual_seed(0))
+    return [x], op("generic_op.frames", [x], y, patch=patch, clamped=clamped), {"x0": numbers}
+
+
+def attention(pixels: int, channels: int):
+    q, k, v = (tensor(f"x{i}", (2, 1, pixels, channels)) for i in range(3))
+    y, chunks = tensor("y", (2, 1, pixels, channels)), {"q_chunk_size": 32, "k_chunk_size": 32}
+    given = {"program_config": chunks, "is_causal": False, "scale": channels**-0.5}
+    generator = torch.Generator().manual_seed(0)
+    numbers = {x.name: torch.randn(x.type.shape, generator=generator) for x in (q, k, v)}
+    return [q, k, v], op("scaled_dot_product_attention", [q, k, v], y, **given, **EXACT), numbers
 
 
 def rms_norm():
@@ -238,6 +272,17 @@ CASES = {
     "norm_silu": lambda: norm_silu(3, begins=False),
     "norm_silu of one frame": lambda: norm_silu(1, begins=False),
     "depth_to_space": depth_to_space,
+    "depth_to_space, repeated": lambda: depth_to_space(repeats=[2, 1, 3]),
+    "norm of pixels": lambda: norm_of_pixels(96, "zeros"),
+    "norm of pixels of two a tile": lambda: norm_of_pixels(384, "given"),
+    "norm of pixels of one a tile": lambda: norm_of_pixels(1024, "first frame"),
+    "norm of pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False),
+    **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b)) for b in ("given", "first frame", "zeros")},
+    "frames": lambda: frames(1, "bf16"),
+    "frames of patches, unclamped": lambda: frames(2, "bf16", clamped=False),
+    "frames of 8 bits": lambda: frames(2, "u8"),
+    "attention": lambda: attention(64, 64),
+    "attention of less than a tile": lambda: attention(40, 32),
 }  # fmt: skip
 
 
@@ -272,7 +317,7 @@ class Reopened:
 
 def ops_known_to_the_host() -> set[str]:
     """From the source, which imports TT-NN."""
-    return {name for file in ("ops.py", "own_ops.py") for name in ops_known_in(HOST / file)}
+    return {name for file in (HOST / "ops.py", *OWN.glob("*.py")) for name in ops_known_in(file)}
 
 
 def ops_known_in(file: Path) -> set[str]:
