@@ -13,7 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from diffusers import AutoencoderKLMochi, AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+)
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -23,6 +29,7 @@ from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
 from ttvideo.decoders.families import FAMILIES as FOR_TILES
+from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
@@ -42,6 +49,8 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     AutoencoderKLWan: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
     QwenImageDecoder3d: Wan,
     AutoencoderKLQwenImage: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True),
+    CogVideoXDecoder3D: CogVideoX,
+    AutoencoderKLCogVideoX: lambda vae: CogVideoX(vae.decoder, vae.post_quant_conv),
 }
 
 

@@ -88,7 +88,9 @@ def up_block(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
     shortcut = getattr(block, "avg_shortcut", None)
     if shortcut is None:
         return x
-    writer.place = f"{name}.avg_shortcut"
+    writer.place = (
+        f"{name}.avg_shortcut" + ".first" * writer.begins
+    )  # other weights: programs share those of one name
     return writer.add(x, upsampled_shortcut(writer, shortcut, given))
 
 

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.programs.conv3d_blocks import Size
-from ttvideo.programs.own import after_past, depth_to_space, frame_moments, group_affine, norm_silu, rms_norm
+from ttvideo.programs.own import (
+    after_past,
+    depth_to_space,
+    frame_moments,
+    group_affine,
+    norm_silu,
+    rms_norm,
+    spatial_norm,
+)
 from ttvideo.programs.own.sizes import CHUNK, PAST
 from ttvideo.programs.program import TILE, Argument, Op, Value
 from ttvideo.programs.seconds.blocks import choose
@@ -182,8 +190,10 @@ class Writer:
         key, arithmetic = past(self.place, (h, w)), self.arithmetic.config()
         parts = min(PARTS, -(-h * w // (CHUNK // c)))
         sums = frame_moments.write(self, x, parts, **arithmetic)
-        affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
-        affine = group_affine.write(self, sums, affine, h * w, norm.num_groups, parts, norm.eps)
+        affine = self.pair("norm", norm.weight, norm.bias, c)
+        affine = group_affine.write(
+            self, sums, affine, norm.num_channels, h * w, norm.num_groups, parts, norm.eps
+        )
         given = self.before(key, (h, w, c))
         clip, self.kept[key] = norm_silu.write(self, x, affine, given, parts, **arithmetic)
         return clip
@@ -195,8 +205,7 @@ class Writer:
         """
         _, t, h, w, c = x.type.shape
         self.check_channels(c)
-        affine = nn.functional.pad(torch.stack([gain, shift]), (0, c - len(gain)))
-        affine = self.weight(f"{self.place}.norm", affine, "row_major")
+        affine = self.pair("norm", gain, shift, c)
         parts, key = min(PIXEL_PARTS, -(-h * w // (CHUNK // c))), past(self.place, (h, w))
         given = self.before(key, (h, w, c)) if before else None
         clip, *kept = rms_norm.write(
@@ -206,6 +215,32 @@ class Writer:
         if kept:
             (self.kept[key],) = kept
         return clip
+
+    def spatial_norm_silu(
+        self, x: Value, norm: nn.GroupNorm, by: nn.Conv3d, shift: nn.Conv3d, latents: Value
+    ) -> Value:
+        """silu(norm(x) * by(z) + shift(z)) behind its past; the norm is of all frames together, z are latent frames."""
+        _, t, h, w, c = x.type.shape
+        self.check_channels(c)
+        key, place, parts = past(self.place, (h, w)), self.place, min(PARTS, -(-h * w // (CHUNK // c)))
+        sums = frame_moments.write(self, x, parts, **self.arithmetic.config())
+        affine = self.pair("norm", norm.weight, norm.bias, c)
+        affine = group_affine.write(
+            self, sums, affine, norm.num_channels, t * h * w, norm.num_groups, t * parts, norm.eps
+        )
+        more = c - norm.num_channels
+        weight = torch.cat([nn.functional.pad(m.weight.flatten(1), (0, 0, 0, more)) for m in (by, shift)])
+        bias = torch.cat([nn.functional.pad(m.bias, (0, more)) for m in (by, shift)])
+        self.place = f"{place}.maps"
+        maps = self.pointwise(latents, weight, bias)
+        self.place, given = place, self.before(key, (h, w, c))
+        clip, self.kept[key] = spatial_norm.write(self, x, affine, maps, given, FIRST, parts)
+        return clip
+
+    def pair(self, name: str, gain: Tensor, shift: Tensor, channels: int) -> Value:
+        """Two vectors as rows [2, C], filled up to so many channels."""
+        rows = nn.functional.pad(torch.stack([gain, shift]), (0, channels - len(gain)))
+        return self.weight(f"{self.place}.{name}", rows, "row_major")
 
     def check_channels(self, channels: int) -> None:
         if channels % TILE or channels > CHUNK:
@@ -218,10 +253,14 @@ class Writer:
         return self.op("ttnn.add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
 
     def depth_to_space(
-        self, x: Value, expansion: tuple[int, int, int] = (1, 1, 1), repeats: tuple[int, int, int] = (1, 1, 1)
+        self,
+        x: Value,
+        expansion: tuple[int, int, int] = (1, 1, 1),
+        repeats: tuple[int, int, int] = (1, 1, 1),
+        single: bool = False,
     ) -> Value:
-        """Channels (t, h, w, C) to pixels; each pixel is repeated: nearest upsampling."""
-        return depth_to_space.write(self, x, expansion, repeats)
+        """Channels (t, h, w, C) to pixels; each is repeated, nearest upsampling, but for a `single` first frame in time."""
+        return depth_to_space.write(self, x, expansion, repeats, single)
 
     def frame_attention(self, x: Value, normed: Value, qkv: nn.Module, proj: nn.Module) -> Value:
         """x and what attention of one head, within each frame of `normed`, adds to it; `qkv` and `proj` are pointwise."""

@@ -16,11 +16,12 @@ from ttvideo.programs.own import (
     group_affine,
     norm_silu,
     rms_norm,
+    spatial_norm,
 )
 from ttvideo.programs.program import Op
 from ttvideo.targets.boards import Chip
 
-OPS = (after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm)
+OPS = (after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm, spatial_norm)
 # Bytes that kernels read more than once, besides.
 COSTS: dict[str, Callable[[Op, Chip], int]] = {
     one.NAME: one.read_again for one in OPS if hasattr(one, "read_again")

@@ -1,8 +1,13 @@
-"""`frame_moments`' sums, and a norm's weight and bias [2, C] -> scale and shift of each frame, [T * 2, C]."""
+"""`frame_moments`' sums, and a norm's weight and bias [2, C] -> scale and shift of each frame, [T * 2, C].
+
+The groups are of so many `channels`; what is more are zeros, to fill up tiles. With all frames' `parts` and `rows` for one's,
+the statistics are those of all frames together.
+"""
 
 import math
 
 import torch
+import torch.nn.functional as F
 
 from ttvideo.basics.errors import Refused
 from ttvideo.programs.evaluate.table import op
@@ -14,13 +19,16 @@ from ttvideo.targets.boards import Chip
 NAME = "ttnn.generic_op.group_affine"
 
 
-def write(writer, sums: Value, affine: Value, rows: int, groups: int, parts: int, epsilon: float) -> Value:
+def write(
+    writer, sums: Value, affine: Value, channels: int, rows: int, groups: int, parts: int, epsilon: float
+) -> Value:
     """Of frames of so many `rows`; a frame's channels are shared out in pieces of whole groups."""
-    frames, channels = sums.type.shape[0] // (2 * parts), affine.type.shape[1]
-    fits = (p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or channels % (16 * p) == 0))
+    frames, whole = sums.type.shape[0] // (2 * parts), affine.type.shape[1]
+    fits = (p for p in range(8, 1, -1) if groups % p == 0 and channels % (16 * p) == 0 and channels == whole)
+    more = {} if channels == whole else {"channels": channels}
     return writer.op(
-        NAME, [sums, affine], ((2 * frames, channels), "bf16"),
-        rows=rows, groups=groups, parts=parts, pieces=next(fits), epsilon=epsilon,
+        NAME, [sums, affine], ((2 * frames, whole), "bf16"),
+        rows=rows, groups=groups, parts=parts, pieces=next(fits, 1), epsilon=epsilon, **more,
     )[0]  # fmt: skip
 
 
@@ -31,19 +39,20 @@ def read_again(op: Op, chip: Chip) -> int:
     return (pieces - 1) * sums.type.stored_bytes + (cores - 1) * affine.type.stored_bytes
 
 
-@op("generic_op.group_affine", heeds="rows groups parts pieces epsilon")
+@op("generic_op.group_affine", heeds="rows groups parts pieces epsilon channels")
 def rule(op, sums, affine):
     a = op.attributes
-    _, channels = affine.shape
-    together, groups = CHUNK // channels, a["groups"]
-    if channels % (a["pieces"] * channels // groups):
+    _, whole = affine.shape
+    channels, together, groups = a.get("channels", whole), CHUNK // whole, a["groups"]
+    if whole % (a["pieces"] * channels // groups) and a["pieces"] > 1:
         raise Refused(
             "evaluate", f"{channels} channels in {a['pieces']} pieces", f"pieces of whole groups, of {groups}"
         )
-    sums = wide(sums).reshape(-1, a["parts"], 2, CHUNK).sum(1)[..., : together * channels]
-    sums = sums.reshape(-1, 2, together, channels).sum(2)
+    sums = wide(sums).reshape(-1, a["parts"], 2, CHUNK).sum(1)[..., : together * whole]
+    sums = sums.reshape(-1, 2, together, whole).sum(2)[..., :channels]
     mean, square = sums.reshape(-1, 2, groups, channels // groups).mean(3).div(a["rows"]).unbind(1)
     deviation = torch.rsqrt((square - mean * mean).clamp_min(0) + a["epsilon"])
     mean, deviation = (m.repeat_interleave(channels // groups, 1) for m in (mean, deviation))
-    scale = deviation * wide(affine[0])
-    return torch.stack([scale, wide(affine[1]) - mean * scale], 1).reshape(-1, channels)
+    scale = deviation * wide(affine[0, :channels])
+    found = torch.stack([scale, wide(affine[1, :channels]) - mean * scale], 1).reshape(-1, channels)
+    return F.pad(found, (0, whole - channels))

@@ -11,7 +11,16 @@ def depth_to_space(step, x):
     own = Own(step, frames * height * width)
     own.buffer(0, 1, 2 * channels)
     again = step.attributes.get("repeats", [1, 1, 1])
-    static = [height, width, st, sh, sw, 2 * channels // (st * sh * sw), *again]
+    static = [
+        height,
+        width,
+        st,
+        sh,
+        sw,
+        2 * channels // (st * sh * sw),
+        *again,
+        int(step.attributes.get("single", False)),
+    ]
     shares = own.shares(frames * height * width)
     own.kernel("depth_to_space", ttnn.ReaderConfigDescriptor(), static, [x, y], shares)
     own.run([x, y])

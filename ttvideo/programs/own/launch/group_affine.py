@@ -15,8 +15,18 @@ def group_affine(step, sums, affine):
     own.buffer(1, 2, 2 * channels)
     own.buffer(2, 2, 2 * channels)
     own.buffer(3, 2, 4 * channels, F32)
-    share = a["groups"] / (channels * a["rows"])
-    static = [CHUNK // channels, channels, a["groups"], a["parts"], pieces, bits(a["epsilon"]), bits(share)]
+    real = a.get("channels", channels)
+    share = a["groups"] / (real * a["rows"])
+    static = [
+        CHUNK // channels,
+        channels,
+        a["groups"],
+        a["parts"],
+        pieces,
+        bits(a["epsilon"]),
+        bits(share),
+        real,
+    ]
     shares = own.shares(frames * pieces)
     operands = [sums, affine, out]
     own.kernel("group_affine", ttnn.ReaderConfigDescriptor(), static, operands, shares)
