@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ttvideo.decoders import native_mochi
 from ttvideo.decoders.mochi_layout import mochi_layout
 from ttvideo.decoders.native_writer import Arithmetic, Writer, filled
 from ttvideo.programs.program import Op, Program, Value
@@ -61,18 +62,24 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
         )
         resnet = in_float64.resnets[0]
         found[f"resnet, {channels}"] = Part(
-            channels, channels, lambda x, r=resnet: r(x)[0], lambda w, x, r=block[0]: w.resnet(r, x)
+            channels,
+            channels,
+            lambda x, r=resnet: r(x)[0],
+            lambda w, x, r=block[0]: native_mochi.resnet(w, r, x),
         )
         by, out_channels = "×".join(map(str, expansion)), up.proj.out_features // math.prod(expansion)
         found[f"up block, {channels} to {out_channels}, pixels {by}"] = Part(
-            channels, out_channels, lambda x, b=in_float64: b(x)[0], lambda w, x, b=block: w.parts(b, x)
+            channels,
+            out_channels,
+            lambda x, b=in_float64: b(x)[0],
+            lambda w, x, b=block: native_mochi.parts(w, b, x),
         )
 
     def ends(x: Tensor) -> Tensor:
         return exact.proj_out(nn.functional.silu(exact.block_out(x)[0]).movedim(1, -1)).movedim(-1, 1)
 
     def write_ends(writer: Writer, x: Value) -> Value:
-        x = writer.parts([part for part in layout if part.name.startswith("block_out")], x, ends=True)
+        x = native_mochi.parts(writer, [p for p in layout if p.name.startswith("block_out")], x, ends=True)
         writer.place = "proj_out"
         return writer.pointwise(x, out.weight, out.bias)
 

@@ -11,13 +11,15 @@ from torch import nn
 from findings.native_parts import convolution, in_block_floats, parts
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.native import PAST, Arithmetic, NativeDecoder, Writer
+from ttvideo.decoders.native import Arithmetic, NativeDecoder, Writer
+from ttvideo.decoders.native_writer import STATE
 from ttvideo.decoders.stream import Stream, stream_decode
 from ttvideo.media.models import load_vae
 from ttvideo.probing.verdict import MOCKED
 from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates, free_bytes, l1_bytes, shares
 from ttvideo.programs.cost import cost
 from ttvideo.programs.evaluate import evaluate
+from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.seconds import expected_work
 from ttvideo.programs.seconds.blocks import choose
 from ttvideo.programs.seconds.work import conv3d_work, machine
@@ -53,13 +55,11 @@ def native(vae):
 
 def half(norm: nn.GroupNorm, conv: nn.Conv3d, x, past, board: str, arithmetic: Arithmetic = Arithmetic()):
     """Norm, SiLU and convolution of a clip [1, T, H, W, C], or of one that goes on: the program and its arguments."""
-    writer = Writer(board, arithmetic)
-    value = writer.argument("x", tuple(x.shape))
-    before = None if past is None else writer.argument("past", tuple(past.shape))
-    writer.place = "half"
-    clip, kept = writer.norm_silu(value, norm, before)
-    y = writer.conv(clip, conv.weight, conv.bias, padding=1)
-    given = {"x": x} | ({} if past is None else {"past": past})
+    writer = Writer(board, arithmetic, begins=past is None)
+    value, writer.place = writer.argument("x", tuple(x.shape)), "half"
+    y = writer.conv(writer.norm_silu(value, norm), conv.weight, conv.bias, padding=1)
+    ((name, kept),) = writer.kept.items()
+    given = {"x": x} | ({} if past is None else {STATE + name: past})
     return program(writer.arguments, writer.ops, [y, kept], writer.chip), writer.weights | given
 
 

@@ -1,6 +1,7 @@
 """Every op that TT-NN's process has a rule for, executed on both simulated chips and compared with the evaluator."""
 
 import ast
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from needs import needs_ttsim
 
+from ttvideo.programs import own
 from ttvideo.programs.evaluate import OPS
 from ttvideo.programs.fidelity import in_fidelity
 from ttvideo.programs.program import Op, TensorType, Value
@@ -19,6 +21,7 @@ from ttvideo.ttnn.places import HOST
 
 pytestmark = pytest.mark.long
 
+OWN = Path(own.__file__).parent / "launch"
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 CONV = {"stride": [1, 1], "dilation": [1, 1], "groups": 1, "batch_size": 1}
 ROWS, COLUMNS = 64, 96
@@ -141,10 +144,10 @@ def moments(channels: int):
     return [x], op("generic_op.frame_moments", [x], sums, parts=2, **EXACT)
 
 
-def group_affine():
+def group_affine(**other):
     """Of sums that a frame of positive numbers has: the first of x, the second of x * x, which is larger."""
     xs = [rows("x0", 2 * 2 * 2, 1024, dtype="f32"), rows("x1", 2, 64)]
-    attributes = dict(rows=35, groups=32, parts=2, pieces=4, epsilon=1e-5)
+    attributes = dict(rows=35, groups=32, parts=2, pieces=4, epsilon=1e-5) | other
     return xs, op("generic_op.group_affine", xs, rows("y", 4, 64), **attributes)
 
 
@@ -155,9 +158,51 @@ def norm_silu(frames: int, begins: bool):
     return xs, Op("ttnn.generic_op.norm_silu", tuple(xs), results, {"parts": 2} | EXACT, "")
 
 
-def depth_to_space():
-    x, y = rows("x0", 1, 2, 3, 5, 6 * 32), rows("y", 1, 6, 6, 5, 32)
-    return [x], op("generic_op.depth_to_space", [x], y, expansion=[3, 2, 1])
+def depth_to_space(expansion=(3, 2, 1), repeats=(1, 1, 1), **other):
+    t, h, w = (n * by * again for n, by, again in zip((2, 3, 5), expansion, repeats))
+    x, y = rows("x0", 1, 2, 3, 5, 32 * math.prod(expansion)), rows("y", 1, t - ("single" in other), h, w, 32)
+    attributes = {"expansion": list(expansion), "repeats": list(repeats)} | other
+    return [x], op("generic_op.depth_to_space", [x], y, **attributes)
+
+
+def behind(name: str, c: int, before: str, *more: Value, **attributes):
+    """An op that puts a clip of three frames after its past; `more` are its operands after the clip."""
+    xs = [rows("x0", 1, 3, 5, 7, c), *more]
+    xs += [rows("x2", 1, 2, 5, 7, c)] * (before == "given")
+    results = (rows("y", 1, 3 + 2 * (before != "nothing"), 5, 7, c),)
+    results += (rows("kept", 1, 2, 5, 7, c),) * (before != "nothing")
+    return xs, Op(f"ttnn.generic_op.{name}", tuple(xs), results, {"before": before} | attributes, "")
+
+
+def norm_of_pixels(channels: int, before: str, silu: bool = True):
+    affine = rows("x1", 2, channels)
+    return behind(
+        "rms_norm", channels, before, affine, channels=channels - 8, epsilon=1e-6, silu=silu, parts=2, **EXACT
+    )
+
+
+def spatial_norm(before: str):
+    """Of three frames, 6 x 10, with two latent frames of 3 x 5."""
+    more = rows("x1", 2, 96), rows("m", 1, 2, 3, 5, 192)
+    x, y, kept = (rows(n, 1, t, 6, 10, 96) for n, t in (("x0", 3), ("y", 5), ("kept", 2)))
+    xs = [x, *more] + [rows("x2", 1, 2, 6, 10, 96)] * (before == "given")
+    attributes = {"before": before, "parts": 2} | EXACT
+    return xs, Op("ttnn.generic_op.spatial_norm_silu", tuple(xs), (y, kept), attributes, "")
+
+
+def frames(patch: int, dtype: str, clamped: bool = True):
+    x, y = rows("x0", 1, 2, 3, 5, 32), rows("y", 2, 3 * patch, 5 * patch * 3, dtype=dtype)
+    numbers = torch.randn(x.type.shape, generator=torch.Generator().manual_seed(0))
+    return [x], op("generic_op.frames", [x], y, patch=patch, clamped=clamped), {"x0": numbers}
+
+
+def attention(pixels: int, channels: int):
+    q, k, v = (tensor(f"x{i}", (2, 1, pixels, channels)) for i in range(3))
+    y, chunks = tensor("y", (2, 1, pixels, channels)), {"q_chunk_size": 32, "k_chunk_size": 32}
+    given = {"program_config": chunks, "is_causal": False, "scale": channels**-0.5}
+    generator = torch.Generator().manual_seed(0)
+    numbers = {x.name: torch.randn(x.type.shape, generator=generator) for x in (q, k, v)}
+    return [q, k, v], op("scaled_dot_product_attention", [q, k, v], y, **given, **EXACT), numbers
 
 
 def rms_norm():
@@ -238,6 +283,21 @@ CASES = {
     "norm_silu": lambda: norm_silu(3, begins=False),
     "norm_silu of one frame": lambda: norm_silu(1, begins=False),
     "depth_to_space": depth_to_space,
+    "depth_to_space, repeated": lambda: depth_to_space(repeats=[2, 1, 3]),
+    "norm of pixels": lambda: norm_of_pixels(96, "zeros"),
+    "norm of pixels of two a tile": lambda: norm_of_pixels(384, "given"),
+    "norm of pixels of one a tile": lambda: norm_of_pixels(1024, "first frame"),
+    "norm of pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False),
+    **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b)) for b in ("given", "first frame", "zeros")},
+    "spatial norm": lambda: spatial_norm("given"),
+    "spatial norm, a clip begins": lambda: spatial_norm("first frame"),
+    "group_affine, filled up": lambda: group_affine(channels=48, groups=8, pieces=1),
+    "depth_to_space, the first frame once": lambda: depth_to_space((1, 1, 1), (2, 2, 1), single=True),
+    "frames": lambda: frames(1, "bf16"),
+    "frames of patches, unclamped": lambda: frames(2, "bf16", clamped=False),
+    "frames of 8 bits": lambda: frames(2, "u8"),
+    "attention": lambda: attention(64, 64),
+    "attention of less than a tile": lambda: attention(40, 32),
 }  # fmt: skip
 
 
@@ -272,7 +332,7 @@ class Reopened:
 
 def ops_known_to_the_host() -> set[str]:
     """From the source, which imports TT-NN."""
-    return {name for file in ("ops.py", "own_ops.py") for name in ops_known_in(HOST / file)}
+    return {name for file in (HOST / "ops.py", *OWN.glob("*.py")) for name in ops_known_in(file)}
 
 
 def ops_known_in(file: Path) -> set[str]:

@@ -22,15 +22,16 @@ from ttvideo.decoders.budget import plan
 from ttvideo.decoders.conv_sizes import block_rows, model_rows
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.host import HostDecoder
-from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.native import FAMILIES, native
+from ttvideo.decoders.native_writer import Arithmetic
 from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
 from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, load_latents
-from ttvideo.media.parameters import PARAMETERS
+from ttvideo.media.parameters import NATIVE, PARAMETERS, TILES
 from ttvideo.media.video_models import MODELS, load_autoencoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.targets.boards import BOARDS, FIDELITIES
-from ttvideo.targets.target import HOST, resolve
+from ttvideo.targets.target import HOST, Target, resolve
 
 INTERRUPTED = 130
 EXIT_CODES = "exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted"
@@ -163,13 +164,38 @@ def decode(options: argparse.Namespace, done: list) -> int:
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
     if len(z) > 1:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
-    if not isinstance(vae, AutoencoderKLMochi):
-        return on_target(options, for_tiles(vae).to(DTYPES[options.dtype]), z, done)
+    dtype, mochi = DTYPES[options.dtype], isinstance(vae, AutoencoderKLMochi)
+    if is_native(options, vae, target):
+        written = native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity))
+    else:
+        written = None if mochi and target.lane == HOST else for_tiles(vae).to(dtype)
+    if not mochi:
+        return on_target(options, written, z, done)
     decoder, vae = vae.decoder, None
     if target.outputs_are_real:
-        make = HostDecoder if target.lane == HOST else TileDecoder
-        return on_target(options, make(decoder.to(DTYPES[options.dtype])), z, done)
-    return on_host_and_target(options, decoder, z, done)
+        return on_target(options, written or HostDecoder(decoder.to(dtype)), z, done)
+    return on_host_and_target(options, decoder, written, z, done)
+
+
+def is_native(options, vae, target: Target) -> bool:
+    """Whether the decoder is written in TT-NN's own ops. Raises `Refused` where it is asked for and can't be."""
+    if options.strategy == TILES:
+        return False
+    whys = {
+        f"target {target.name!r}": (
+            target.on_ttnn,
+            "a target where TT-NN executes programs, such as p150-ttsim",
+        ),
+        f"dtype {options.dtype}": (DTYPES[options.dtype] is torch.bfloat16, "bfloat16"),
+        type(vae).__name__: (
+            type(vae) in FAMILIES,
+            f"one of {', '.join(kind.__name__ for kind in FAMILIES)}",
+        ),
+    }
+    for got, (can, need) in whys.items():
+        if not can and options.strategy == NATIVE:
+            raise Refused("strategy native", got, need)
+    return all(can for can, _ in whys.values())
 
 
 def on_target(options, decoder, z, done: list) -> int:
@@ -192,7 +218,7 @@ def on_target(options, decoder, z, done: list) -> int:
     return 0
 
 
-def on_host_and_target(options, decoder, z, done: list) -> int:
+def on_host_and_target(options, decoder, written, z, done: list) -> int:
     evaluates = options.evaluated_frames > 0
     what = plan(
         decoder,
@@ -219,11 +245,11 @@ def on_host_and_target(options, decoder, z, done: list) -> int:
         flush=True,
     )
     dtype, passed, seen = DTYPES[options.dtype], True, 0
-    host, tiles = None, TileDecoder(decoder.to(dtype))
+    host = None
     evaluate = what.evaluated_steps(options.frames_per_step or 1)
     reference = torch.cat(reference, dim=2) if evaluate else None
     for step in stream_decode(
-        tiles, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]
+        written, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]
     ):
         print(step.verdict, flush=True)
         if step.frames is not None:

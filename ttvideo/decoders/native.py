@@ -1,33 +1,57 @@
-"""The Mochi decoder written in TT-NN's ops, one program for each kind of step: no compiler, no tiles on the way.
+"""Decoders written in TT-NN's ops, one program for each kind of step: no compiler, no tiles on the way but for attention.
 
 A clip is one tensor of rows of channels, [1, T, H, W, C], row-major, from the latents to the frames, as TT-NN's conv3d
-takes and gives it, with the replicate padding of space in the kernel. What TT-NN has no row-major op for, or takes
-several passes for, are four ops of the project's own (ttvideo/ttnn/host/own_ops.py): the norms' sums, their scale and shift,
-norm and SiLU in one, and the pixel shuffle. Norm and SiLU write the clip behind the two frames of its past, so that the
-convolution finds them in one tensor, and keep its last two for the next step: nothing else is copied.
+takes and gives it, with the padding of space in the kernel. What TT-NN has no row-major op for, or takes several passes
+for, are ops of the project's own (`ttvideo.programs.own`). A family's file says which of the parts (`native_writer.py`)
+follow each other.
 
 Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions, but
 of 32 channels, which are rounded once more before their bias.
 """
 
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLMochi,
+    AutoencoderKLQwenImage,
+    AutoencoderKLWan,
+)
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.clip_decoder import Shapes, State, check_step, split
-from ttvideo.decoders.mochi_layout import Resnet, mochi_layout
+from ttvideo.basics.finite import check_finite
+from ttvideo.decoders.clip_decoder import Shapes, State, check_step
+from ttvideo.decoders.families import FAMILIES as FOR_TILES
+from ttvideo.decoders.native_cogvideox import CogVideoX
+from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
-from ttvideo.decoders.native_writer import PAST, Arithmetic, Writer, filled, past
-from ttvideo.media.latents import DROPPED_FRAMES
+from ttvideo.decoders.native_wan import Wan
+from ttvideo.decoders.native_writer import STATE, Arithmetic, Writer, filled
 from ttvideo.programs.evaluate import evaluate
-from ttvideo.programs.program import Program
+from ttvideo.programs.own import frames as own_frames
+from ttvideo.programs.program import Program, Value
 from ttvideo.targets.target import Target
 from ttvideo.ttnn.handmade import deallocated, program
 
-LATENTS, PREFIX = "input.z", "input.state."
+LATENTS = "input.z"
+FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
+    MochiDecoder3D: Mochi,
+    AutoencoderKLMochi: lambda vae: Mochi(vae.decoder),
+    WanDecoder3d: Wan,
+    AutoencoderKLWan: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
+    QwenImageDecoder3d: Wan,
+    AutoencoderKLQwenImage: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True),
+    CogVideoXDecoder3D: CogVideoX,
+    AutoencoderKLCogVideoX: lambda vae: CogVideoX(vae.decoder, vae.post_quant_conv),
+}
 
 
 @dataclass(frozen=True)
@@ -38,42 +62,48 @@ class Written:
     weights: dict[str, Tensor] = field(repr=False)
     results: tuple[str, ...]
 
+    @property
+    def state(self) -> Shapes:
+        """What it leaves: shapes by name."""
+        returns = self.program.main.returns
+        return {name: value.type.shape for name, value in zip(self.results[1:], returns[1:], strict=True)}
+
+
+def native(model: nn.Module, **how) -> "NativeDecoder":
+    """The decoder in TT-NN's own ops, as `for_tiles` gives it in torch's: `NativeDecoder(model, **how)`."""
+    return NativeDecoder(model, **how)
+
 
 class NativeDecoder(nn.Module):
-    """A `MochiDecoder3D` (diffusers) in TT-NN's ops, in bf16: `(z, state=None) -> (frames, state)`, like `TileDecoder`.
+    """A decoder (diffusers) in TT-NN's ops, in bf16: `(z, state=None) -> (frames, state)`, as `for_tiles` gives them.
 
     Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's (n150-ttnn,
     p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its name and size:
     [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
 
-    Copies the decoder's weights, or an autoencoder's decoder's. Raises `Refused` for a module that isn't a Mochi
-    decoder; as a step is written also for channels that aren't multiples of 32, or more than 1,024.
+    `model` is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for a class
+    or config that isn't known and for weights that aren't finite; as a step is written also for more than 1,024 channels.
     """
 
-    streaming = "constant state"
-    dropped_frames = DROPPED_FRAMES
-    steps = staticmethod(split)
-
-    def __init__(self, decoder: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
+    def __init__(self, model: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
         super().__init__()
-        decoder = getattr(decoder, "decoder", decoder)
-        mochi_layout(decoder)
-        self.decoder = deepcopy(decoder).to(torch.bfloat16).requires_grad_(False)
+        self.family = family_of(model)
         self.board, self.arithmetic = board, arithmetic
         self.written: dict[tuple, Written] = {}
+        same = ("latent_channels", "streaming", "dropped_frames", "steps")
+        self.latent_channels, self.streaming, self.dropped_frames, self.steps = (
+            getattr(self.family, name) for name in same
+        )
 
     @property
-    def latent_channels(self) -> int:
-        return self.decoder.conv_in.in_channels
+    def decoder(self) -> nn.Module:
+        """The stock module, its weights in bf16."""
+        return self.family.decoder
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
-        shapes = {}
-        for part in mochi_layout(self.decoder):
-            if isinstance(part, Resnet):
-                size = height * part.scale, width * part.scale
-                shapes |= {past(name, size): (batch, PAST, *size, part.channels) for name, *_ in part.halves}
-        return shapes
+        first = self.step((self.steps(1)[0], height, width), True, self.board)
+        return {name: (batch, *shape[1:]) for name, shape in first.state.items()}
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads no value."""
@@ -82,7 +112,7 @@ class NativeDecoder(nn.Module):
             raise Refused("latents", f"{z_bcthw.shape[0]} clips", "one at a time")
 
     def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
-        """Evaluate a step on the host: [1, 12, T, H, W] -> [1, 3, 6 T, 8 H, 8 W], and the state for the next step.
+        """Evaluate a step on the host: [1, C, T, H, W] -> frames [1, 3, ...], and the state for the next step.
 
         `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
         """
@@ -99,11 +129,14 @@ class NativeDecoder(nn.Module):
     def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
         """The latents as the program takes them, channels last and filled up; the state by its names there."""
         rows = filled(z_bcthw.permute(0, 2, 3, 4, 1))
-        return {LATENTS: rows} | {PREFIX + name: value for name, value in (state or {}).items()}
+        pieces = rows.split(self.family.pieces(rows.shape[1], state is None), dim=1)
+        return {named(i): piece for i, piece in enumerate(pieces)} | {
+            STATE + name: value for name, value in (state or {}).items()
+        }
 
     def frames(self, rows: Tensor) -> Tensor:
-        """The program's frames, [1, T, H, W, 32], as a video: [1, 3, T, H, W]."""
-        return rows[..., : self.decoder.proj_out.out_features].permute(0, 4, 1, 2, 3)
+        """The program's frames, [T, H, W * 3], as a video: [1, 3, T, H, W]."""
+        return rows.unflatten(2, (-1, own_frames.COLOURS)).permute(3, 0, 1, 2)[None]
 
     def programs(self, target: Target, stateful: bool) -> NativePrograms:
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
@@ -117,18 +150,44 @@ class NativeDecoder(nn.Module):
         return self.written[key]
 
     def write(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
-        writer, decoder = Writer(board, self.arithmetic, size[0]), self.decoder
-        latents = torch.empty(1, self.latent_channels, *size, device="meta")
-        z = writer.argument(LATENTS, tuple(self.inputs(latents)[LATENTS].shape))
-        if not begins:
-            shapes = self.state_shapes(1, *size[1:])
-            writer.pasts = {name: writer.argument(PREFIX + name, shape) for name, shape in shapes.items()}
-        writer.place = "conv_in"
-        x = writer.pointwise(z, decoder.conv_in.weight.flatten(1), decoder.conv_in.bias)
-        x = writer.parts(mochi_layout(decoder), x, ends=True)
-        writer.place = "proj_out"
-        frames = writer.pointwise(x, decoder.proj_out.weight, decoder.proj_out.bias)
-        returns = [frames, *writer.kept.values()]
-        held = {a.value for a in writer.arguments if a.kind == "parameter"} | {z}
+        family, (latents, height, width) = self.family, size
+        pieces = family.pieces(latents, begins)
+        writer = Writer(board, self.arithmetic, pieces[0], begins)
+        channels = filled(torch.empty(self.latent_channels, device="meta")).shape[0]
+        zs = [writer.argument(named(i), (1, n, height, width, channels)) for i, n in enumerate(pieces)]
+        videos = []
+        for i, z in enumerate(zs):
+            if i:
+                writer.follow(pieces[i])
+            rows = family.write(writer, z)
+            writer.place = "frames"
+            videos.append(own_frames.write(writer, rows, family.patch, family.clamped))
+        returns = [joined(writer, videos), *writer.kept.values()]
+        held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
         return Written(made, writer.weights, ("frames", *writer.kept))
+
+
+def family_of(model: nn.Module) -> Family:
+    """The model's family. Raises `Refused` for a class that isn't known, or isn't written in TT-NN's ops yet."""
+    if type(model) not in FAMILIES:
+        names = ", ".join(kind.__name__ for kind in FAMILIES)
+        also = "; for_tiles takes it" * (type(model) in FOR_TILES)
+        raise Refused("native", type(model).__name__, f"one of {names}{also}")
+    first = next(model.parameters())
+    if first.device.type != "meta":
+        check_finite(type(model).__name__, dict(model.named_parameters()))
+    return FAMILIES[type(model)](model)
+
+
+def named(piece: int) -> str:
+    """The argument of a step's latents, and of those that go through after them."""
+    return LATENTS + f".{piece}" * (piece > 0)
+
+
+def joined(writer: Writer, videos: list[Value]) -> Value:
+    """Frames [T, H, W * 3] one after another."""
+    if len(videos) == 1:
+        return videos[0]
+    frames = sum(video.type.shape[0] for video in videos)
+    return writer.op("ttnn.concat", videos, ((frames, *videos[0].type.shape[1:]), "bf16"), dim=0)[0]

@@ -1,26 +1,38 @@
-"""Writes Mochi's decoder op after op into a TT-NN program: convolution, norm with SiLU, sum, pixel shuffle, as TT-NN has them.
+"""The parts that native decoders are made of, written op after op into a TT-NN program: convolutions, norms with SiLU, sums,
+upsampling, attention, frames, as TT-NN has them, or as ops of the project's own (`ttvideo.programs.own`).
 
-A clip is [1, T, H, W, C], row-major. A convolution's weights are laid out in blocks of input channels, chosen for the board.
+A clip is [1, T, H, W, C], row-major; channels that aren't a multiple of 32 are filled up to one with zeros, which weights of
+zeros keep so. A convolution's weights are laid out in blocks of input channels, chosen for the board.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.mochi_layout import Resnet, Shuffle
-from ttvideo.decoders.pixel_shuffle import rows_in_order
 from ttvideo.programs.conv3d_blocks import Size
+from ttvideo.programs.own import (
+    after_past,
+    depth_to_space,
+    frame_moments,
+    group_affine,
+    norm_silu,
+    rms_norm,
+    spatial_norm,
+)
+from ttvideo.programs.own.sizes import CHUNK, PAST
 from ttvideo.programs.program import TILE, Argument, Op, Value
 from ttvideo.programs.seconds.blocks import choose
 from ttvideo.targets.boards import BOARDS, FIDELITIES
 from ttvideo.ttnn.handmade import tensor
 
-PAST = 2  # frames that a convolution keeps
-CHUNK = 1024  # elements that the project's own kernels take at a time
+STATE = "input.state."
 PARTS = 16  # of a frame, for as many cores: with six frames, a step's at the last two sizes, 96
+PIXEL_PARTS = 128  # the same, where the order of sums doesn't depend on it
+ZEROS, EDGES = "zeros", "replicate"  # around a frame, as `ttnn.conv3d` calls them
+FIRST = "first frame"  # before a clip; or ZEROS
+QUERIES, WIDE_QUERIES, WIDE = 128, 64, 512  # a chunk of attention, of more channels than WIDE a smaller one
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "input_tensor_b_")}
 
 
@@ -29,7 +41,8 @@ class Arithmetic:
     """Of the convolutions and the project's own kernels: `fidelity` as `ttvideo.programs.fidelity` has it.
 
     HiFi3 is as close to float64 as HiFi4, in three passes of the multiplier for four, and a Wormhole's multiplier is wrong
-    in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 07 shows. Block floats are no switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 07 shows. Block floats are no switch: `ttnn.conv3d` takes weights
+    in bf16 or float32, and rows, which bfloat8_b can't lie in.
     """
 
     fidelity: str = "hifi3"
@@ -70,115 +83,216 @@ class Writer:
     In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one call gives.
     """
 
-    def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1):
+    def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1, begins: bool = True):
         if board not in BOARDS:
             raise Refused("board", board, f"one of {', '.join(BOARDS)}")
-        self.board, self.chip, self.arithmetic, self.latents = board, BOARDS[board].chip, arithmetic, latents
+        self.board, self.chip, self.arithmetic = board, BOARDS[board].chip, arithmetic
+        self.latents, self.begins = latents, begins
         self.arguments: list[Argument] = []
         self.weights: dict[str, Tensor] = {}
+        self.held: dict[str, Value] = {}  # the weights, by name
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
-        # By their names in the state: the frames before the step's, none where a clip begins, and those for the next.
+        # By their names in the state: the frames before these, none where a clip begins, and those for the next.
         self.pasts: dict[str, Value] = {}
         self.kept: dict[str, Value] = {}
+
+    def follow(self, latents: int) -> None:
+        """What is written from here are the next latent frames of the same step."""
+        self.pasts, self.kept = self.kept, {}
+        self.latents, self.begins = latents, False
 
     def argument(self, name: str, shape: tuple[int, ...]) -> Value:
         return self.given(tensor(name, shape, layout="row_major"), name, "input")
 
     def weight(self, name: str, value: Tensor, layout: str = "tile") -> Value:
-        self.weights[name] = value
-        return self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
+        if name not in self.held:
+            self.weights[name] = value
+            self.held[name] = self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
+        return self.held[name]
 
     def given(self, value: Value, name: str, kind: str) -> Value:
         self.arguments.append(Argument(value, name, kind))
         return value
 
-    def op(self, name: str, operands: list[Value], *results: tuple, **attributes) -> list[Value]:
-        """`results` are (shape, dtype) each, row-major."""
-        made = [
-            tensor(f"%{len(self.ops)}.{i}", *result, layout="row_major") for i, result in enumerate(results)
-        ]
-        self.ops.append(Op(f"ttnn.{name}", tuple(operands), tuple(made), attributes, self.place))
+    def op(
+        self, name: str, operands: list[Value], *results: tuple, layout: str = "row_major", **attributes
+    ) -> list[Value]:
+        """`results` are (shape, dtype) each."""
+        made = [tensor(f"%{len(self.ops)}.{i}", *result, layout=layout) for i, result in enumerate(results)]
+        self.ops.append(Op(name, tuple(operands), tuple(made), attributes, self.place))
         return made
 
+    # Convolutions
+
     def conv(
-        self, x: Value, weight: Tensor, bias: Tensor, padding: int = 0, c_in: int | None = None
+        self,
+        x: Value,
+        weight: Tensor,
+        bias: Tensor,
+        padding: int = 0,
+        c_in: int | None = None,
+        around: str = EDGES,
     ) -> Value:
-        """A convolution of stride 1, [O, C, kt, kh, kw], that pads space by repeating its edges.
+        """A convolution of stride 1, [O, C, kt, kh, kw], of as many or more channels, its outputs filled up to whole tiles.
 
         In blocks of `c_in` input channels, or of as many as are best.
         """
         _, t, h, w, c = x.type.shape
+        more = c - weight.shape[1], -weight.shape[0] % TILE
+        weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, 0, 0, more[0], 0, more[1]))
+        bias = nn.functional.pad(bias, (0, more[1]))
         out_channels, _, *kernel = weight.shape
         out = (t - kernel[0] + 1, h, w)
-        size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding))
-        blocks = choose(
-            replace(size, out=(out[0] // self.latents, *out[1:])), self.board, self.arithmetic.fidelity
-        )
+        size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding), around)
+        one = replace(size, out=(max(out[0] // self.latents, 1), *out[1:]))
+        blocks = choose(one, self.board, self.arithmetic.fidelity)
         blocks = replace(blocks, c_in=c_in or blocks.c_in)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
         bias = self.weight(f"{self.place}.bias", bias[None])
         attributes = size.attributes(blocks) | self.arithmetic.config()
-        return self.op("conv3d", [x, w_2d, bias], ((1, *out, out_channels), "bf16"), **attributes)[0]
+        return self.op("ttnn.conv3d", [x, w_2d, bias], ((1, *out, out_channels), "bf16"), **attributes)[0]
 
-    def pointwise(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
-        """A linear layer, [O, C], its outputs filled up to whole tiles."""
-        more = -weight.shape[0] % TILE, x.type.shape[-1] - weight.shape[1]
-        weight = nn.functional.pad(weight, (0, more[1], 0, more[0]))
-        return self.conv(x, weight[:, :, None, None, None], nn.functional.pad(bias, (0, more[0])))
+    def pointwise(self, x: Value, weight: Tensor, bias: Tensor, least: int = 1) -> Value:
+        """A linear layer, [O, C], its outputs filled up to whole tiles, at least so many."""
+        more = whole_channels(weight.shape[0], least) - weight.shape[0]
+        weight = nn.functional.pad(weight, (0, 0, 0, more))
+        return self.conv(x, weight[:, :, None, None, None], nn.functional.pad(bias, (0, more)))
 
-    def norm_silu(self, x: Value, norm: nn.GroupNorm, past: Value | None) -> tuple[Value, Value]:
-        """silu(norm(x)) frame by frame, behind its past, and the last frames of that."""
+    # A clip behind its past
+
+    def before(self, key: str, frame: tuple[int, ...]) -> Value | None:
+        """The frames before these, [1, 2, H, W, C], an argument of the program; None where a clip begins."""
+        if self.begins:
+            return None
+        if key not in self.pasts:
+            self.pasts[key] = self.argument(STATE + key, (1, PAST, *frame))
+        return self.pasts[key]
+
+    def after_past(self, x: Value, before: str) -> Value:
+        """A clip as it is behind its past."""
+        key = past(self.place, x.type.shape[2:4])
+        clip, self.kept[key] = after_past.write(self, x, self.before(key, x.type.shape[2:]), before)
+        return clip
+
+    def nothing_seen(self, x: Value) -> None:
+        """What a convolution keeps that doesn't see a clip's first frame."""
+        shape = (1, PAST, *x.type.shape[2:])
+        (self.kept[past(self.place, x.type.shape[2:4])],) = self.op(
+            "ttnn.zeros", [], (shape, "bf16"), shape=list(shape)
+        )
+
+    def norm_silu(self, x: Value, norm: nn.GroupNorm) -> Value:
+        """silu(norm(x)) frame by frame, behind its past."""
         _, t, h, w, c = x.type.shape
-        if c % TILE or c > CHUNK:
-            raise Refused(f"{self.place}", f"{c} channels", f"a multiple of {TILE}, at most {CHUNK}")
-        parts, arithmetic = min(PARTS, -(-h * w // (CHUNK // c))), self.arithmetic.config()
-        (sums,) = self.op(
-            "generic_op.frame_moments", [x], ((t * parts * 2, CHUNK), "f32"), parts=parts, **arithmetic
+        self.check_channels(c)
+        key, arithmetic = past(self.place, (h, w)), self.arithmetic.config()
+        parts = min(PARTS, -(-h * w // (CHUNK // c)))
+        sums = frame_moments.write(self, x, parts, **arithmetic)
+        affine = self.pair("norm", norm.weight, norm.bias, c)
+        affine = group_affine.write(
+            self, sums, affine, norm.num_channels, h * w, norm.num_groups, parts, norm.eps
         )
-        affine = self.weight(f"{self.place}.norm", torch.stack([norm.weight, norm.bias]), "row_major")
-        groups = norm.num_groups
-        pieces = next(p for p in range(8, 0, -1) if groups % p == 0 and (p == 1 or c % (16 * p) == 0))
-        (affine,) = self.op(
-            "generic_op.group_affine", [sums, affine], ((2 * t, c), "bf16"),
-            rows=h * w, groups=groups, parts=parts, pieces=pieces, epsilon=norm.eps,
+        given = self.before(key, (h, w, c))
+        clip, self.kept[key] = norm_silu.write(self, x, affine, given, parts, **arithmetic)
+        return clip
+
+    def rms_norm(self, x: Value, gain: Tensor, shift: Tensor, epsilon: float, before: str | None) -> Value:
+        """silu(norm(x)) of each pixel's channels, behind its past; before None the norm alone, of the clip alone.
+
+        `gain` and `shift` are [C]; where channels were filled up, it is of the first C.
+        """
+        _, t, h, w, c = x.type.shape
+        self.check_channels(c)
+        affine = self.pair("norm", gain, shift, c)
+        parts, key = min(PIXEL_PARTS, -(-h * w // (CHUNK // c))), past(self.place, (h, w))
+        given = self.before(key, (h, w, c)) if before else None
+        clip, *kept = rms_norm.write(
+            self, x, affine, given, before or "nothing", channels=len(gain), epsilon=epsilon,
+            silu=before is not None, parts=parts, **self.arithmetic.config(),
         )  # fmt: skip
-        clip, kept = self.op(
-            "generic_op.norm_silu", [x, affine] + ([past] if past else []),
-            ((1, PAST + t, h, w, c), "bf16"), ((1, PAST, h, w, c), "bf16"), parts=parts, **arithmetic,
-        )  # fmt: skip
-        return clip, kept
+        if kept:
+            (self.kept[key],) = kept
+        return clip
 
-    def parts(self, layout: list[Resnet | Shuffle], x: Value, ends: bool = False) -> Value:
-        """One after the other; SiLU at the end of the last, a residual block, where the decoder `ends`."""
-        for part in layout:
-            last = ends and part is layout[-1]
-            x = self.resnet(part, x, last) if isinstance(part, Resnet) else self.shuffle(part, x)
-        return x
-
-    def resnet(self, resnet: Resnet, x: Value, ends: bool = False) -> Value:
-        """Two convolutions of normed clips, and x; SiLU of it where the decoder `ends`."""
-        shortcut = x
-        for name, norm, conv in resnet.halves:
-            self.place, key = name, past(name, x.type.shape[2:4])
-            clip, self.kept[key] = self.norm_silu(x, norm, self.pasts.get(key))
-            x = self.conv(clip, conv.weight, conv.bias, padding=1)
-        return self.add(x, shortcut, ("silu",) if ends else ())
-
-    def shuffle(self, shuffle: Shuffle, x: Value) -> Value:
-        """A projection and depth to space."""
-        self.place = f"{shuffle.name}.proj"
-        weight, bias = (
-            rows_in_order(p, shuffle.times, shuffle.by) for p in (shuffle.proj.weight, shuffle.proj.bias)
+    def spatial_norm_silu(
+        self, x: Value, norm: nn.GroupNorm, by: nn.Conv3d, shift: nn.Conv3d, latents: Value
+    ) -> Value:
+        """silu(norm(x) * by(z) + shift(z)) behind its past; the norm is of all frames together, z are latent frames."""
+        _, t, h, w, c = x.type.shape
+        self.check_channels(c)
+        key, place, parts = past(self.place, (h, w)), self.place, min(PARTS, -(-h * w // (CHUNK // c)))
+        sums = frame_moments.write(self, x, parts, **self.arithmetic.config())
+        affine = self.pair("norm", norm.weight, norm.bias, c)
+        affine = group_affine.write(
+            self, sums, affine, norm.num_channels, t * h * w, norm.num_groups, t * parts, norm.eps
         )
-        return self.depth_to_space(self.pointwise(x, weight, bias), (shuffle.times, shuffle.by, shuffle.by))
+        more = c - norm.num_channels
+        weight = torch.cat([nn.functional.pad(m.weight.flatten(1), (0, 0, 0, more)) for m in (by, shift)])
+        bias = torch.cat([nn.functional.pad(m.bias, (0, more)) for m in (by, shift)])
+        self.place = f"{place}.maps"
+        maps = self.pointwise(latents, weight, bias)
+        self.place, given = place, self.before(key, (h, w, c))
+        clip, self.kept[key] = spatial_norm.write(self, x, affine, maps, given, FIRST, parts)
+        return clip
 
-    def add(self, a: Value, b: Value, activations: tuple[str, ...]) -> Value:
+    def pair(self, name: str, gain: Tensor, shift: Tensor, channels: int) -> Value:
+        """Two vectors as rows [2, C], filled up to so many channels."""
+        rows = nn.functional.pad(torch.stack([gain, shift]), (0, channels - len(gain)))
+        return self.weight(f"{self.place}.{name}", rows, "row_major")
+
+    def check_channels(self, channels: int) -> None:
+        if channels % TILE or channels > CHUNK:
+            raise Refused(f"{self.place}", f"{channels} channels", f"a multiple of {TILE}, at most {CHUNK}")
+
+    # What else there is
+
+    def add(self, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
         fused = [{"op_type": name} for name in activations]
-        return self.op("add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
+        return self.op("ttnn.add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
 
-    def depth_to_space(self, x: Value, expansion: tuple[int, int, int]) -> Value:
-        _, *sizes, c = x.type.shape
-        out = (1, *(size * by for size, by in zip(sizes, expansion, strict=True)), c // math.prod(expansion))
-        return self.op("generic_op.depth_to_space", [x], (out, "bf16"), expansion=list(expansion))[0]
+    def depth_to_space(
+        self,
+        x: Value,
+        expansion: tuple[int, int, int] = (1, 1, 1),
+        repeats: tuple[int, int, int] = (1, 1, 1),
+        single: bool = False,
+    ) -> Value:
+        """Channels (t, h, w, C) to pixels; each is repeated, nearest upsampling, but for a `single` first frame in time."""
+        return depth_to_space.write(self, x, expansion, repeats, single)
+
+    def frame_attention(self, x: Value, normed: Value, qkv: nn.Module, proj: nn.Module) -> Value:
+        """x and what attention of one head, within each frame of `normed`, adds to it; `qkv` and `proj` are pointwise."""
+        _, t, h, w, c = x.type.shape
+        flat, name = (t, 1, h * w, c), self.place
+        rows = self.reshape(normed, flat)
+        (tiles,) = self.op("ttnn.to_layout", [rows], (flat, "bf16"), layout="tile")
+        parts = []
+        for part, weight, bias in zip("qkv", qkv.weight.chunk(3), qkv.bias.chunk(3)):
+            self.place = f"{name}.{part}"
+            parts.append(self.linear(tiles, weight.flatten(1), bias))
+        size, self.place = (WIDE_QUERIES if c > WIDE else QUERIES), name
+        chunks = {"q_chunk_size": size, "k_chunk_size": size}
+        (seen,) = self.op(
+            "ttnn.scaled_dot_product_attention", parts, (flat, "bf16"), layout="tile", is_causal=False,
+            scale=proj.weight.shape[1] ** -0.5, program_config=chunks, **self.arithmetic.config(),
+        )  # fmt: skip
+        self.place = f"{name}.proj"
+        seen = self.linear(seen, proj.weight.flatten(1), proj.bias)
+        (rows,) = self.op("ttnn.to_layout", [seen], (flat, "bf16"))
+        return self.add(x, self.reshape(rows, x.type.shape))
+
+    def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
+        return self.op("ttnn.reshape", [x], (shape, "bf16"), shape=list(shape))[0]
+
+    def linear(self, x: Value, weight: Tensor, bias: Tensor) -> Value:
+        """[O, C] on tiles, as many channels out as in."""
+        c = x.type.shape[-1]
+        weight = nn.functional.pad(weight.t(), (0, c - weight.shape[0], 0, c - weight.shape[1]))
+        w_2d = self.weight(f"{self.place}.weight", weight.contiguous())
+        bias = self.weight(f"{self.place}.bias", nn.functional.pad(bias, (0, c - len(bias)))[None])
+        return self.op(
+            "ttnn.linear", [x, w_2d, bias], (x.type.shape, "bf16"), layout="tile",
+            transpose_a=False, transpose_b=False, **self.arithmetic.config(),
+        )[0]  # fmt: skip

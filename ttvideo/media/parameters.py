@@ -69,6 +69,8 @@ def target_name(name: str, value) -> None:
 FILES = "a file (.pt .safetensors .npy .latent; .mp4 .gif to encode), clip or random"
 NAMES = f"demo, {', '.join(TRAINED)}, random, small, a folder, a .safetensors file, a hub id"
 TARGETS = f"{', '.join(TARGET_NAMES)}; @hifi3 after a name with ttsim or ttnn: its multiplier's passes"
+NATIVE, TILES = "native", "tiles"
+STRATEGIES = (AUTO, NATIVE, TILES)
 PARAMETERS = {
     "latents": Parameter(text, FILES, None),
     "latents_are": Parameter(
@@ -77,6 +79,11 @@ PARAMETERS = {
     "model": Parameter(text, f"{NAMES}; for random weights also {', '.join(MODELS)}", "demo"),
     "variant": Parameter(any_text, "of a folder's weights, such as bf16", ""),
     "target": Parameter(target_name, TARGETS, "auto"),
+    "strategy": Parameter(
+        one_of(*STRATEGIES),
+        "native: in TT-NN's own ops; tiles: compiled; auto: native where TT-NN executes programs and it can",
+        AUTO,
+    ),
     "dtype": Parameter(one_of(*DTYPES), f"of weights and latents there: {', '.join(DTYPES)}", "bfloat16"),
     "fps": Parameter(positive, "of the video", 12, int),
     "keep": Parameter(any_text, "a folder: an interrupted run goes on from it", ""),

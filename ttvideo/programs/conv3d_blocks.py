@@ -58,6 +58,7 @@ class Size:
     c_out: int
     kernel: tuple[int, int, int]
     padding: tuple[int, int, int]
+    padding_mode: str = "replicate"  # or "zeros"
 
     @property
     def input(self) -> tuple[int, int, int]:
@@ -68,7 +69,7 @@ class Size:
         return {
             "batch_size": 1, "input_depth": depth, "input_height": height, "input_width": width,
             "in_channels": self.c_in, "out_channels": self.c_out, "kernel_size": list(self.kernel),
-            "stride": [1, 1, 1], "padding": list(self.padding), "padding_mode": "replicate", "dilation": [1, 1, 1],
+            "stride": [1, 1, 1], "padding": list(self.padding), "padding_mode": self.padding_mode, "dilation": [1, 1, 1],
             "groups": 1, "conv3d_config": blocks.config(),
         }  # fmt: skip
 

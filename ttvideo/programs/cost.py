@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
+from ttvideo.programs import own
 from ttvideo.programs.convolution import conv2d, conv3d, geometry
 from ttvideo.programs.fidelity import stated
 from ttvideo.programs.program import ELEMENT_BYTES, TILE, Function, Op, Program, Value
@@ -27,10 +28,10 @@ DATA_MOVEMENT = {
     f"ttnn.{name}"
     for name in (
         "reshape permute transpose slice_static slice_dynamic concat pad repeat repeat_interleave embedding"
-        " generic_op.depth_to_space gather rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights"
+        " gather rows_gather assign to_layout to_memory_config to_device from_device prepare_conv2d_weights"
         " prepare_conv2d_bias prepare_conv3d_weights"
     ).split()
-}
+} | own.MOVES
 
 
 @dataclass(frozen=True)
@@ -264,29 +265,14 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         read = _reshape_read(op)
     elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
-    elif op.name in OWN:
-        read += OWN[op.name](op, chip)
+    elif op.name in own.COSTS:
+        read += own.COSTS[op.name](op, chip)
     elif op.name in REDUCTIONS:
         kept = _kept_bytes(op)
         read, written, launches = read + kept, written + kept, launches + (kept > 0)
     return OpCost(op.name, op.location, read, written, flops(op), launches, PASSES[stated(op)])
 
 
-def _affine_again(op: Op, chip: Chip) -> int:
-    """Every piece of the channels reads all sums, every core the norm's weight and bias."""
-    (sums, affine), pieces = op.operands, op.attributes["pieces"]
-    cores = min(op.results[0].type.shape[0] // 2 * pieces, math.prod(chip.grid_yx))
-    return (pieces - 1) * _dram(sums) + (cores - 1) * _dram(affine)
-
-
-def _scale_again(op: Op, chip: Chip) -> int:
-    """A frame's scale and shift are read for each of its parts, as often as they fill a tile with."""
-    affine = op.operands[1].type
-    return (op.attributes["parts"] * (TILE * TILE // affine.shape[-1]) - 1) * affine.stored_bytes
-
-
-# What the project's own kernels (ttvideo/ttnn/host/own_ops.py) read more than once.
-OWN = {"ttnn.generic_op.group_affine": _affine_again, "ttnn.generic_op.norm_silu": _scale_again}
 REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
 
 

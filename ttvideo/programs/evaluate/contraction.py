@@ -22,6 +22,7 @@ CONV3D_PLACEMENT = {
 PADDING = {"zeros": "constant", "replicate": "replicate"}  # as TT-NN names it, and as torch does
 UNIT = "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
 PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
+SCORES = f"{UNIT}; and scores are rounded to bf16 before and after the exponential"
 CONV = (
     "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
 )
@@ -37,6 +38,19 @@ def linear(op, a, b, *bias):
     if bias:
         product = product + wide(bias[0])
     return activate(product, {"op_type": x["activation"]}) if x.get("activation") else product
+
+
+@op(
+    "scaled_dot_product_attention", heeds="is_causal scale program_config", within=4, because=SCORES,
+    fidelities=FOLLOWED,
+)  # fmt: skip
+def attention(op, q, k, v):
+    """q, k, v [batch, heads, N, C] -> the same; each looks at all."""
+    a = op.attributes
+    if a["is_causal"] or set(a["program_config"]) != {"q_chunk_size", "k_chunk_size"}:
+        raise Refused("evaluate", f"attention {a}", "one that isn't causal, with chunk sizes")
+    scores = products(op, wide(q), wide(k).mT.contiguous(), torch.matmul) * a["scale"]
+    return products(op, torch.softmax(scores, -1), wide(v), torch.matmul)
 
 
 def as_sources(x: torch.Tensor) -> torch.Tensor:

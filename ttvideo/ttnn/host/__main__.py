@@ -8,6 +8,7 @@ about to be run, the run's end, or an error. FOLDER holds programs, arguments an
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import resource
@@ -18,12 +19,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import own_ops  # noqa: F401  (it fills the table)
 import ttnn
 from ops import DTYPES, LAYOUTS, OPS, Step
 from report import reported, reported_op
 from transfers import Transfers
 
+OWN = Path(__file__).parents[2] / "programs" / "own"  # ops of the project's own
 PR_SET_PDEATHSIG = 1
 L1_SMALL_BYTES = 32768  # where a convolution keeps its table of addresses
 HELD = ("parameter", "constant")  # arguments that stay from run to run
@@ -199,10 +200,18 @@ class Run:
         return results
 
 
+def load_own_ops() -> None:
+    """They fill the table."""
+    sys.path += [str(OWN / "launch"), str(OWN)]
+    for file in sorted((OWN / "launch").glob("*.py")):
+        importlib.import_module(file.stem)
+
+
 def main(folder: Path, events) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this process
     try:
+        load_own_ops()
         host = Host(folder, events)
         for line in sys.stdin:
             try:

@@ -371,6 +371,20 @@ def linear(step, a, b, *bias):
     )
 
 
+@op("scaled_dot_product_attention")
+def scaled_dot_product_attention(step, q, k, v):
+    a = step.attributes
+    config = ttnn.SDPAProgramConfig(
+        compute_with_storage_grid_size=step.device.compute_with_storage_grid_size(),
+        exp_approx_mode=False,
+        **a["program_config"],
+    )
+    return ttnn.transformer.scaled_dot_product_attention(
+        q, k, v, is_causal=a["is_causal"], scale=a["scale"], program_config=config,
+        compute_kernel_config=step.compute_config(),
+    )  # fmt: skip
+
+
 def matmul_config(stated: dict):
     """The configurations that the compiler writes: multicast in one dimension of the grid, in both, or in none."""
     known = {"per_core_m": "per_core_M", "per_core_n": "per_core_N"}

@@ -1,5 +1,5 @@
-// Into the clip [2 + frames] after its past, which is the frames given or, where there are none, the first frame twice;
-// the clip's last two frames also into what the next step takes for its past.
+// Into the clip [past + frames] after its past, which comes by itself or, where a clip begins so, is the first frame again;
+// the clip's last `past` frames also into what the next step takes for its past.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -8,7 +8,8 @@ constexpr uint32_t row_bytes = get_compile_time_arg_val(2);
 constexpr uint32_t parts = get_compile_time_arg_val(3);
 constexpr uint32_t frames = get_compile_time_arg_val(4);
 constexpr uint32_t begins = get_compile_time_arg_val(5);
-constexpr auto clip_args = TensorAccessorArgs<6>();
+constexpr uint32_t past = get_compile_time_arg_val(6);
+constexpr auto clip_args = TensorAccessorArgs<7>();
 constexpr auto kept_args = TensorAccessorArgs<clip_args.next_compile_time_args_offset()>();
 
 constexpr uint32_t cb_y = 4, cb_past = 5;
@@ -32,7 +33,7 @@ void kernel_main() {
         const uint32_t frame = item / parts;
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
             cb_wait_front(cb_y, 1);
-            for (uint32_t to = begins && frame == 0 ? 0 : frame + 2; to <= frame + 2; to++) {
+            for (uint32_t to = begins && frame == 0 ? 0 : frame + past; to <= frame + past; to++) {
                 write(clip, kept, get_read_ptr(cb_y), to, row, rows);
             }
             noc_async_write_barrier();

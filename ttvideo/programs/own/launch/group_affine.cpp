@@ -9,13 +9,14 @@ constexpr uint32_t parts = get_compile_time_arg_val(3);
 constexpr uint32_t pieces = get_compile_time_arg_val(4);  // of a frame's channels
 constexpr uint32_t epsilon = get_compile_time_arg_val(5);  // and the next: float32, by their bits
 constexpr uint32_t share = get_compile_time_arg_val(6);    // 1 by a group's elements
-constexpr auto sums_args = TensorAccessorArgs<7>();
+constexpr uint32_t real = get_compile_time_arg_val(7);     // channels that are in groups; others are zeros
+constexpr auto sums_args = TensorAccessorArgs<8>();
 constexpr auto affine_args = TensorAccessorArgs<sums_args.next_compile_time_args_offset()>();
 constexpr auto out_args = TensorAccessorArgs<affine_args.next_compile_time_args_offset()>();
 
 constexpr uint32_t cb_sums = 0, cb_affine = 1, cb_out = 2, cb_totals = 3;
 constexpr uint32_t sums_bytes = 4096;
-constexpr uint32_t width = channels / pieces, each = channels / groups;
+constexpr uint32_t width = channels / pieces, each = real / groups;
 
 void kernel_main() {
     const auto sums = TensorAccessor(sums_args, get_arg_val<uint32_t>(0), sums_bytes);
@@ -47,7 +48,10 @@ void kernel_main() {
                 }
             }
         }
-        for (uint32_t begin = 0; begin < width; begin += each) {
+        for (uint32_t i = 0; i < 2 * width && real < channels; i++) {
+            made[i] = 0;
+        }
+        for (uint32_t begin = 0; begin < width && channel + begin < real; begin += each) {
             uint32_t mean = 0, square = 0;
             for (uint32_t c = begin; c < begin + each; c++) {
                 mean = sum(mean, total[c]);

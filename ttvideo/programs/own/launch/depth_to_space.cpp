@@ -1,4 +1,4 @@
-// Rows of several pixels' channels, (st, sh, sw, C) in each, to a row for each pixel.
+// Rows of several pixels' channels, (st, sh, sw, C) in each, to a row for each pixel, which stands `rt` x `rh` x `rw` times.
 #include "api/dataflow/dataflow_api.h"
 
 constexpr uint32_t height = get_compile_time_arg_val(0);
@@ -7,7 +7,11 @@ constexpr uint32_t st = get_compile_time_arg_val(2);
 constexpr uint32_t sh = get_compile_time_arg_val(3);
 constexpr uint32_t sw = get_compile_time_arg_val(4);
 constexpr uint32_t row_bytes = get_compile_time_arg_val(5);
-constexpr auto x_args = TensorAccessorArgs<6>();
+constexpr uint32_t rt = get_compile_time_arg_val(6);
+constexpr uint32_t rh = get_compile_time_arg_val(7);
+constexpr uint32_t rw = get_compile_time_arg_val(8);
+constexpr uint32_t single = get_compile_time_arg_val(9);  // the first frame, once in time
+constexpr auto x_args = TensorAccessorArgs<10>();
 constexpr auto y_args = TensorAccessorArgs<x_args.next_compile_time_args_offset()>();
 constexpr uint32_t cb = 0;
 
@@ -24,8 +28,14 @@ void kernel_main() {
         for (uint32_t a = 0; a < st; a++) {
             for (uint32_t b = 0; b < sh; b++) {
                 for (uint32_t c = 0; c < sw; c++, from += row_bytes) {
-                    const uint32_t line = (t * st + a) * height * sh + h * sh + b;
-                    noc_async_write(from, y.get_noc_addr(line * width * sw + w * sw + c), row_bytes);
+                    const uint32_t begin = single && t == 0 ? (rt - 1) * rh : 0;
+                    for (uint32_t i = begin; i < rt * rh; i++) {
+                        const uint32_t frame = (t * st + a) * rt + i / rh - single * (rt - 1), high = (h * sh + b) * rh + i % rh;
+                        const uint32_t line = (frame * height * sh * rh + high) * width * sw * rw;
+                        for (uint32_t j = 0; j < rw; j++) {
+                            noc_async_write(from, y.get_noc_addr(line + (w * sw + c) * rw + j), row_bytes);
+                        }
+                    }
                 }
             }
         }

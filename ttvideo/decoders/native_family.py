@@ -1,0 +1,36 @@
+"""What a family says of its decoder in TT-NN's ops: `ttvideo.decoders.native` makes programs of it."""
+
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from ttvideo.decoders.clip_decoder import split
+from ttvideo.decoders.native_writer import Writer
+from ttvideo.programs.program import Value
+
+
+class Family(nn.Module):
+    """Its weights, copied in bf16, and `write`, which has a `Writer` write some latent frames' pass through them.
+
+    Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones within -1
+    and 1. `pieces` says which latent frames of a step go through together.
+    """
+
+    latent_channels: int
+    streaming = "constant state"
+    dropped_frames = 0
+    patch, clamped = 1, False
+    steps = staticmethod(split)
+
+    def __init__(self, *stock: nn.Module | None):
+        super().__init__()
+        copies = (one and deepcopy(one).to(torch.bfloat16).requires_grad_(False) for one in stock)
+        self.decoder, *self.others = copies
+
+    def pieces(self, latents: int, begins: bool) -> list[int]:
+        return [latents]
+
+    def write(self, writer: Writer, z: Value) -> Value:
+        """Latents [1, T, H, W, C], filled up, -> frames."""
+        raise NotImplementedError

@@ -1,0 +1,134 @@
+"""Wan's decoders, 2.1 and 2.2, and QwenImage's, which is 2.1's, in TT-NN's ops.
+
+The norm of a pixel's channels, SiLU and the way behind the clip's past are one pass, the even and the odd frames of a time
+convolution and the upsampling another. A clip's first latent frame goes through by itself: no time convolution sees it.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_writer import ZEROS, Writer
+from ttvideo.decoders.residual import TINY
+from ttvideo.decoders.wan import WanTileDecoder, patched
+from ttvideo.programs.program import Value
+
+
+class Wan(Family):
+    """A `WanDecoder3d` or `QwenImageDecoder3d` (diffusers), as its autoencoder drives it.
+
+    [1, 16, T, H, W] -> [1, 3, 4 T, 8 H, 8 W] (2.2, with `patch` 2: 16 H, 16 W), 3 frames fewer where a clip begins.
+    """
+
+    def __init__(
+        self, decoder: nn.Module, post_quant: nn.Module | None = None, clamped: bool = False, patch: int = 1
+    ):
+        WanTileDecoder(decoder, post_quant, clamped, patch)  # which refuses what it doesn't know
+        super().__init__(decoder, post_quant)
+        self.clamped, self.patch = clamped, patch
+        self.latent_channels = decoder.conv_in.in_channels
+
+    def pieces(self, latents: int, begins: bool) -> list[int]:
+        return [1, latents - 1] if begins and latents > 1 else [latents]
+
+    def write(self, writer: Writer, z: Value) -> Value:
+        decoder, (post_quant,) = self.decoder, self.others
+        if post_quant is not None:
+            writer.place = "post_quant_conv"
+            z = writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
+        writer.place = "conv_in"
+        x = causal(writer, writer.after_past(z, ZEROS), decoder.conv_in)
+        mid = decoder.mid_block
+        x = residual(writer, "mid_block.resnets.0", mid.resnets[0], x)
+        for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:])):
+            writer.place = f"mid_block.attentions.{i}"
+            normed = norm(writer, attention.norm, x, before=None)
+            x = writer.frame_attention(x, normed, attention.to_qkv, attention.proj)
+            x = residual(writer, f"mid_block.resnets.{i + 1}", resnet, x)
+        for i, block in enumerate(decoder.up_blocks):
+            x = up_block(writer, f"up_blocks.{i}", block, x)
+        writer.place, conv = "conv_out", decoder.conv_out
+        x = norm(writer, decoder.norm_out, x)
+        weight, bias = (patched(parameter, self.patch) for parameter in (conv.weight, conv.bias))
+        return writer.conv(x, weight, bias, padding=1, around=ZEROS)
+
+
+def norm(writer: Writer, stock: nn.Module, x: Value, before: str | None = ZEROS) -> Value:
+    """A `WanRMS_norm`, and SiLU and what stands before the clip, where something does."""
+    gain = stock.gamma.flatten()
+    shift = stock.bias.flatten() if torch.is_tensor(stock.bias) else torch.zeros_like(gain)
+    return writer.rms_norm(x, gain, shift, TINY / len(gain), before)
+
+
+def causal(writer: Writer, clip: Value, conv: nn.Conv3d) -> Value:
+    return writer.conv(clip, conv.weight, conv.bias, padding=conv.kernel_size[1] // 2, around=ZEROS)
+
+
+def residual(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
+    """A `WanResidualBlock`."""
+    rest = x
+    if not isinstance(block.conv_shortcut, nn.Identity):
+        writer.place, conv = f"{name}.conv_shortcut", block.conv_shortcut
+        rest = writer.pointwise(x, conv.weight.flatten(1), conv.bias)
+    for half, stock, conv in (("conv1", block.norm1, block.conv1), ("conv2", block.norm2, block.conv2)):
+        writer.place = f"{name}.{half}"
+        x = causal(writer, norm(writer, stock, x), conv)
+    return writer.add(x, rest)
+
+
+def up_block(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
+    """A `WanUpBlock`, or 2.2's `WanResidualUpBlock`, which has a shortcut of its own."""
+    given = x
+    for i, resnet in enumerate(block.resnets):
+        x = residual(writer, f"{name}.resnets.{i}", resnet, x)
+    upsampler = block.upsampler if hasattr(block, "upsampler") else (block.upsamplers or [None])[0]
+    if upsampler is not None:
+        x = upsample(writer, f"{name}.upsampler", upsampler, x)
+    shortcut = getattr(block, "avg_shortcut", None)
+    if shortcut is None:
+        return x
+    writer.place = (
+        f"{name}.avg_shortcut" + ".first" * writer.begins
+    )  # other weights: programs share those of one name
+    return writer.add(x, upsampled_shortcut(writer, shortcut, given))
+
+
+def upsample(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
+    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and width."""
+    times = 1
+    if block.mode == "upsample3d":
+        writer.place, conv = f"{name}.time_conv", block.time_conv
+        if writer.begins:
+            writer.nothing_seen(x)
+        else:
+            # The even and the odd frames, each a half of its outputs.
+            clip, times = writer.after_past(x, ZEROS), 2
+            weight, bias = (halves_filled(p, x.type.shape[-1]) for p in (conv.weight, conv.bias))
+            x = writer.conv(clip, weight, bias)
+    writer.place, conv = f"{name}.resample.1", block.resample[1]
+    x = writer.depth_to_space(x, (times, 1, 1), (1, 2, 2))
+    return writer.conv(x, conv.weight[:, :, None], conv.bias, padding=1, around=ZEROS)
+
+
+def halves_filled(parameter: torch.Tensor, channels: int) -> torch.Tensor:
+    """Each half of a parameter's outputs with zeros up to so many."""
+    halves = parameter.unflatten(0, (2, -1))
+    more = [0, 0] * (halves.dim() - 2) + [0, channels - halves.shape[1]]
+    return F.pad(halves, more).flatten(0, 1)
+
+
+def upsampled_shortcut(writer: Writer, block: nn.Module, x: Value) -> Value:
+    """A `DupUp3D`: each number out of one of x, picked by a matrix of ones and zeros, and its place by depth to space."""
+    outputs = torch.arange(block.out_channels * block.factor) // block.repeats
+    picked = outputs.view(block.out_channels, block.factor_t, -1).permute(1, 2, 0)  # (t, h * w, O)
+    picked = picked[-1:] if writer.begins else picked
+    by = block.factor_s
+    alike = block.repeats % by**2 == 0
+    picked = picked[:, :1] if alike else picked
+    picks = F.one_hot(picked, block.in_channels).bfloat16()
+    channels = -block.out_channels % 32
+    weight = F.pad(picks, (0, 0, 0, channels)).flatten(0, 2)
+    x = writer.pointwise(x, weight, torch.zeros(len(weight), dtype=torch.bfloat16))
+    space, repeats = ((1, 1), (by, by)) if alike else ((by, by), (1, 1))
+    return writer.depth_to_space(x, (len(picks), *space), (1, *repeats))

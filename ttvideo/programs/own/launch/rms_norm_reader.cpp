@@ -1,0 +1,91 @@
+// Which face rows of a tile belong to one pixel, a norm's gain and shift, each repeated to fill a tile, then a frame's rows
+// in chunks; last the past's rows, as they are, or zeros.
+#include "chunks.h"
+
+constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
+constexpr uint32_t rows_a_chunk = get_compile_time_arg_val(1);
+constexpr uint32_t row_bytes = get_compile_time_arg_val(2);
+constexpr uint32_t parts = get_compile_time_arg_val(3);
+constexpr uint32_t zeros = get_compile_time_arg_val(4);
+constexpr auto x_args = TensorAccessorArgs<5>();
+constexpr auto affine_args = TensorAccessorArgs<x_args.next_compile_time_args_offset()>();
+constexpr auto past_args = TensorAccessorArgs<affine_args.next_compile_time_args_offset()>();
+
+constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_past = 5;
+constexpr uint32_t FACE = 16, FACES = 4, SIDES = 2, ONE = 0x3F80;
+constexpr uint32_t face_rows = row_bytes / (2 * FACE);  // of a pixel
+
+inline void clear(uint32_t at, uint32_t bytes) {
+    for (uint32_t byte = 0; byte < bytes; byte += 4) {
+        *reinterpret_cast<volatile tt_l1_ptr uint32_t*>(at + byte) = 0;
+    }
+}
+
+// A tile lies in memory as four faces of 16 x 16, so 16 elements that follow each other are a face's row: those of side 0 or 1
+// of the tile's columns. For sides p and q, tile 2 p + q sums up, from the right, a row's 16 elements of side p into all of
+// side q; tile 4 + 2 p + q adds, from the left, rows of side p to those of side q in the same pixel.
+inline void push_masks() {
+    cb_reserve_back(cb_masks, 8);
+    const uint32_t at = get_write_ptr(cb_masks);
+    clear(at, 8 * chunk_bytes);
+    for (uint32_t p = 0; p < SIDES; p++) {
+        for (uint32_t q = 0; q < SIDES; q++) {
+            auto right = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(at + (2 * p + q) * chunk_bytes);
+            for (uint32_t i = 0; i < FACE * FACE; i++) {
+                right[(2 * p + q) * FACE * FACE + i] = ONE;
+            }
+            auto left = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(at + (4 + 2 * p + q) * chunk_bytes);
+            for (uint32_t to = 0; to < SIDES * FACE; to++) {
+                const uint32_t pixel = ((to / FACE * SIDES + q) * FACE + to % FACE) / face_rows;
+                for (uint32_t from = 0; from < SIDES * FACE; from++) {
+                    if (((from / FACE * SIDES + p) * FACE + from % FACE) / face_rows == pixel) {
+                        const uint32_t face = to / FACE * SIDES + from / FACE;
+                        left[face * FACE * FACE + to % FACE * FACE + from % FACE] = ONE;
+                    }
+                }
+            }
+        }
+    }
+    cb_push_back(cb_masks, 8);
+}
+
+void kernel_main() {
+    const auto x = TensorAccessor(x_args, get_arg_val<uint32_t>(0), row_bytes);
+    const auto affine = TensorAccessor(affine_args, get_arg_val<uint32_t>(1), row_bytes);
+    const auto past = TensorAccessor(past_args, get_arg_val<uint32_t>(2), row_bytes);
+    const uint32_t first = get_arg_val<uint32_t>(3), end = get_arg_val<uint32_t>(4);
+    const uint32_t past_row = get_arg_val<uint32_t>(5), past_end = get_arg_val<uint32_t>(6);
+
+    push_masks();
+    cb_reserve_back(cb_affine, 2);
+    clear(get_write_ptr(cb_affine), 2 * chunk_bytes);
+    for (uint32_t k = 0; k < 2; k++) {
+        for (uint32_t r = 0; r < rows_a_chunk; r++) {
+            noc_async_read(
+                affine.get_noc_addr(k), get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes, row_bytes);
+        }
+    }
+    noc_async_read_barrier();
+    cb_push_back(cb_affine, 2);
+    for (uint32_t item = first; item < end; item++) {
+        const uint32_t frame = item / parts;
+        chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
+            cb_reserve_back(cb_x, 1);
+            const uint32_t to = get_write_ptr(cb_x);
+            read_rows(x, frame * rows_a_frame + row, rows, row_bytes, to);
+            clear(to + rows * row_bytes, chunk_bytes - rows * row_bytes);  // sums of what is there by chance may be infinite
+            noc_async_read_barrier();
+            cb_push_back(cb_x, 1);
+        });
+    }
+    chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
+        cb_reserve_back(cb_past, 1);
+        if (zeros) {
+            clear(get_write_ptr(cb_past), rows * row_bytes);
+        } else {
+            read_rows(past, row, rows, row_bytes, get_write_ptr(cb_past));
+            noc_async_read_barrier();
+        }
+        cb_push_back(cb_past, 1);
+    });
+}
