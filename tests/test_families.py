@@ -5,8 +5,6 @@ import json
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from findings.families import CLIPS, OTHERS, family_row, latents
@@ -24,27 +22,10 @@ def decoders():
     return {name: for_tiles(SMALL[name].make()) for name in MODELS}
 
 
-@given(name=st.sampled_from(list(MODELS)), frames=st.integers(1, 200), times=st.integers(1, 9))
-def test_steps_are_those_that_a_decoder_takes(decoders, name, frames, times):
-    """The decoder's own check is the judge; two programs do, but for what is left at the end."""
-    decoder = decoders[name]
-    least = decoder.steps(50)[1]
-    for steps in (decoder.steps(frames), decoder.steps(frames, least * times)):
-        assert sum(steps) == frames and min(steps) >= 1 and len(set(steps[1:-1])) <= 1
-        state = None
-        for count in steps[:2] if "late" not in decoder.streaming or name == "HunyuanVideo" else steps[:1]:
-            z = torch.empty(1, decoder.latent_channels, count, 3, 5, dtype=torch.float64)
-            decoder.check(z, state)
-            shapes = decoder.state_shapes(1, 3, 5, latents=count)
-            state = {key: torch.empty(shape, dtype=torch.float64) for key, shape in shapes.items()}
-
-
 @pytest.mark.parametrize("name", ["CogVideoX", "HunyuanVideo"])
 def test_steps_that_a_structure_does_not_allow(decoders, name):
     with pytest.raises(Refused, match=f"frames_per_step.*1.*a multiple of {decoders[name].steps(50)[1]}"):
         decoders[name].steps(9, 1)
-    with pytest.raises(Refused, match="frames_per_step.*0.*at least 1"):
-        decoders[name].steps(9, 0)
 
 
 def test_a_clip_that_is_normalised_as_one_stays_whole():

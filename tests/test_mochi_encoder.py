@@ -1,12 +1,12 @@
-"""The encoder for tiles against the stock one: equal in float64, in any steps, and as compiled."""
+"""The encoder for tiles: its bands, what it refuses, and as compiled (tests/test_streaming.py has what comes out)."""
 
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiEncoder3D
+from streamed import mochi_encoder
 
-from ttvideo import Refused, compare, for_tiles, probe
+from ttvideo import Refused, compare, probe
+from ttvideo.decoders.attention import BAND_VALUES, bands_of
 from ttvideo.decoders.mochi_encoder import TileEncoder
-from ttvideo.decoders.time_attention import BAND_VALUES, bands_of
 from ttvideo.media.small_autoencoders import InFloat64
 
 ROUNDING = 1e-11
@@ -14,12 +14,7 @@ ROUNDING = 1e-11
 
 @pytest.fixture(scope="module")
 def stock():
-    """Several heads, layers in a row, and nothing at 0 or 1 that would hide its loss."""
-    torch.manual_seed(0)
-    encoder = MochiEncoder3D(15, 12, (32, 64, 64, 96), (1, 1, 2, 1, 1)).eval()
-    for parameter in encoder.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    return encoder.double().requires_grad_(False)
+    return mochi_encoder()
 
 
 def clip(frames, height=16, width=24, batch=1):
@@ -27,51 +22,12 @@ def clip(frames, height=16, width=24, batch=1):
     return torch.rand(batch, 3, frames, height, width, dtype=torch.float64, generator=generator) * 2 - 1
 
 
-def encoded(encoder, x, splits):
-    parts, state = [], None
-    for piece in x.split(splits, 2):
-        part, state = encoder(piece, state)
-        parts.append(part)
-    return torch.cat(parts, 2), state
-
-
-@pytest.mark.parametrize("frames", [1, 7, 13])
-def test_equals_the_stock_encoder(stock, frames):
-    x = clip(frames, batch=2)
-    with InFloat64():
-        want, got = stock(x)[0], for_tiles(stock)(x)[0]
-    assert got.shape == (2, 24, 1 + frames // 6, 2, 3)
-    assert compare(got, want).max_abs <= ROUNDING
-
-
-@pytest.mark.parametrize("splits", [(1, 6, 6, 6), (7, 12), (13, 6)])
-def test_splits_change_nothing(stock, splits):
-    encoder, x = TileEncoder(stock), clip(19)
-    want, last = encoder(x)
-    got, state = encoded(encoder, x, splits)
-    assert torch.equal(got, want)
-    assert state.keys() == last.keys() and all(torch.equal(state[name], last[name]) for name in last)
-
-
-def test_the_state_is_what_it_says_and_what_attentions_saw_is_passed_through(stock):
-    encoder = TileEncoder(stock)
-    _, before = encoder(clip(7, batch=2))
-    _, state = encoder(clip(6, batch=2), before)
-    assert {name: tuple(value.shape) for name, value in state.items()} == encoder.state_shapes(
-        2, 16, 24, latents=3
-    )
+def test_what_attentions_saw_is_passed_through(stock):
+    encoder, x = TileEncoder(stock), clip(13)
+    _, before = encoder(x[:, :, :7])
+    _, state = encoder(x[:, :, 7:], before)
     seen = [name for name in before if ".frame" in name]
     assert seen and all(state[name] is before[name] for name in seen)
-
-
-@pytest.mark.parametrize("part", ["conv1.8x12.past2", "attentions.0.8x12.frame0", "block_in", "frame6"])
-def test_a_part_of_the_state_that_is_lost_shows(stock, part):
-    encoder, x = TileEncoder(stock), clip(13)
-    _, state = encoder(x[:, :, :7])
-    want, _ = encoder(x[:, :, 7:], state)
-    lost = {name: torch.zeros_like(value) if part in name else value for name, value in state.items()}
-    assert any(part in name for name in state)
-    assert compare(encoder(x[:, :, 7:], lost)[0], want).max_abs > 1e-6
 
 
 def test_frames_ahead_change_nothing_before(stock):
@@ -84,7 +40,7 @@ def test_frames_ahead_change_nothing_before(stock):
 def test_bands_of_pixels_change_nothing_but_the_last_bit(stock, monkeypatch):
     encoder, x = TileEncoder(stock), clip(13, 32, 32)
     want, _ = encoder(x)
-    monkeypatch.setattr("ttvideo.decoders.time_attention.BAND_VALUES", 32 * 64 * 64)
+    monkeypatch.setattr("ttvideo.decoders.attention.BAND_VALUES", 32 * 64 * 64)
     assert [len(bands_of(13, n, 64)) for n in (256, 64, 65)] == [4, 1, 1]
     assert compare(encoder(x)[0], want).max_abs <= ROUNDING
 
@@ -117,10 +73,6 @@ def test_refuses_what_it_cannot_encode(stock):
         (clip(6), None, "1 [+] 6 n"),
         (clip(7), state, "multiple of 6"),
         (clip(6, 12, 24), None, "multiples of 8"),
-        (clip(6)[:, :2], None, r"\[B, 3, T, H, W\]"),
-        (clip(7).half(), None, "float64"),
-        (clip(6, 24, 16), state, "24 x 16"),
-        (clip(6), {name: state[name] for name in list(state)[1:]}, "without"),
     ):
         with pytest.raises(Refused, match=need):
             encoder(x, past)

@@ -185,30 +185,6 @@ def test_a_convolution_takes_no_block_floats(where, said):
         chip.run(*in_block_floats(where, "n150"))
 
 
-def test_the_demo_decoder_is_exact_but_for_rounding(vae, native):
-    z = numbers(1, 12, 2, 4, 5)
-    assert compare(native(z)[0], vae.decoder(z.double())[0]).pcc > 0.9999
-
-
-def test_steps_give_what_one_call_gives(native):
-    z = numbers(1, 12, 3, 4, 5)
-    whole, end = native(z)
-    first, state = native(z[:, :, :1])
-    rest, state = native(z[:, :, 1:], state)
-    assert compare(torch.cat([first, rest], dim=2), whole).pcc > 0.99999  # torch adds up in another order
-    assert state.keys() == end.keys() == native.state_shapes(1, 4, 5).keys()
-    for name, shape in native.state_shapes(1, 4, 5).items():
-        assert state[name].shape == shape and compare(state[name], end[name]).pcc > 0.9999
-
-
-def test_a_state_of_another_clip_shows(native):
-    z = numbers(1, 12, 2, 4, 5)
-    _, state = native(z[:, :, :1])
-    name = "block_in.resnets.0.conv1.4x5.past"
-    spoilt = state | {name: state[name].flip(2)}
-    assert not torch.equal(native(z[:, :, 1:], state)[0], native(z[:, :, 1:], spoilt)[0])
-
-
 def test_what_is_not_wanted_any_more_is_let_go(native):
     made = native.step((1, 4, 5), False, "p150").program
     freed = [op.operands[0] for op in made.main.ops if op.name == "ttnn.deallocate"]
@@ -218,15 +194,13 @@ def test_what_is_not_wanted_any_more_is_let_go(native):
     assert deallocated([], set()) == []
 
 
-@pytest.mark.parametrize("what", ["clips", "state", "decoder", "channels", "board", "fidelity"])
+@pytest.mark.parametrize("what", ["clips", "decoder", "channels", "board", "fidelity"])
 def test_bad_input_is_refused(native, what):
     z = numbers(1, 12, 1, 4, 5)
     with pytest.raises(Refused):
         match what:
             case "clips":
                 native(z.expand(2, -1, -1, -1, -1))
-            case "state":
-                native(z, native(z.transpose(3, 4))[1])
             case "decoder":
                 NativeDecoder(nn.Linear(2, 2))
             case "channels":

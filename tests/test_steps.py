@@ -1,16 +1,15 @@
-"""Streaming: any steps, stopped and resumed anywhere, give the frames of one call."""
+"""How a clip is cut, what a decoder is called with, and states in files (tests/test_streaming.py has what comes out)."""
 
 import pytest
 import torch
 from diffusers import AutoencoderKLMochi
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.clip_decoder import split
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.steps import decode_steps, load_state, save_state
-from ttvideo.decoders.stream import stream_decode
 
 CHANNELS = dict(encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 64))
 
@@ -39,30 +38,6 @@ def test_split_covers_the_clip_with_two_sizes_at_most(total, n):
     assert set(steps[1:]) <= {n} and 1 <= steps[0] <= n
 
 
-@settings(max_examples=10, deadline=None)
-@given(n=st.integers(1, 6))
-def test_frames_are_those_of_one_call(decoder, z, n):
-    frames = torch.cat([frames for frames, _ in decode_steps(decoder, z, n)], dim=2)
-    assert torch.equal(frames, decoder(z)[0])
-
-
-def test_drops_what_the_pipeline_drops(vae, decoder, z):
-    want = vae.decode(z).sample
-    frames = torch.cat([step.frames for step in stream_decode(decoder, z, "cpu")], dim=2)
-    assert frames.shape == want.shape and (frames - want).abs().max() <= 1e-10
-
-
-@pytest.mark.parametrize("seen", [1, 3])
-def test_resumes_from_a_file(decoder, z, tmp_path, seen):
-    frames = []
-    for step, state in decode_steps(decoder, z[:, :, :seen]):
-        frames.append(step)
-    save_state(tmp_path / "state.safetensors", state, seen)
-    state, position = load_state(tmp_path / "state.safetensors")
-    frames += [step for step, _ in decode_steps(decoder, z[:, :, position:], state=state)]
-    assert position == seen and torch.equal(torch.cat(frames, dim=2), decoder(z)[0])
-
-
 class Watched:
     """A decoder, and what it was called with: the latents' shape, whether a clip begins, whether it ends."""
 
@@ -78,7 +53,8 @@ class Watched:
 
 def test_calls_at_most_two_shapes(decoder, z):
     watched = Watched(decoder)
-    list(decode_steps(watched, z, frames_per_step=2))
+    frames = torch.cat([frames for frames, _ in decode_steps(watched, z, frames_per_step=2)], dim=2)
+    assert torch.equal(frames, decoder(z)[0])
     two = 1, 12, 2, 3, 4
     assert watched.seen == [((1, 12, 1, 3, 4), True, False), (two, False, False), (two, False, True)]
     list(decode_steps(watched, z, frames_per_step=5, ends=False))

@@ -54,13 +54,6 @@ def stock():
     return mochi()
 
 
-@pytest.mark.parametrize("packed_sizes", [0, 1, 2])
-def test_equals_the_stock_decoder(stock, packed_sizes):
-    z = latents(2, 12, 3, 4, 5)
-    frames, _ = TileDecoder(stock, packed_sizes)(z)
-    assert compare(frames, stock(z)[0]).max_abs <= ROUNDING
-
-
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_without_a_rewrite_it_is_the_same_function(stock, rewrite):
     z = latents(1, 12, 2, 4, 5)
@@ -71,33 +64,9 @@ def test_without_a_rewrite_it_is_the_same_function(stock, rewrite):
     assert compare(decoder(z)[0], stock(z)[0]).max_abs <= ROUNDING and (changed or rewrite == "pairs")
 
 
-@settings(max_examples=8, deadline=None)
-@given(cuts=st.sets(st.integers(1, 4)), batch=st.integers(1, 2), seed=st.integers(0, 99))
-def test_any_split_into_steps_is_the_whole_clip_to_the_last_bit(stock, cuts, batch, seed):
-    decoder, z = TileDecoder(stock), latents(batch, 12, 5, 2, 3, seed=seed)
-    whole, last = decoder(z)
-    state, frames = None, []
-    for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 5]):
-        step, state = decoder(z[:, :, start:stop], state)
-        frames.append(step)
-    assert torch.equal(torch.cat(frames, dim=2), whole)
-    assert state.keys() == last.keys() and all(torch.equal(state[name], last[name]) for name in last)
-
-
-def test_the_state_is_what_it_says(stock):
-    decoder = TileDecoder(stock)
-    _, state = decoder(latents(2, 12, 1, 4, 5))
-    assert {name: tuple(past.shape) for name, past in state.items()} == decoder.state_shapes(2, 4, 5)
-    convs = [m for m in decoder.modules() if isinstance(m, CausalConv)]
-    assert len(state) == sum(2 // conv.packed for conv in convs) and {conv.packed for conv in convs} == {1, 2}
-    assert decoder.latent_channels == 12
-
-
-def test_leaves_the_stock_decoder_as_it_was(stock):
-    before = {name: value.clone() for name, value in stock.state_dict().items()}
-    decoder = TileDecoder(stock)
-    decoder(latents(1, 12, 1, 4, 4))
-    assert all(torch.equal(value, before[name]) for name, value in stock.state_dict().items())
+def test_frames_are_packed_where_they_come_in_pairs(stock):
+    convs = [m for m in TileDecoder(stock).modules() if isinstance(m, CausalConv)]
+    assert {conv.packed for conv in convs} == {1, 2}
     moved = sum(p.numel() for p in TileDecoder(stock, packed_sizes=0).parameters())
     assert moved == sum(p.numel() for p in stock.parameters())
 
@@ -258,38 +227,6 @@ def test_bf16_stays_close(stock):
     want = mochi(dtype=torch.bfloat16).double()(z.double())[0]
     frames, _ = TileDecoder(rounded)(z)
     assert compare(frames, want).pcc >= 0.999
-
-
-@pytest.mark.parametrize(
-    "z, need",
-    [
-        (torch.zeros(12, 1, 4, 4), r"\[B, 12, T, H, W\]"),
-        (torch.zeros(1, 16, 1, 4, 4), r"\[B, 12, T, H, W\]"),
-        (torch.zeros(1, 12, 0, 4, 4), "at least 1"),
-        (torch.zeros(1, 12, 1, 4, 4, dtype=torch.bfloat16), "torch.float64"),
-    ],
-    ids=["rank", "channels", "no_frame", "dtype"],
-)
-def test_refuses_latents(stock, z, need):
-    z = z if z.dtype == torch.bfloat16 else z.double()
-    with pytest.raises(Refused, match=need):
-        TileDecoder(stock)(z)
-
-
-def test_refuses_a_state_of_something_else(stock):
-    decoder = TileDecoder(stock)
-    z = latents(1, 12, 1, 4, 5)
-    _, state = decoder(z)
-    first = next(iter(state))
-    for wrong, match in (
-        ({name: past for name, past in state.items() if name != first}, f"without {first}"),
-        (decoder(latents(1, 12, 1, 5, 4))[1], "for latents of 4 x 5"),
-        (decoder(latents(1, 12, 1, 4, 6))[1], "for latents of 4 x 5"),
-        (decoder(latents(2, 12, 1, 4, 5))[1], r"need \(1, 1, 42, 64\)"),
-        ({name: past.float() for name, past in state.items()}, "torch.float64"),
-    ):
-        with pytest.raises(Refused, match=match):
-            decoder(z, wrong)
 
 
 def test_refuses_another_model():

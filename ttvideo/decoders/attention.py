@@ -9,16 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ttvideo.basics.errors import Refused
 from ttvideo.decoders.clip_decoder import Memory
+from ttvideo.decoders.group_norm import TILE
+
+BAND_VALUES = 1 << 28  # of a band's keys, or scores, in whole tiles: 0.5 GB in bf16
 
 
 class FrameAttention(nn.Module):
-    """`WanAttentionBlock` on [N, C]: no frame looks at another, so nothing is kept. `norm` stands before it."""
+    """Attention among the pixels of a frame [N, C], as a `WanAttentionBlock`'s: nothing is kept. `norm` stands before it."""
 
-    def __init__(self, norm: nn.Module, qkv: nn.Conv2d, proj: nn.Conv2d):
+    def __init__(self, norm: nn.Module, qkv: tuple[nn.Module, ...], proj: nn.Module):
         super().__init__()
         self.norm = norm
-        self.qkv, self.proj = as_linear(qkv), as_linear(proj)
+        self.qkv, self.proj = as_linear(*qkv), as_linear(proj)
 
     def forward(self, x_nc: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm(x_nc)).chunk(3, dim=-1)
@@ -59,8 +63,26 @@ class CausalAttention(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[N, C], [M, C], [M, C] -> [N, C]."""
+    """[N, C], [M, C], [M, C] -> [N, C].
+
+    Hazard: scores are [N, M]: 2.7 GB in bf16 among the 192 x 192 latents of an image of 1536 x 1536, and softmax holds
+    several of them. Queries don't see each other, so they are cut into bands.
+    """
+    bands = bands_of(len(k), len(q), 1)
+    return weighed(q, k, v) if len(bands) == 1 else torch.cat([weighed(q[rows], k, v) for rows in bands])
+
+
+def weighed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.softmax(q @ k.t() / math.sqrt(q.shape[-1]), dim=-1) @ v
+
+
+def bands_of(frames: int, pixels: int, channels: int) -> list[slice]:
+    """The fewest equal bands of whole tiles whose keys are no more than `BAND_VALUES`; one, where tiles don't divide."""
+    values = math.ceil(frames / TILE) * TILE * pixels * channels
+    for count in range(math.ceil(values / BAND_VALUES), pixels // TILE + 1):
+        if pixels % (count * TILE) == 0:
+            return [slice(i, i + pixels // count) for i in range(0, pixels, pixels // count)]
+    return [slice(0, pixels)]
 
 
 def as_linear(*convs: nn.Module) -> nn.Linear:
@@ -71,3 +93,10 @@ def as_linear(*convs: nn.Module) -> nn.Linear:
     if convs[0].bias is not None:
         linear.bias = nn.Parameter(torch.cat([conv.bias.detach() for conv in convs]), requires_grad=False)
     return linear
+
+
+def check_one_head(name: str, stock: nn.Module) -> None:
+    """Raise `Refused` for a diffusers' `Attention` that isn't x + to_out(attention(x)), of one head."""
+    if stock.heads != 1 or not stock.residual_connection or stock.rescale_output_factor != 1:
+        got = f"{stock.heads} heads, residual {stock.residual_connection}, divided by {stock.rescale_output_factor}"
+        raise Refused(name, got, "1 head, residual True, divided by 1")

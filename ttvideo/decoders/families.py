@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLCogVideoX,
+    AutoencoderKLFlux2,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTX2Video,
@@ -11,6 +13,7 @@ from diffusers import (
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
+    AutoencoderTiny,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
@@ -20,6 +23,7 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, MochiEncoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
+from diffusers.models.autoencoders.vae import Decoder, DecoderTiny
 from torch import nn
 
 from ttvideo.basics.errors import Refused
@@ -27,6 +31,7 @@ from ttvideo.basics.finite import check_finite
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
+from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
 from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.mochi_encoder import TileEncoder
@@ -51,6 +56,11 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLLTXVideo: ltx_video,
     LTX2VideoDecoder3d: LTXTileDecoder,
     AutoencoderKLLTX2Video: ltx_video,
+    Decoder: ImageTileDecoder,
+    AutoencoderKL: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
+    AutoencoderKLFlux2: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
+    DecoderTiny: TinyTileDecoder,
+    AutoencoderTiny: lambda vae: TinyTileDecoder(vae.decoder),
 }
 ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncoder3D: TileEncoder}
 

@@ -44,7 +44,7 @@ class HostDecoder(nn.Module):
     def conv_in(self) -> nn.Conv3d:
         return self.decoder.conv_in
 
-    def state_shapes(self, batch: int, height: int, width: int) -> Shapes:
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
         resnets = [part for part in mochi_layout(self.decoder) if isinstance(part, Resnet)]
         return {
@@ -53,7 +53,7 @@ class HostDecoder(nn.Module):
             for name, *_ in part.halves
         }
 
-    def check(self, z_bcthw: Tensor, state: State | None) -> None:
+    def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""
         check_step(z_bcthw, state, self.latent_channels, self.conv_in.weight.dtype, self.state_shapes)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import CausalAttention, as_linear
+from ttvideo.decoders.attention import CausalAttention, as_linear, check_one_head
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, as_kept
 from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, keys, split
 from ttvideo.decoders.group_norm import clip_norm
@@ -201,9 +201,7 @@ class Attention(nn.Module):
 
     def __init__(self, name: str, stock: nn.Module):
         super().__init__()
-        if stock.heads != 1 or not stock.residual_connection or stock.rescale_output_factor != 1:
-            got = f"{stock.heads} heads, residual {stock.residual_connection}, divided by {stock.rescale_output_factor}"
-            raise Refused(name, got, "1 head, residual True, divided by 1")
+        check_one_head(name, stock)
         self.norm = deepcopy(stock.group_norm)
         self.attention = CausalAttention(name, stock.to_q, stock.to_k, stock.to_v, stock.to_out[0])
 

@@ -7,17 +7,12 @@ Queries and keys have length 1 each (`qk_norm="l2"`): an RMS norm without a gain
 of 0, and their exponential needs no maximum taken off. ttnn.softmax would take it of a straight line within each octave.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import as_linear
-from ttvideo.decoders.group_norm import TILE
-
-BAND_VALUES = 1 << 28  # of a band's keys, with T in whole tiles: 0.5 GB in bf16
+from ttvideo.decoders.attention import as_linear, bands_of
 
 
 class TimeAttention(nn.Module):
@@ -88,12 +83,3 @@ def back(new: int, seen: int, device) -> Tensor:
     """[new, seen]: where a new frame looks at itself or back, not ahead."""
     frame = torch.arange(seen, dtype=torch.int32, device=device)
     return frame[None] <= frame[seen - new :, None]
-
-
-def bands_of(frames: int, pixels: int, channels: int) -> list[slice]:
-    """The fewest equal bands of whole tiles whose keys are no more than `BAND_VALUES`; one, where tiles don't divide."""
-    values = math.ceil(frames / TILE) * TILE * pixels * channels
-    for count in range(math.ceil(values / BAND_VALUES), pixels // TILE + 1):
-        if pixels % (count * TILE) == 0:
-            return [slice(i, i + pixels // count) for i in range(0, pixels, pixels // count)]
-    return [slice(0, pixels)]

@@ -36,7 +36,7 @@ class WanTileDecoder(ClipDecoder):
         mid = decoder.mid_block
         blocks = [Residual("mid_block.resnets.0", 1, mid.resnets[0])]
         for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:]), start=1):
-            blocks.append(FrameAttention(ChannelNorm(attention.norm), attention.to_qkv, attention.proj))
+            blocks.append(FrameAttention(ChannelNorm(attention.norm), (attention.to_qkv,), attention.proj))
             blocks.append(Residual(f"mid_block.resnets.{i}", 1, resnet))
         scale = 1
         for i, block in enumerate(decoder.up_blocks):

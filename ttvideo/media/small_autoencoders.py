@@ -1,4 +1,4 @@
-"""Every autoencoder of diffusers that has a 3D convolution, in a size that float64 on two cores takes in a second."""
+"""Every video autoencoder of diffusers, and those of images, in a size that float64 on two cores takes in a second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +40,9 @@ def encode(vae: nn.Module, clip: torch.Tensor) -> torch.Tensor:
     return code.mode()
 
 
-def decode(vae: nn.Module, z: torch.Tensor) -> torch.Tensor:
-    frames = vae.decode(z)
+def decode(vae: nn.Module, z: torch.Tensor, *each: torch.Tensor) -> torch.Tensor:
+    """`each` is what else belongs to a clip, a timestep."""
+    frames = vae.decode(z, *each)
     return frames if torch.is_tensor(frames) else frames.sample
 
 
@@ -272,5 +273,31 @@ SMALL = {
         VIDTOK | dict(is_causal=False),
         (1, 3, 16, 16, 16),
         24,
+    ),
+}
+
+IMAGE = blocks(
+    "DownEncoderBlock2D UpDecoderBlock2D", block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4
+)
+SMALL_IMAGES = {
+    "Stable Diffusion": Autoencoder("AutoencoderKL", IMAGE, (1, 3, 8, 8), 0),
+    "FLUX": Autoencoder(
+        "AutoencoderKL",
+        IMAGE | dict(latent_channels=8, use_quant_conv=False, use_post_quant_conv=False),
+        (1, 3, 8, 8),
+        0,
+    ),
+    "FLUX.2": Autoencoder("AutoencoderKLFlux2", IMAGE | dict(latent_channels=8), (1, 3, 8, 8), 0),
+    "Tiny": Autoencoder(
+        "AutoencoderTiny",
+        dict(
+            encoder_block_out_channels=(8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8),
+            num_encoder_blocks=(1, 1, 1),
+            num_decoder_blocks=(1, 2, 1),
+        ),
+        (1, 3, 8, 8),
+        0,
+        encode=lambda vae, clip: vae.encode(clip).latents,
     ),
 }
