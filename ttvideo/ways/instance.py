@@ -1,0 +1,52 @@
+"""What one module does beside what its class does: hooks, a forward of its own, weights that are cast at each call.
+
+A rewrite reads weights and knows classes. Where an instance computes something else, it is undone exactly, or named.
+"""
+
+from copy import deepcopy
+
+import torch
+from diffusers.hooks import HookRegistry
+from diffusers.hooks.layerwise_casting import LayerwiseCastingHook
+from torch import nn
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def own_behaviour(module: nn.Module) -> str | None:
+    """Why the module itself, apart from those in it, may do something else than its class; None if it can't."""
+    if any(getattr(module, hooks) for hooks in HOOKS):
+        return "it carries hooks"
+    forward = vars(module).get("forward")
+    if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
+        return "its forward was replaced"
+    return None
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy, with weights that are cast at each call (`enable_layerwise_casting`) as they are computed with.
+
+    Torch itself copies no tensor that was computed of others, as `torch.nn.utils.weight_norm` keeps: such are cloned.
+    """
+    kept = (value for module in model.modules() for value in vars(module).values())
+    computed = {id(t): t.detach().clone() for t in kept if isinstance(t, torch.Tensor) and not t.is_leaf}
+    new = deepcopy(model, computed)
+    for stock, module in zip(model.modules(), new.modules(), strict=True):
+        if (dtype := cast_to(stock)) is not None:
+            del module.forward, module._diffusers_hook
+            module.to(dtype)
+    return new
+
+
+def is_cast(model: nn.Module) -> bool:
+    return any(cast_to(module) is not None for module in model.modules())
+
+
+def cast_to(module: nn.Module) -> torch.dtype | None:
+    """The type in which a module computes whose weights are stored in another, and which has no other hook; else None."""
+    registry = vars(module).get("_diffusers_hook")
+    hooks = list(registry.hooks.values()) if isinstance(registry, HookRegistry) else []
+    if len(hooks) != 1 or not isinstance(hooks[0], LayerwiseCastingHook):
+        return None
+    forward = registry._fn_refs[0].forward
+    return hooks[0].compute_dtype if getattr(forward, "__func__", None) is type(module).forward else None
