@@ -1,4 +1,4 @@
-"""Nothing silently wrong: what decides on frames and isn't a weight is followed, as `vae.decode` has it, or refused by name."""
+"""Nothing silently wrong: what decides on frames is followed, as `vae.decode` has it, or refused by name."""
 
 from functools import partial
 
@@ -13,7 +13,8 @@ from ttvideo.media.video_models import load_autoencoder
 
 ROUNDING = 1e-11
 FAMILIES = (
-    "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5", "LTX-Video", "LTX-2",
+    "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5", "LTX-Video",
+    "LTX-2",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Is an autoencoder what its class builds of its config? What decides on its frames, and isn't a weight, is compared.
+"""Is an autoencoder what its class builds of its config? What decides on frames, and isn't a weight, is compared.
 
-A rewrite reads weights, and settings where its family's file says so (`follows`). All else must be as it was built: settings
-of the autoencoder and of the modules in it, their classes, methods and hooks. What differs is refused by name.
+A rewrite reads weights, and settings where its family's file says so (`follows`). All else must be as it was
+built: settings of the autoencoder and of the modules in it, their classes, methods and hooks. What differs is
+refused by name.
 """
 
 import re
@@ -16,7 +17,8 @@ from ttvideo.ways.instance import own_behaviour
 
 # `encode` alone reads these, and a parametrized weight is read as it is computed.
 NOT_OF_DECODE = re.compile(r"(encoder|quant_conv)\b|.*\bparametrizations\b")
-# `decode` doesn't, unless it cuts frames into tiles, which is refused; it slices a batch clip by clip, as for_tiles.
+# `decode` doesn't, unless it cuts frames into tiles, which is refused; it slices a batch clip by clip, as
+# for_tiles.
 OF_NO_CONCERN = re.compile(
     r"tile_\w+|use_slicing|use_framewise_encoding|num_sample_frames_batch_size|gradient_\w+"
 )
@@ -26,9 +28,10 @@ OF_ANY_MODULE = set(vars(nn.Module())) | {"forward", "_diffusers_hook"}
 def check_as_built(
     model: nn.Module, follows: tuple[str, ...] = (), padding_modes: tuple[str, ...] = ("zeros",)
 ) -> None:
-    """Raise `Refused` where a model's frames are decided by more than its weights, its config and the settings in `follows`.
+    """Raise `Refused` where more decides on frames than weights, the config, and the settings that `follows` names.
 
-    Of a decoder alone, which has no config to be built of again, what is seen is its modules' own behaviour, and padding.
+    Of a decoder alone, which has no config to be built of again, what is seen is its modules' own behaviour,
+    and padding.
     """
     parts = {name: part for name, part in model.named_modules() if not NOT_OF_DECODE.match(name)}
     kind = type(model).__name__

@@ -74,7 +74,8 @@ class ClipDecoder(nn.Module):
     latent_channels: int
     streaming = "constant state"
     dropped_frames = 0  # at a clip's begin, by its pipeline
-    # What of an autoencoder may have been changed since it was built (`ttvideo.decoders.as_built`), and how it may pad.
+    # What of an autoencoder may have been changed since it was built (`ttvideo.decoders.as_built`), and how
+    # it may pad.
     follows: tuple[str, ...] = ()
     padding_modes: tuple[str, ...] = ("zeros",)
     steps = staticmethod(split)

@@ -15,12 +15,12 @@ CHUNK = 2  # latent frames that are normalised together, unless the autoencoder 
 class CogVideoXTileDecoder(ClipDecoder):
     """A `CogVideoXDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
 
-    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent frames.
-    Its norms take the statistics of all frames that are decoded together: two latent frames, which is what the
-    autoencoder decodes at a time (`chunk`, its `num_latent_frames_batch_size`), and three where a clip of an odd
-    number begins. That, not the whole clip normalised as one, is what the pipeline gives. So a step is a multiple of
-    two latent frames, and the first one also takes up what is odd; the state is constant: convolutions are causal,
-    with the first frame repeated before the clip.
+    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent
+    frames. Its norms take the statistics of all frames that are decoded together: two latent frames, which is
+    what the autoencoder decodes at a time (`chunk`, its `num_latent_frames_batch_size`), and three where a
+    clip of an odd number begins. That, not the whole clip normalised as one, is what the pipeline gives. So a
+    step is a multiple of two latent frames, and the first one also takes up what is odd; the state is
+    constant: convolutions are causal, with the first frame repeated before the clip.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
@@ -52,7 +52,7 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
     def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-        """Cut a clip: [first, n, n, …], by default of a chunk, two latent frames; what is odd is in the first.
+        """Cut a clip: [first, n, n, …], by default of a chunk, two latent frames, what is odd in the first.
 
         Raises `Refused` for a step of another number than so many chunks.
         """

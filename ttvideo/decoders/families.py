@@ -62,17 +62,18 @@ ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncode
 def for_tiles(model: nn.Module) -> nn.Module:
     """The same decoder in another shape of program: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
 
-    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its
-    clamp included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or Mochi's encoder, from
-    video to its latents' mean and log variance. It is copied, each part in its own data type (weights that are cast at
-    each call, by `enable_layerwise_casting`, in that), and stays as it is. Called with a clip's latents in steps, each
-    with the state of the one before, it gives the frames of the whole clip as the autoencoder decodes it. Where frames
-    wait for what follows, which the family's class says, every step but the last is called with `ends=False`; where it
-    has a timestep, each takes it, `temb`.
+    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches
+    and its clamp included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or
+    Mochi's encoder, from video to its latents' mean and log variance. It is copied, each part in its own data
+    type (weights that are cast at each call, by `enable_layerwise_casting`, in that), and stays as it is.
+    Called with a clip's latents in steps, each with the state of the one before, it gives the frames of the
+    whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
-    Raises `Refused` for a class that isn't known, weights that aren't finite, and all that decides on frames and that
-    the family's file doesn't know: a config, a setting changed since, a hook, a forward put in another's place; and for
-    an autoencoder that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
+    Raises `Refused` for a class that isn't known, weights that aren't finite, and all that decides on frames
+    and that the family's file doesn't know: a config, a setting changed since, a hook, a forward put in
+    another's place; and for an autoencoder that cuts its frames into spatial tiles, which a pipeline's
+    doesn't by default.
     """
     known = FAMILIES | ENCODERS
     if type(model) not in known:

@@ -1,6 +1,7 @@
-"""What one module does beside what its class does: hooks, a forward of its own, weights that are cast at each call.
+"""What one module does beside what its class does: hooks, a forward of its own, weights cast at each call.
 
-A rewrite reads weights and knows classes. Where an instance computes something else, it is undone exactly, or named.
+A rewrite reads weights and knows classes. Where an instance computes something else, it is undone exactly, or
+named.
 """
 
 from copy import deepcopy
@@ -14,7 +15,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def own_behaviour(module: nn.Module) -> str | None:
-    """Why the module itself, apart from those in it, may do something else than its class; None if it can't."""
+    """Why the module itself, apart from those in it, may do something else than its class, or None."""
     if any(getattr(module, hooks) for hooks in HOOKS):
         return "it carries hooks"
     forward = vars(module).get("forward")
@@ -26,7 +27,8 @@ def own_behaviour(module: nn.Module) -> str | None:
 def copied(model: nn.Module) -> nn.Module:
     """A copy, with weights that are cast at each call (`enable_layerwise_casting`) as they are computed with.
 
-    Torch itself copies no tensor that was computed of others, as `torch.nn.utils.weight_norm` keeps: such are cloned.
+    Torch itself copies no tensor that was computed of others, as `torch.nn.utils.weight_norm` keeps: such are
+    cloned.
     """
     kept = (value for module in model.modules() for value in vars(module).values())
     computed = {id(t): t.detach().clone() for t in kept if isinstance(t, torch.Tensor) and not t.is_leaf}
@@ -43,7 +45,7 @@ def is_cast(model: nn.Module) -> bool:
 
 
 def cast_to(module: nn.Module) -> torch.dtype | None:
-    """The type in which a module computes whose weights are stored in another, and which has no other hook; else None."""
+    """The type in which a module computes that stores its weights in another, and has no other hook; else None."""
     registry = vars(module).get("_diffusers_hook")
     hooks = list(registry.hooks.values()) if isinstance(registry, HookRegistry) else []
     if len(hooks) != 1 or not isinstance(hooks[0], LayerwiseCastingHook):
