@@ -89,11 +89,11 @@ CHANGES = {
     "a forward of its own": (doubled, "decoder.conv_in: got its forward was replaced"),
     "a hook": (
         lambda vae: vae.decoder.conv_in.register_forward_hook(lambda module, given, out: None),
-        "decoder.conv_in: got it carries hooks",
+        "decoder.conv_in: got it carries hooks .lambda",
     ),
     "a hook before": (
         lambda vae: vae.decoder.register_forward_pre_hook(lambda module, given: None),
-        "decoder: got it carries hooks",
+        "decoder: got it carries hooks .lambda",
     ),
     "an activation": (lambda vae: setattr(vae.decoder, ACTIVATION[type(vae).__name__], nn.ReLU()), "ReLU"),
 }
@@ -117,7 +117,7 @@ def test_what_is_changed_after_loading_is_refused_by_name(change, model):
     [
         ("Mochi", at("", use_framewise_decoding=True), "use_framewise_decoding: got True, need False"),
         ("Mochi", at("decoder.block_in.resnets.0.norm1.norm_layer", eps=1e-2), "norm_layer.eps: got 0.01"),
-        ("Wan 2.1", decodes_otherwise, "decode: got .*, need the class's"),
+        ("Wan 2.1", decodes_otherwise, "AutoencoderKLWan: got its decode was replaced"),
         (
             "Wan 2.1",
             at("decoder.up_blocks.0.upsamplers.0", mode="upsample2d"),

@@ -1,4 +1,4 @@
-"""Is an autoencoder what its class builds of its config? What decides on frames, and isn't a weight, is compared.
+"""Is an autoencoder what its class builds of its config? What decides on frames and is no weight is compared.
 
 A rewrite reads weights, and settings where its family's file says so (`follows`). All else must be as it was
 built: settings of the autoencoder and of the modules in it, their classes, methods and hooks. What differs is
@@ -28,7 +28,7 @@ OF_ANY_MODULE = set(vars(nn.Module())) | {"forward", "_diffusers_hook"}
 def check_as_built(
     model: nn.Module, follows: tuple[str, ...] = (), padding_modes: tuple[str, ...] = ("zeros",)
 ) -> None:
-    """Raise `Refused` where more decides on frames than weights, the config, and the settings that `follows` names.
+    """Raise `Refused` where more decides on frames than weights, the config, and the settings in `follows`.
 
     Of a decoder alone, which has no config to be built of again, what is seen is its modules' own behaviour,
     and padding.
@@ -62,15 +62,7 @@ def differences(part: nn.Module, built: nn.Module | None) -> list[tuple[str, obj
     if kinds[0] is not kinds[1]:
         return [("", *(kind.__name__ for kind in kinds))]
     own, first = ({k: v for k, v in vars(m).items() if k not in OF_ANY_MODULE} for m in (part, built))
-    changed = [
-        (name, own.get(name), value) for name, value in first.items() if not alike(own.get(name), value)
-    ]
-    # What the class doesn't have isn't read either, but for what stands in a method's place.
-    return changed + [
-        (name, value, "the class's")
-        for name, value in own.items()
-        if name not in first and hasattr(type(part), name)
-    ]
+    return [(name, own.get(name), value) for name, value in first.items() if not alike(own.get(name), value)]
 
 
 def alike(got: object, built: object) -> bool:

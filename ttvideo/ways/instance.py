@@ -5,6 +5,7 @@ named.
 """
 
 from copy import deepcopy
+from inspect import isroutine
 
 import torch
 from diffusers.hooks import HookRegistry
@@ -16,12 +17,23 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 def own_behaviour(module: nn.Module) -> str | None:
     """Why the module itself, apart from those in it, may do something else than its class, or None."""
-    if any(getattr(module, hooks) for hooks in HOOKS):
-        return "it carries hooks"
-    forward = vars(module).get("forward")
-    if forward is not None and getattr(forward, "__func__", None) is not type(module).forward:
-        return "its forward was replaced"
+    hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
+    if hooks:
+        names = {getattr(hook, "__name__", type(hook).__name__).strip("<>") for hook in hooks}
+        return f"it carries hooks ({', '.join(sorted(names))})"
+    if replaced := replaced_methods(module):
+        return f"its {replaced[0]} was replaced"
     return None
+
+
+def replaced_methods(module: nn.Module) -> list[str]:
+    """The names of its class's methods in whose place the instance has something else."""
+    methods = {name: getattr(type(module), name, None) for name in vars(module)}
+    return [
+        name
+        for name, method in methods.items()
+        if isroutine(method) and getattr(vars(module)[name], "__func__", None) is not method
+    ]
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -45,7 +57,7 @@ def is_cast(model: nn.Module) -> bool:
 
 
 def cast_to(module: nn.Module) -> torch.dtype | None:
-    """The type in which a module computes that stores its weights in another, and has no other hook; else None."""
+    """The type in which a module computes that stores its weights in another; None where that isn't all."""
     registry = vars(module).get("_diffusers_hook")
     hooks = list(registry.hooks.values()) if isinstance(registry, HookRegistry) else []
     if len(hooks) != 1 or not isinstance(hooks[0], LayerwiseCastingHook):
