@@ -74,6 +74,10 @@ class ClipDecoder(nn.Module):
     latent_channels: int
     streaming = "constant state"
     dropped_frames = 0  # at a clip's begin, by its pipeline
+    # What of an autoencoder may have been changed since it was built (`ttvideo.decoders.as_built`), and how
+    # it may pad.
+    follows: tuple[str, ...] = ()
+    padding_modes: tuple[str, ...] = ("zeros",)
     steps = staticmethod(split)
 
     def clip(self, z_cthw: Tensor, memory: Memory, *each: Tensor | None) -> Tensor:

@@ -9,23 +9,29 @@ from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, split,
 from ttvideo.decoders.rows import keep_row_major, nearest
 from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
 
-CHUNK = 2  # latent frames that are normalised together
+CHUNK = 2  # latent frames that are normalised together, unless the autoencoder says otherwise
 
 
 class CogVideoXTileDecoder(ClipDecoder):
     """A `CogVideoXDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
 
-    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent frames.
-    Its norms take the statistics of all frames that are decoded together: two latent frames, which is what the
-    autoencoder decodes at a time, and three where a clip of an odd number begins. That, not the whole clip normalised as
-    one, is what the pipeline gives. So a step is a multiple of two latent frames, and the first one also takes up what is
-    odd; the state is constant: convolutions are causal, with the first frame repeated before the clip.
+    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent
+    frames. Its norms take the statistics of all frames that are decoded together: two latent frames, which is
+    what the autoencoder decodes at a time (`chunk`, its `num_latent_frames_batch_size`), and three where a
+    clip of an odd number begins. That, not the whole clip normalised as one, is what the pipeline gives. So a
+    step is a multiple of two latent frames, and the first one also takes up what is odd; the state is
+    constant: convolutions are causal, with the first frame repeated before the clip.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
-    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None):
+    follows = ("num_latent_frames_batch_size",)
+
+    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, chunk: int = CHUNK):
         super().__init__()
+        if not isinstance(chunk, int) or chunk < 1:
+            raise Refused("num_latent_frames_batch_size", repr(chunk), "a whole number of at least 1")
+        self.chunk_size = chunk
         self.post_quant = as_linear(post_quant) if post_quant is not None else None
         self.latent_channels = decoder.conv_in.conv.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
@@ -45,36 +51,35 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    @staticmethod
-    def steps(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-        """Cut a clip: [first, n, n, …], by default of two latent frames, what is odd in the first.
+    def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """Cut a clip: [first, n, n, …], by default of a chunk, two latent frames, what is odd in the first.
 
-        Raises `Refused` for a step of an odd number.
+        Raises `Refused` for a step of another number than so many chunks.
         """
-        size = CHUNK if frames_per_step is None else frames_per_step
+        size = self.chunk_size if frames_per_step is None else frames_per_step
         split(latent_frames, size)
-        if size % CHUNK:
-            raise Refused("frames_per_step", size, f"a multiple of {CHUNK}, what is normalised together")
-        odd = latent_frames % CHUNK if latent_frames > 1 else 0
+        if size % self.chunk_size:
+            need = f"a multiple of {self.chunk_size}, what is normalised together"
+            raise Refused("frames_per_step", size, need)
+        odd = latent_frames % self.chunk_size if latent_frames >= self.chunk_size else 0
         first, *others = split(latent_frames - odd, size)
         return [first + odd, *others]
 
     def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
         super().check(z_bcthw, state, ends)
-        if state is not None and z_bcthw.shape[2] % CHUNK:
+        if state is not None and z_bcthw.shape[2] % self.chunk_size:
             need = (
-                f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
+                f"a multiple of {self.chunk_size}, normalised together; what is odd belongs to the first step"
             )
             raise Refused("latent frames of a step", z_bcthw.shape[2], need)
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
-        frames = frames_of(z_cthw)
-        first = len(frames) % CHUNK + CHUNK if len(frames) > 1 else 1
-        video = []
+        frames, video = frames_of(z_cthw), []
+        first = len(frames) % self.chunk_size + self.chunk_size
         while frames:
             chunk, frames = frames[:first], frames[first:]
             video += self.chunk(chunk, memory)
-            memory, first = memory.next(), CHUNK
+            memory, first = memory.next(), self.chunk_size
         return video_of(video, memory.at(self.scale))
 
     def chunk(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:

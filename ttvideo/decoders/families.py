@@ -28,6 +28,7 @@ from torch import nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
+from ttvideo.decoders.as_built import check_as_built
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
@@ -36,6 +37,7 @@ from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.mochi_encoder import TileEncoder
 from ttvideo.decoders.wan import WanTileDecoder
+from ttvideo.ways.instance import copied, is_cast
 
 FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     MochiDecoder3D: TileDecoder,
@@ -47,7 +49,9 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     QwenImageDecoder3d: WanTileDecoder,
     AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoXTileDecoder,
-    AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(vae.decoder, vae.post_quant_conv),
+    AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(
+        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
+    ),
     HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
     AutoencoderKLHunyuanVideo: hunyuan_video,
     HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
@@ -68,14 +72,18 @@ ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncode
 def for_tiles(model: nn.Module) -> nn.Module:
     """The same decoder in another shape of program: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
 
-    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches and its clamp
-    included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or Mochi's encoder, from video to
-    its latents' mean and log variance. It is copied, in its data type, and stays as it is. Called with a clip's latents in
-    steps, each with the state of the one before, it gives the frames of the whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
+    `model` is a decoder, or an autoencoder for what its `decode` gives: its quant convolution, its patches
+    and its clamp included (Mochi's first frames, which its pipeline drops, are left to `stream_decode`); or
+    Mochi's encoder, from video to its latents' mean and log variance. It is copied, each part in its own data
+    type (weights that are cast at each call, by `enable_layerwise_casting`, in that), and stays as it is.
+    Called with a clip's latents in steps, each with the state of the one before, it gives the frames of the
+    whole clip as the autoencoder decodes it. Where frames wait for what follows, which the family's class
     says, every step but the last is called with `ends=False`; where it has a timestep, each takes it, `temb`.
 
-    Raises `Refused` for a class that isn't known, weights that aren't finite, for a config that the family's file doesn't know, and for an autoencoder
-    that cuts its frames into spatial tiles, which a pipeline's doesn't by default.
+    Raises `Refused` for a class that isn't known, weights that aren't finite, and all that decides on frames
+    and that the family's file doesn't know: a config, a setting changed since, a hook, a forward put in
+    another's place; and for an autoencoder that cuts its frames into spatial tiles, which a pipeline's
+    doesn't by default.
     """
     known = FAMILIES | ENCODERS
     if type(model) not in known:
@@ -84,8 +92,10 @@ def for_tiles(model: nn.Module) -> nn.Module:
         )
     if getattr(model, "use_tiling", False):
         raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
-    first = next(model.parameters())
-    if first.device.type != "meta":
+    if is_cast(model):
+        model = copied(model)
+    if next(model.parameters()).device.type != "meta":
         check_finite(type(model).__name__, dict(model.named_parameters()))
     new = known[type(model)](model)
-    return new.to(first.dtype).eval()
+    check_as_built(model, getattr(new, "follows", ()), getattr(new, "padding_modes", ("zeros",)))
+    return new.eval()

@@ -53,6 +53,8 @@ class HunyuanVideoTileDecoder(ClipDecoder):
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
+    follows = ("use_framewise_decoding", "tile_sample_min_num_frames", "tile_sample_stride_num_frames")
+
     def __init__(
         self, decoder: nn.Module, post_quant: nn.Module | None = None, stretches: Stretches | None = None
     ):

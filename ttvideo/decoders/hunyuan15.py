@@ -70,7 +70,7 @@ class RepeatedShortcut(nn.Module):
 
     def __init__(self, picks: Tensor):
         super().__init__()
-        self.picks = nn.Parameter(picks.to(torch.get_default_dtype()), requires_grad=False)
+        self.picks = nn.Parameter(picks, requires_grad=False)
 
     def forward(self, x_nc: Tensor) -> Tensor:
         return F.linear(x_nc, self.picks)
@@ -82,7 +82,7 @@ def repeated(name: str, conv: nn.Conv3d, repeats: int, part: int = 1) -> Tensor:
     if conv.out_channels % part or conv.in_channels * repeats != outputs:
         got = f"{outputs} outputs for {conv.in_channels} inputs, each {repeats} times"
         raise Refused(f"convolution {name}", got, "as many outputs as repeated inputs")
-    return F.one_hot(torch.arange(outputs) // repeats)
+    return F.one_hot(torch.arange(outputs) // repeats).to(conv.weight.dtype)
 
 
 class Residual(ChannelResidual):

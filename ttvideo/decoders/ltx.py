@@ -36,6 +36,8 @@ class LTXTileDecoder(ClipDecoder):
     is injected: it is drawn anew whenever a clip is decoded.
     """
 
+    follows, padding_modes = ("is_causal",), ("zeros", "reflect")
+
     def __init__(self, decoder: nn.Module):
         super().__init__()
         if decoder.patch_size_t != 1:

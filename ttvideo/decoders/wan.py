@@ -75,7 +75,8 @@ class UpBlock(nn.Module):
         upsampler = stock.upsampler if hasattr(stock, "upsampler") else (stock.upsamplers or [None])[0]
         self.upsample = None if upsampler is None else Upsample(f"{name}.upsampler", scale, upsampler)
         shortcut = getattr(stock, "avg_shortcut", None)
-        self.shortcut = None if shortcut is None else UpsampledShortcut(scale, shortcut)
+        dtype = stock.resnets[0].conv1.weight.dtype
+        self.shortcut = None if shortcut is None else UpsampledShortcut(scale, shortcut, dtype)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         x = frames
@@ -96,7 +97,7 @@ class UpsampledShortcut(nn.Module):
     A frame's channels are picked by a matrix of ones and zeros, for each of its 2 x 2 pixels, and the pixels put in place.
     """
 
-    def __init__(self, scale: int, stock: nn.Module):
+    def __init__(self, scale: int, stock: nn.Module, dtype: torch.dtype):
         super().__init__()
         self.scale, self.by, self.alike = scale, stock.factor_s, stock.repeats % stock.factor_s**2 == 0
         outputs = torch.arange(stock.out_channels * stock.factor) // stock.repeats
@@ -104,9 +105,7 @@ class UpsampledShortcut(nn.Module):
         picked = outputs.view(stock.out_channels, stock.factor_t, -1).permute(1, 2, 0)
         picked = picked[:, :1] if self.alike else picked
         picks = F.one_hot(picked.flatten(1), stock.in_channels)
-        self.picks = nn.ParameterList(
-            nn.Parameter(p.to(torch.get_default_dtype()), requires_grad=False) for p in picks
-        )
+        self.picks = nn.ParameterList(nn.Parameter(p.to(dtype), requires_grad=False) for p in picks)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
         outs = [[self.output(frame, picks, memory) for picks in self.picks] for frame in frames]

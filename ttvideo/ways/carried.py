@@ -15,7 +15,14 @@ from ttvideo.ways.way import Way
 TIME = 2  # the axis of [B, C, T, H, W]
 
 
-class ConvCache(nn.Module):
+class Carrier(nn.Module):
+    """The way's weight and bias are also the stand-in's."""
+
+    def __getattr__(self, name: str):
+        return getattr(self.way, name) if name in ("weight", "bias") else super().__getattr__(name)
+
+
+class ConvCache(Carrier):
     """CogVideoX and Mochi: (x, conv_cache) -> (y, new cache).
 
     With "replicate" there is no cache, whatever is passed; with "constant" it takes the place of the repeated first
@@ -37,7 +44,7 @@ class ConvCache(nn.Module):
         return self.way(inputs), inputs[:, :, -kt + 1 :].clone()
 
 
-class ZeroPast(nn.Module):
+class ZeroPast(Carrier):
     """Wan and QwenImage: (x, cache_x) -> y. Zeros before the clip, of which the cache takes as many as it has."""
 
     def __init__(self, way: Way, stock: nn.Module):
@@ -52,7 +59,7 @@ class ZeroPast(nn.Module):
         return self.way(pad(x, TIME, zeros, 0, "zeros") if zeros > 0 else x[:, :, -zeros:])
 
 
-class OnCall(nn.Module):
+class OnCall(Carrier):
     """LTX-2: (x, causal) -> y. Whether frames are repeated before the clip alone is said at each call."""
 
     def __init__(self, way: Way, stock: nn.Module):
@@ -64,7 +71,7 @@ class OnCall(nn.Module):
         return self.way(pad(hidden_states, TIME, before, after, "replicate"))
 
 
-class WriteTo(nn.Module):
+class WriteTo(Carrier):
     """KVAE: (x, write_to) -> y, written there if it is given."""
 
     def __init__(self, way: Way, stock: nn.Module):
@@ -78,7 +85,7 @@ class WriteTo(nn.Module):
         return write_to
 
 
-class PaddingCache(nn.Module):
+class PaddingCache(Carrier):
     """Kandinsky's super-resolution: (x, cache) -> y; `cache["padding"]` is read and written, padded in space.
 
     The stock forward runs the convolution twice, over the seam and over the rest: one run over both is the same.
@@ -127,12 +134,12 @@ class ReplicatedPaddingCache(PaddingCache):
         return x[:, :, self.first_kept(past, x) :].clone()
 
 
-class PreviousFeatures(nn.Module):
+class PreviousFeatures(Carrier):
     """EasyAnimate (Magvit): x -> y, the last frames kept in `prev_features` until `_clear_conv_cache` is called."""
 
     def __init__(self, way: Way, stock: nn.Module):
         super().__init__()
-        self.way, self.reach, self.stride = way, stock.temporal_padding, stock.t_stride
+        self.way, self.reach, self.t_stride = way, stock.temporal_padding, stock.t_stride
         self.prev_features = stock.prev_features
 
     def _clear_conv_cache(self) -> None:
@@ -142,13 +149,13 @@ class PreviousFeatures(nn.Module):
         if self.prev_features is None:
             x = pad(x, TIME, self.reach, 0, "replicate")
         else:
-            past = self.prev_features[:, :, -(self.reach - 1) :] if self.stride == 2 else self.prev_features
+            past = self.prev_features[:, :, -(self.reach - 1) :] if self.t_stride == 2 else self.prev_features
             x = torch.cat([past, x], dim=TIME)
         self.prev_features = x[:, :, -self.reach :].clone()
         return self.way(x)
 
 
-class Past(nn.Module):
+class Past(Carrier):
     """VidTok: x -> y. The autoencoder sets `is_first_chunk`, `causal_cache` and `cache_offset` by their names."""
 
     def __init__(self, way: Way, stock: nn.Module):

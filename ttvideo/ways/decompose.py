@@ -1,7 +1,6 @@
 """Take every Conv3d out of a model: a new model that computes the same without one, and a report."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
 from html import escape
 
@@ -11,8 +10,10 @@ from torch.nn.utils import parametrize
 
 from ttvideo.basics.errors import Refused
 from ttvideo.ways import WAYS, Form
+from ttvideo.ways.by_hand import calls_conv3d
 from ttvideo.ways.carried import ConvCache
 from ttvideo.ways.haar import without_conv3d
+from ttvideo.ways.instance import copied, own_behaviour, replaced_methods
 from ttvideo.ways.known import convolution, form_of, is_known, kind_of
 from ttvideo.ways.lookup import look_no_more
 from ttvideo.ways.separable import Separable, exact_rank
@@ -95,12 +96,14 @@ def decompose(
 ) -> tuple[nn.Module, Report]:
     """A copy of `model` with its Conv3d replaced by exact equals, and the report; `model` is unchanged.
 
-    Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' own convolutions with their paddings and their caches (see
-    `ttvideo.ways.known`); an unknown subclass with a forward of its own, or a parametrized or hooked one, is left and
-    reported.
-    `strategy` is "auto" (see `choose`) or the name of one way, which then goes wherever the form allows.
-    `only` limits it to a name, with everything under it ("up_blocks.0"), or to where
-    `only(name, module)` is true. Dtype, device, training mode and `requires_grad` stay.
+    Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' own convolutions with their paddings and their
+    caches (see `ttvideo.ways.known`), each replaced by a module with its attributes; weights that are cast at
+    each call stand in the copy as they are computed with. Left and reported are an unknown subclass with a
+    forward of its own; a convolution that is parametrized, hooked, or has another forward than its class; all
+    under a module whose forward was replaced; and a module that calls `F.conv3d` itself. `strategy` is "auto"
+    (see `choose`) or the name of one way, which then goes wherever the form allows. `only` limits it to a
+    name, with everything under it ("up_blocks.0"), or to where `only(name, module)` is true. Dtype, device,
+    training mode and `requires_grad` stay.
 
     Raises `Refused` for an unknown strategy, and where nothing at all was replaced.
     """
@@ -113,10 +116,13 @@ def decompose(
     )
     report = Report()
 
-    def replace(module: nn.Module, name: str) -> nn.Module:
+    def replace(module: nn.Module, name: str, obstacle: str | None) -> nn.Module:
         if not wanted(name, module):
             return module
-        new, row = _replace(module, name, strategy)
+        if obstacle:
+            new, row = module, Row(name, type(module).__name__, "", None, obstacle)
+        else:
+            new, row = _replace(module, name, strategy)
         report.rows.append(row)
         return new
 
@@ -137,8 +143,8 @@ def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
     """
     replaced = []
 
-    def replace(module: nn.Module, name: str) -> nn.Module:
-        if not isinstance(module, CogVideoXCausalConv3d):
+    def replace(module: nn.Module, name: str, obstacle: str | None) -> nn.Module:
+        if obstacle or not isinstance(module, CogVideoXCausalConv3d):
             return module
         form, weight, bias = form_of(module), module.conv.weight, module.conv.bias
         if form.kernel[0] == 1 or form.kernel[1:] == (1, 1):
@@ -156,30 +162,37 @@ def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
     return model, len(replaced)
 
 
-def _with_replaced(model: nn.Module, replace: Callable[[nn.Module, str], nn.Module]) -> nn.Module:
-    """A copy of `model` with each 3D convolution handed to `replace(module, name)`, once, in order."""
+def _with_replaced(model: nn.Module, replace: Callable[[nn.Module, str, str | None], nn.Module]) -> nn.Module:
+    """A copy of `model` with what convolves in 3D given to `replace(module, name, obstacle)`, once, in order.
+
+    The obstacle is why it must be left where it stands, None where only itself can tell.
+    """
     done: dict[int, nn.Module] = {}
 
-    def visit(module: nn.Module, name: str) -> nn.Module:
+    def visit(module: nn.Module, name: str, obstacle: str | None) -> nn.Module:
         if id(module) in done:  # one module under two names stays one
             return done[id(module)]
         new = module
         if is_known(module) or isinstance(module, nn.ConvTranspose3d) or without_conv3d(module):
-            new = replace(module, name)
+            new = replace(module, name, obstacle)
         else:
+            if by_hand := calls_conv3d(module):
+                replace(module, name, f"{by_hand} calls conv3d itself")
+            if "forward" in replaced_methods(module):
+                obstacle = f"the forward of {name or type(module).__name__}, which holds it, was replaced"
             for child_name, child in list(module._modules.items()):  # named_children() hides a second name
                 if child is not None:
-                    module._modules[child_name] = visit(child, f"{name}.{child_name}" if name else child_name)
+                    full_name = f"{name}.{child_name}" if name else child_name
+                    module._modules[child_name] = visit(child, full_name, obstacle)
         done[id(module)] = new
         return new
 
-    return visit(deepcopy(model), "")
+    return visit(copied(model), "", None)
 
 
 def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Row]:
     kind = type(module).__name__
-    obstacle = _obstacle(module)
-    if obstacle:
+    if obstacle := _obstacle(module):
         return module, Row(name, kind, "", None, obstacle)
     if isinstance(module, nn.ConvTranspose3d):
         return _replace_transposed(module, name, strategy)
@@ -194,8 +207,10 @@ def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Ro
         return module, Row(name, kind, str(form), None, f"'{way}' needs {reason}")
     new = WAYS[way](conv.weight, conv.bias, form)
     _keep_flags(new, conv)
-    carries = kind_of(module).carries
-    new = carries(new, module) if carries else new
+    _keep_attributes(new, conv)
+    if carries := kind_of(module).carries:
+        new = carries(new, module)
+    _keep_attributes(new, module)
     return new.train(module.training), Row(
         name, kind, str(form), way, "chosen" if strategy == "auto" else "asked for"
     )
@@ -208,12 +223,24 @@ def _replace_transposed(conv: nn.ConvTranspose3d, name: str, strategy: str) -> t
             name, kind, str(new.form), None, f"'{strategy}' is no way for a transposed convolution"
         )
     _keep_flags(new, conv)
+    _keep_attributes(new, conv)
     return new.train(conv.training), Row(name, kind, str(new.form), new.name, "chosen")
 
 
 def _keep_flags(new: nn.Module, conv: nn.Module) -> None:
     for name, parameter in new.named_parameters():
         parameter.requires_grad_((conv.bias if name.endswith("bias") else conv.weight).requires_grad)
+
+
+def _keep_attributes(new: nn.Module, stock: nn.Module) -> None:
+    """Sizes and settings, for those who read them where the convolution stood."""
+    for name, value in vars(stock).items():
+        if (
+            isinstance(value, (int, float, str, tuple))
+            and not name.startswith("_")
+            and not hasattr(new, name)
+        ):
+            setattr(new, name, value)
 
 
 def _obstacle(module: nn.Module) -> str | None:
@@ -227,6 +254,6 @@ def _obstacle(module: nn.Module) -> str | None:
     for part in module.modules():
         if parametrize.is_parametrized(part):
             return "its weight is parametrized"
-        if part._forward_hooks or part._forward_pre_hooks or part._backward_hooks:
-            return "it carries hooks"
+        if reason := own_behaviour(part):
+            return reason
     return None

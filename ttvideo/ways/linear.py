@@ -22,3 +22,6 @@ class Linear(Way):
 
     def frames(self, x, count):
         return self.linear(self.taps_of(x, count)[0])
+
+    def kernel(self):
+        return self.linear.kernel()[:, :, None]

@@ -31,3 +31,6 @@ class Stacked(Way):
 
     def frames(self, x, count):
         return self.conv(beside(self.taps_of(x, count), self.form.groups))
+
+    def kernel(self):
+        return self.conv.kernel().unflatten(1, (self.form.kernel[0], -1)).transpose(1, 2)

@@ -39,6 +39,9 @@ class TapSum(Way):
             return reduce(iadd, (self.on_real_frames(i, frames, count, batch) for i in range(len(self.taps))))
         return reduce(iadd, (conv(tap) for conv, tap in zip(self.taps, self.taps_of(x, count), strict=True)))
 
+    def kernel(self):
+        return torch.stack([tap.kernel() for tap in self.taps], 2)
+
     def on_real_frames(self, tap: int, frames: torch.Tensor, count: int, batch: int) -> torch.Tensor:
         """One tap's part of `count` output frames: applied to the frames [T*B, H, W, C] that it meets, each once."""
         first = tap * self.form.dilation[0] - self.form.padding[0][0]

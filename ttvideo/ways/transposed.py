@@ -5,6 +5,8 @@ one phase r alone. The taps of a phase are stacked along channels, as in `ttvide
 frames interleaved. The plugin's compiler refuses a strided ConvTranspose3d and takes ConvTranspose2d.
 """
 
+from copy import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -52,6 +54,24 @@ class Transposed(Way):
         padding = tuple((p, p) for p in conv.padding)
         form = Form(conv.kernel_size, conv.stride, padding, dilation=conv.dilation, groups=conv.groups)
         return cls(conv.weight, conv.bias, form, conv.output_padding)
+
+    def kernel(self) -> torch.Tensor:
+        taps = {}
+        for phase, weight in zip(phases(self.form), self.weights, strict=True):
+            pieces = weight.unflatten(0, (self.form.groups, -1)).chunk(max(1, len(phase)), 1)
+            taps |= {tap: piece.flatten(0, 1) for (tap, _), piece in zip(phase, pieces)}
+        return torch.stack([taps[tap] for tap in sorted(taps)], 2)
+
+    def forward(self, x: torch.Tensor, output_size=None) -> torch.Tensor:
+        """`output_size` is as a ConvTranspose3d takes it: of the sizes that a stride allows, which one."""
+        if output_size is None:
+            return super().forward(x)
+        form, sized = self.form, copy(self)
+        padding = [before for before, _ in form.padding]
+        sized.output_padding = nn.ConvTranspose3d._output_padding(
+            self, x, list(output_size), form.stride, padding, form.kernel, 3, form.dilation
+        )
+        return Way.forward(sized, x)
 
     def frames_out(self, frames: int) -> int:
         form = self.form

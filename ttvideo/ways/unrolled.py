@@ -35,3 +35,6 @@ class Unrolled(Way):
         x = x.narrow(2, 0, count * kt).unflatten(2, (count, kt))
         x = x.permute(2, 0, 1, 3, 4, 5).flatten(2, 3).flatten(0, 1)  # [count*B, C*kt, H, W]
         return self.conv(x.permute(0, 2, 3, 1))
+
+    def kernel(self):
+        return self.conv.kernel().unflatten(1, (-1, self.form.kernel[0]))

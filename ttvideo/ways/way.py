@@ -44,12 +44,20 @@ class FrameConv(nn.Module):
         )
         return x.permute(0, 2, 3, 1)
 
+    def kernel(self) -> torch.Tensor:
+        """The weight as it came, [O, C/groups, kh, kw]."""
+        return self.weight if self.weight.dim() == 4 else self.weight[..., None, None]
+
 
 class Way(nn.Module):
     """A Conv3d done otherwise: [B, C, T, H, W] -> [B, O, T', H', W'], an unbatched [C, T, H, W] as well.
 
     A subclass takes (weight [O, C/groups, kt, kh, kw], bias [O] or None, form), converts the weight once,
     and implements `frames`. `why_not(form)` is the reason that a form can't go this way, else None.
+
+    It stands in for the Conv3d: `bias`, and `weight` [O, C/groups, kt, kh, kw], put together again by
+    `kernel()` for those who read its type, device or values; what is written into that is lost, and to set it
+    is an error.
     """
 
     name: str
@@ -64,6 +72,14 @@ class Way(nn.Module):
     @classmethod
     def why_not(cls, form: Form) -> str | None:
         return None
+
+    def __getattr__(self, name: str):
+        if name == "weight" and hasattr(type(self), "kernel"):
+            return self.kernel()
+        convs = (part for part in self.modules() if isinstance(part, FrameConv))
+        if name == "bias" and (conv := next(convs, None)) is not None:
+            return conv.bias
+        return super().__getattr__(name)
 
     def frames(self, x: torch.Tensor, count: int) -> torch.Tensor:
         """[B, C, T, H, W] -> the `count` frames that come out, channels last: [count*B, H', W', O]."""
