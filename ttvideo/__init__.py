@@ -7,11 +7,14 @@ import os
 os.environ.setdefault("PJRT_DEVICE", "CPU")
 
 from ttvideo.basics.compare import compare  # noqa: E402
-from ttvideo.basics.errors import Refused  # noqa: E402
+from ttvideo.basics.errors import Failed, Refused  # noqa: E402
 from ttvideo.decoders.families import for_tiles  # noqa: E402
+from ttvideo.decoders.on import on  # noqa: E402
 from ttvideo.probing.probe import probe, probe_all  # noqa: E402
 from ttvideo.probing.replay import replay  # noqa: E402
 from ttvideo.targets.target import TARGETS  # noqa: E402
 from ttvideo.ways.decompose import decompose  # noqa: E402
 
-__all__ = ["TARGETS", "Refused", "compare", "decompose", "for_tiles", "probe", "probe_all", "replay"]
+__all__ = [
+    "TARGETS", "Failed", "Refused", "compare", "decompose", "for_tiles", "on", "probe", "probe_all", "replay",
+]  # fmt: skip
