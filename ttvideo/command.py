@@ -20,18 +20,16 @@ from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.budget import plan
 from ttvideo.decoders.conv_sizes import block_rows, model_rows
-from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.host import HostDecoder
-from ttvideo.decoders.native import FAMILIES, native
-from ttvideo.decoders.native_writer import Arithmetic
+from ttvideo.decoders.strategy import decoder_for
 from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
 from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, load_latents
-from ttvideo.media.parameters import NATIVE, PARAMETERS, TILES
+from ttvideo.media.parameters import PARAMETERS
 from ttvideo.media.video_models import MODELS, load_autoencoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.targets.boards import BOARDS, FIDELITIES
-from ttvideo.targets.target import HOST, Target, resolve
+from ttvideo.targets.target import resolve
 
 INTERRUPTED = 130
 EXIT_CODES = "exit codes: 0 all steps pass, 1 a step failed, 2 something given can't be used, 130 interrupted"
@@ -164,38 +162,10 @@ def decode(options: argparse.Namespace, done: list) -> int:
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
     if len(z) > 1:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
-    dtype, mochi = DTYPES[options.dtype], isinstance(vae, AutoencoderKLMochi)
-    if is_native(options, vae, target):
-        written = native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity))
-    else:
-        written = None if mochi and target.lane == HOST else for_tiles(vae).to(dtype)
-    if not mochi:
+    written = decoder_for(vae, target, options.strategy, DTYPES[options.dtype])
+    if target.outputs_are_real or not isinstance(vae, AutoencoderKLMochi):
         return on_target(options, written, z, done)
-    decoder, vae = vae.decoder, None
-    if target.outputs_are_real:
-        return on_target(options, written or HostDecoder(decoder.to(dtype)), z, done)
-    return on_host_and_target(options, decoder, written, z, done)
-
-
-def is_native(options, vae, target: Target) -> bool:
-    """Whether the decoder is written in TT-NN's own ops. Raises `Refused` where it is asked for and can't be."""
-    if options.strategy == TILES:
-        return False
-    whys = {
-        f"target {target.name!r}": (
-            target.on_ttnn,
-            "a target where TT-NN executes programs, such as p150-ttsim",
-        ),
-        f"dtype {options.dtype}": (DTYPES[options.dtype] is torch.bfloat16, "bfloat16"),
-        type(vae).__name__: (
-            type(vae) in FAMILIES,
-            f"one of {', '.join(kind.__name__ for kind in FAMILIES)}",
-        ),
-    }
-    for got, (can, need) in whys.items():
-        if not can and options.strategy == NATIVE:
-            raise Refused("strategy native", got, need)
-    return all(can for can, _ in whys.values())
+    return on_host_and_target(options, vae.decoder, written, z, done)
 
 
 def on_target(options, decoder, z, done: list) -> int:

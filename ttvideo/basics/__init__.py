@@ -1,1 +1,1 @@
-"""What every folder uses: the one exception, comparison of tensors, progress, temporary folders."""
+"""What every folder uses: the two exceptions, comparison of tensors, progress, temporary folders."""

@@ -1,4 +1,4 @@
-"""The one exception that callers meet."""
+"""The two exceptions that callers meet."""
 
 
 class Refused(ValueError):
@@ -14,3 +14,11 @@ class Refused(ValueError):
     def __reduce__(self):
         # Exceptions travel between processes; the default would replay one argument of three.
         return type(self), (self.what, self.got, self.need)
+
+
+class Failed(RuntimeError):
+    """What was asked for broke on its target: `verdict` says where and why, and saves what is needed to see it again."""
+
+    def __init__(self, verdict):
+        self.verdict = verdict
+        super().__init__(verdict)

@@ -26,7 +26,7 @@ class NativePrograms(Session):
     def run(self, inputs: tuple, keywords: dict, name: str, timeout: float | None) -> Verdict:
         (z,), state = inputs, keywords.get("state")
         self.decoder.check(z.bfloat16(), state)
-        begins = state is None and (self.begins or not self.stateful)
+        begins = state is None and (self.begins or "state" in keywords or not self.stateful)
         self.begins = False
         self.written = self.decoder.step(tuple(z.shape[2:]), begins, self.target.board.name)
         frames, *entries = self.written.results

@@ -35,8 +35,9 @@ class Step:
 class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
-    `decoder` is what `for_tiles` gives, a `NativeDecoder`, or a `HostDecoder`. With `evaluate`, frames and state are those
-    of the compiled programs, or of the native one's, run on the host: of all steps, or of the first few.
+    `decoder` is what `for_tiles` gives, a `NativeDecoder`, or a `HostDecoder`. With `evaluate`, frames and state
+    are those of the compiled programs, or of the native one's, run on the host: of all steps, or of the first
+    few. Where `number` is 0, and no `state` was given, a clip begins: one stream decodes clip after clip.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
@@ -45,18 +46,39 @@ class Stream(contextlib.AbstractContextManager):
         self.number = 0
         self.session = open_session(decoder, resolve(target), stateful=True)
 
-    def step(self, z_bcthw: torch.Tensor, ends: bool = False, timeout: float = TIMEOUT_SECONDS) -> Step:
-        """Decode latent frames [B, C, T, H, W]; `ends` says that the clip does, with these."""
+    def step(
+        self, z_bcthw: torch.Tensor, ends: bool = False, timeout: float = TIMEOUT_SECONDS, **each
+    ) -> Step:
+        """Decode latent frames [B, C, T, H, W]; `ends` says that the clip does, with these.
+
+        `each` is what else the decoder takes with each step: `temb`, a timestep.
+        """
         number, self.number = self.number, self.number + 1
         given, self.given = self.given, None
+        begins = self.fresh and number == 0
         verdict = self.session.call(
-            (z_bcthw,), state=given, keywords={"ends": ends}, evaluate=number < self.evaluated_steps,
-            name=f"step {number}", timeout=timeout,
+            (z_bcthw,), state=given, keywords=each | {"ends": ends} | ({"state": None} if begins else {}),
+            evaluate=number < self.evaluated_steps, name=f"step {number}", timeout=timeout,
         )  # fmt: skip
         frames = verdict.outputs
-        if frames is not None and self.fresh and number == 0:
+        if frames is not None and begins:
             frames = frames[:, :, self.decoder.dropped_frames :]
         return Step(number, frames, verdict if frames is None else of_finite(verdict, frames))
+
+    def steps(self, chunks, done: int = 0, title: str = "decoding", **how) -> Iterator[Step]:
+        """A clip's steps, those of `chunks` from number `done` on; the last is the first that fails.
+
+        A line shows how long the rest will take. `how` is as for `step`.
+        """
+        self.number = done
+        with progress(title, total=len(chunks)) as show:
+            show("start", done)
+            for chunk in chunks[done:]:
+                step = self.step(chunk, ends=self.number + 1 == len(chunks), **how)
+                show(f"step {step.number}", 1)
+                yield step
+                if not step.verdict.passed:
+                    return
 
     def state(self):
         """The state after the last step, on the host: to be saved, and given to another stream."""
@@ -140,17 +162,12 @@ def stream_decode(
     if done == len(chunks):
         return
     state = kept.state() if done else None
-    with Stream(decoder, target, state, evaluate) as stream, progress("decoding", total=len(chunks)) as show:
-        state, stream.number = None, done
-        show("start", done)
-        for chunk in chunks[done:]:
-            step = stream.step(chunk, ends=stream.number + 1 == len(chunks))
-            show(f"step {step.number}", 1)
+    with Stream(decoder, target, state, evaluate) as stream:
+        state = None
+        for step in stream.steps(chunks, done):
             if kept and step.frames is not None and step.verdict.passed:
                 kept.add(step.number, step.frames, stream.state())
             yield step
-            if not step.verdict.passed:
-                return
 
 
 def decode_at_once(
