@@ -33,6 +33,8 @@ def check_as_built(
     Of a decoder alone, which has no config to be built of again, what is seen is its modules' own behaviour,
     and padding.
     """
+    if getattr(model, "use_tiling", False):
+        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
     parts = {name: part for name, part in model.named_modules() if not NOT_OF_DECODE.match(name)}
     kind = type(model).__name__
     for name, part in parts.items():

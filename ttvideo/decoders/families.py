@@ -34,14 +34,14 @@ from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
 from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
 from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
-from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.mochi import TileDecoder, mochi
 from ttvideo.decoders.mochi_encoder import TileEncoder
 from ttvideo.decoders.wan import WanTileDecoder
 from ttvideo.ways.instance import copied, is_cast
 
 FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     MochiDecoder3D: TileDecoder,
-    AutoencoderKLMochi: lambda vae: TileDecoder(vae.decoder),
+    AutoencoderKLMochi: mochi,
     WanDecoder3d: WanTileDecoder,
     AutoencoderKLWan: lambda vae: WanTileDecoder(
         vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1
@@ -90,8 +90,6 @@ def for_tiles(model: nn.Module) -> nn.Module:
         raise Refused(
             "for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}"
         )
-    if getattr(model, "use_tiling", False):
-        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
     if is_cast(model):
         model = copied(model)
     if next(model.parameters()).device.type != "meta":

@@ -29,6 +29,7 @@ class TileDecoder(ClipDecoder):
     """
 
     dropped_frames = DROPPED_FRAMES
+    follows = ("drop_last_temporal_frames",)
 
     def __init__(self, decoder: nn.Module, packed_sizes: int = 2):
         super().__init__()
@@ -66,6 +67,13 @@ class TileDecoder(ClipDecoder):
             .transpose(0, 1)
             .unflatten(2, memory.at(self.scale))
         )
+
+
+def mochi(vae: nn.Module) -> TileDecoder:
+    """The decoder of an `AutoencoderKLMochi`, which keeps its first frames where the autoencoder does."""
+    decoder = TileDecoder(vae.decoder)
+    decoder.dropped_frames *= vae.drop_last_temporal_frames
+    return decoder
 
 
 class Residual(nn.Module):

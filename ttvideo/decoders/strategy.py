@@ -28,15 +28,11 @@ def decoder_for(
     if strategy == NATIVE or (strategy == AUTO and why_not_native(vae, target, dtype) is None):
         if why := why_not_native(vae, target, dtype):
             raise Refused("strategy native", *why)
-        decoder = native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity))
-    elif strategy == AUTO and target.lane == HOST and isinstance(vae, AutoencoderKLMochi):
+        return native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity))
+    if strategy == AUTO and target.lane == HOST and isinstance(vae, AutoencoderKLMochi):
         check_as_built(vae)
-        decoder = HostDecoder(vae.decoder).to(dtype)
-    else:
-        decoder = for_tiles(vae).to(dtype)
-    if not getattr(vae, "drop_last_temporal_frames", True):
-        decoder.dropped_frames = 0
-    return decoder
+        return HostDecoder(vae.decoder).to(dtype)
+    return for_tiles(vae).to(dtype)
 
 
 def why_not_native(vae: nn.Module, target: Target, dtype: torch.dtype) -> tuple[str, str] | None:
