@@ -166,7 +166,8 @@ def decode(options: argparse.Namespace, done: list) -> int:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
     dtype, mochi = DTYPES[options.dtype], isinstance(vae, AutoencoderKLMochi)
     if is_native(options, vae, target):
-        written = native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity))
+        arithmetic = Arithmetic(target.fidelity or Arithmetic().fidelity)
+        written = native(vae, arithmetic=arithmetic, eight_bits=target.outputs_are_real)
     else:
         written = None if mochi and target.lane == HOST else for_tiles(vae).to(dtype)
     if not mochi:

@@ -81,14 +81,21 @@ class NativeDecoder(nn.Module):
     p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its name and size:
     [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
 
-    `model` is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for a class
+    Frames are bf16, or with `eight_bits` float32 of what leaves the chip in 8 bits, half the bytes. `model` is a decoder,
+    or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for a class
     or config that isn't known and for weights that aren't finite; as a step is written also for more than 1,024 channels.
     """
 
-    def __init__(self, model: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
+    def __init__(
+        self,
+        model: nn.Module,
+        board: str = "p150",
+        arithmetic: Arithmetic = Arithmetic(),
+        eight_bits: bool = False,
+    ):
         super().__init__()
         self.family = family_of(model)
-        self.board, self.arithmetic = board, arithmetic
+        self.board, self.arithmetic, self.dtype = board, arithmetic, "u8" if eight_bits else "bf16"
         self.written: dict[tuple, Written] = {}
         same = ("latent_channels", "streaming", "dropped_frames", "steps")
         self.latent_channels, self.streaming, self.dropped_frames, self.steps = (
@@ -124,7 +131,7 @@ class NativeDecoder(nn.Module):
         written = self.step(tuple(z_bcthw.shape[2:]), state is None, board)
         found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state))
         frames, *kept = found
-        return self.frames(frames), dict(zip(written.results[1:], kept, strict=True))
+        return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
 
     def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
         """The latents as the program takes them, channels last and filled up; the state by its names there."""
@@ -133,10 +140,6 @@ class NativeDecoder(nn.Module):
         return {named(i): piece for i, piece in enumerate(pieces)} | {
             STATE + name: value for name, value in (state or {}).items()
         }
-
-    def frames(self, rows: Tensor) -> Tensor:
-        """The program's frames, [T, H, W * 3], as a video: [1, 3, T, H, W]."""
-        return rows.unflatten(2, (-1, own_frames.COLOURS)).permute(3, 0, 1, 2)[None]
 
     def programs(self, target: Target, stateful: bool) -> NativePrograms:
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
@@ -161,7 +164,7 @@ class NativeDecoder(nn.Module):
                 writer.follow(pieces[i])
             rows = family.write(writer, z)
             writer.place = "frames"
-            videos.append(own_frames.write(writer, rows, family.patch, family.clamped))
+            videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
         returns = [joined(writer, videos), *writer.kept.values()]
         held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
@@ -189,5 +192,5 @@ def joined(writer: Writer, videos: list[Value]) -> Value:
     """Frames [T, H, W * 3] one after another."""
     if len(videos) == 1:
         return videos[0]
-    frames = sum(video.type.shape[0] for video in videos)
-    return writer.op("ttnn.concat", videos, ((frames, *videos[0].type.shape[1:]), "bf16"), dim=0)[0]
+    one, frames = videos[0].type, sum(video.type.shape[0] for video in videos)
+    return writer.op("ttnn.concat", videos, ((frames, *one.shape[1:]), one.dtype), dim=0)[0]
