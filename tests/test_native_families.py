@@ -1,4 +1,5 @@
-"""Each family's decoder in TT-NN's own ops: exact on the host, in steps as in one, known to all that reads programs."""
+"""Each family's decoder in TT-NN's own ops: exact on the host, in steps as in one, known to all that reads
+programs."""
 
 import diffusers
 import pytest

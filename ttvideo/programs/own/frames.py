@@ -1,4 +1,5 @@
-"""Frames as they leave the chip: [1, T, H, W, C], C at least p * p * 3, ordered (p, p, 3) -> [T, p * H, p * W * 3].
+"""Frames as they leave the chip: [1, T, H, W, C], C at least p * p * 3, ordered (p, p, 3) -> [T, p * H, p * W
+* 3].
 
 In bf16, held within -1 and 1 where `clamped`; or in 8 bits, as diffusers' `VaeImageProcessor.postprocess`
 makes them of -1 to 1: halves, plus a half, times 255, rounded. Such a line has one byte more, its last, which
@@ -35,7 +36,8 @@ def rule(op, x):
 
 
 def video(rows: torch.Tensor) -> torch.Tensor:
-    """The op's result as [1, 3, T, H, W] from -1 to 1: in bf16, or of 8 bits in float32, NaN in lines that were lost."""
+    """The op's result as [1, 3, T, H, W] from -1 to 1: in bf16, or of 8 bits in float32, NaN in lines that
+    were lost."""
     if rows.dtype == torch.uint8:
         rows, lost = rows[..., :-1], rows[..., -1:].bool()
         rows = (rows.float() / 127.5 - 1).masked_fill(lost, torch.nan)

@@ -49,14 +49,16 @@ void kernel_main() {
         for (uint32_t w = 0; w < width; w++) {
             auto given = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(from + w * row_bytes);
             for (uint32_t i = 0; i < patch; i++) {
-                const uint32_t at = w * patch * COLOURS;
+                const uint32_t line_at = to + i * line_space, at = w * patch * COLOURS;
+                const auto bytes = reinterpret_cast<volatile tt_l1_ptr uint8_t*>(line_at);
+                const auto halves = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(line_at);
                 for (uint32_t n = 0; n < patch * COLOURS; n++) {
                     const uint16_t value = given[i * patch * COLOURS + n];
                     if (eight_bits) {
-                        reinterpret_cast<volatile tt_l1_ptr uint8_t*>(to + i * line_space)[at + n] = byte_of(value);
+                        bytes[at + n] = byte_of(value);
                         lost = lost || (value & INFINITE) == INFINITE;
                     } else {
-                        reinterpret_cast<volatile tt_l1_ptr uint16_t*>(to + i * line_space)[at + n] = within(value);
+                        halves[at + n] = within(value);
                     }
                 }
             }
