@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
-from ttvideo.decoders.families import FAMILIES as FOR_TILES
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_mochi import Mochi
@@ -52,6 +51,12 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     AutoencoderKLQwenImage: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoX,
     AutoencoderKLCogVideoX: lambda vae: CogVideoX(vae.decoder, vae.post_quant_conv),
+}
+# What TT-NN's ops aren't put together for yet, by a part of the class's name.
+WAITING = {
+    "HunyuanVideo15": "attention whose keys grow with the clip",
+    "HunyuanVideo": "norms of a whole stretch of frames, and stretches that fade into each other",
+    "LTX": "convolutions that wait for the frames after theirs, and a timestep",
 }
 
 
@@ -113,7 +118,8 @@ class NativeDecoder(nn.Module):
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
-        first = self.step((self.steps(1)[0], height, width), True, self.board)
+        board = next((board for *_, board in self.written), self.board)  # any would do
+        first = self.step((self.steps(1)[0], height, width), True, board)
         return {name: (batch, *shape[1:]) for name, shape in first.state.items()}
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
@@ -182,15 +188,17 @@ class NativeDecoder(nn.Module):
 
 
 def family_of(model: nn.Module) -> Family:
-    """The model's family. Raises `Refused` for a class that isn't known, or isn't written in TT-NN's ops
-    yet."""
+    """The model's family. Raises `Refused` for a class that isn't known, or isn't written in TT-NN's ops yet."""
+    kind = type(model).__name__
     if type(model) not in FAMILIES:
-        names = ", ".join(kind.__name__ for kind in FAMILIES)
-        also = "; for_tiles takes it" * (type(model) in FOR_TILES)
-        raise Refused("native", type(model).__name__, f"one of {names}{also}")
-    first = next(model.parameters())
-    if first.device.type != "meta":
-        check_finite(type(model).__name__, dict(model.named_parameters()))
+        lacks = next((need for part, need in WAITING.items() if part in kind), "")
+        names = ", ".join(known.__name__ for known in FAMILIES)
+        need = f"for_tiles, or parts not written yet: {lacks}" if lacks else f"one of {names}"
+        raise Refused("native", kind, need)
+    if getattr(model, "use_tiling", False):
+        raise Refused("autoencoder", "use_tiling", "whole frames: vae.disable_tiling()")
+    if next(model.parameters()).device.type != "meta":
+        check_finite(kind, dict(model.named_parameters()))
     return FAMILIES[type(model)](model)
 
 
