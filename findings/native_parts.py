@@ -28,7 +28,8 @@ class Part:
     def program(
         self, x_bcthw: Tensor, board: str, arithmetic: Arithmetic = Arithmetic()
     ) -> tuple[Program, dict[str, Tensor]]:
-        """For a clip that begins, and its arguments; what it gives is [1, T, H, W, C], C filled up to a tile."""
+        """For a clip that begins, and its arguments; what it gives is [1, T, H, W, C], C filled up to a
+        tile."""
         rows = filled(x_bcthw.permute(0, 2, 3, 4, 1))
         writer = Writer(board, arithmetic)
         y = self.write(writer, writer.argument("x", tuple(rows.shape)))
@@ -90,7 +91,8 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
 
 
 def convolution(channels: int, c_in: int) -> Part:
-    """3x3x3 in blocks of `c_in` input channels, random weights, on frames with the two before them: of T it gives T - 2."""
+    """3x3x3 in blocks of `c_in` input channels, random weights, on frames with the two before them: of T it
+    gives T - 2."""
     generator = torch.Generator().manual_seed(0)
     weight = (
         torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()

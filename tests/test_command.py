@@ -70,8 +70,14 @@ class Fails(TileDecoder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["missing.pt"], ["clip", "--fps", "0"], ["clip", "--out", "video.avi"], ["clip", "--host-frames", "99"]],
-    ids=["latents", "fps", "out", "host_frames"],
+    [
+        ["missing.pt"],
+        ["clip", "--fps", "0"],
+        ["clip", "--out", "video.avi"],
+        ["clip", "--host-frames", "99"],
+        ["clip", "--strategy", "native"],
+    ],
+    ids=["latents", "fps", "out", "host_frames", "strategy"],
 )
 def test_what_cannot_be_used_is_exit_code_2_and_one_sentence(tmp_path, monkeypatch, capsys, wrong):
     monkeypatch.chdir(tmp_path)

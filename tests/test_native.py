@@ -1,4 +1,5 @@
-"""The decoder in TT-NN's own ops: exact on the host, in steps as in one, and on simulated chips and mocked boards."""
+"""The decoder in TT-NN's own ops: exact on the host, in steps as in one, and on simulated chips and mocked
+boards."""
 
 import math
 
@@ -54,7 +55,8 @@ def native(vae):
 
 
 def half(norm: nn.GroupNorm, conv: nn.Conv3d, x, past, board: str, arithmetic: Arithmetic = Arithmetic()):
-    """Norm, SiLU and convolution of a clip [1, T, H, W, C], or of one that goes on: the program and its arguments."""
+    """Norm, SiLU and convolution of a clip [1, T, H, W, C], or of one that goes on: the program and its
+    arguments."""
     writer = Writer(board, arithmetic, begins=past is None)
     value, writer.place = writer.argument("x", tuple(x.shape)), "half"
     y = writer.conv(writer.norm_silu(value, norm), conv.weight, conv.bias, padding=1)

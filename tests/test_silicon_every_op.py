@@ -191,8 +191,10 @@ def spatial_norm(before: str):
 
 
 def frames(patch: int, dtype: str, clamped: bool = True):
-    x, y = rows("x0", 1, 2, 3, 5, 32), rows("y", 2, 3 * patch, 5 * patch * 3, dtype=dtype)
+    x, y = rows("x0", 1, 2, 3, 5, 32), rows("y", 2, 3 * patch, 5 * patch * 3 + (dtype == "u8"), dtype=dtype)
     numbers = torch.randn(x.type.shape, generator=torch.Generator().manual_seed(0))
+    if dtype == "u8":
+        numbers[0, 1, 2, 3, :2] = torch.tensor([torch.inf, 0])
     return [x], op("generic_op.frames", [x], y, patch=patch, clamped=clamped), {"x0": numbers}
 
 

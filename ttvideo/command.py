@@ -162,8 +162,9 @@ def decode(options: argparse.Namespace, done: list) -> int:
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
     if len(z) > 1:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
-    written = decoder_for(vae, target, options.strategy, DTYPES[options.dtype])
-    if target.outputs_are_real or not isinstance(vae, AutoencoderKLMochi):
+    real = target.outputs_are_real
+    written = decoder_for(vae, target, options.strategy, DTYPES[options.dtype], eight_bits=real)
+    if real or not isinstance(vae, AutoencoderKLMochi):
         return on_target(options, written, z, done)
     return on_host_and_target(options, vae.decoder, written, z, done)
 

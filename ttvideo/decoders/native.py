@@ -1,12 +1,13 @@
-"""Decoders written in TT-NN's ops, one program for each kind of step: no compiler, no tiles on the way but for attention.
+"""Decoders written in TT-NN's ops, one program for each kind of step: no compiler, no tiles on the way but
+for attention.
 
-A clip is one tensor of rows of channels, [1, T, H, W, C], row-major, from the latents to the frames, as TT-NN's conv3d
-takes and gives it, with the padding of space in the kernel. What TT-NN has no row-major op for, or takes several passes
-for, are ops of the project's own (`ttvideo.programs.own`). A family's file says which of the parts (`native_writer.py`)
-follow each other.
+A clip is one tensor of rows of channels, [1, T, H, W, C], row-major, from the latents to the frames, as
+TT-NN's conv3d takes and gives it, with the padding of space in the kernel. What TT-NN has no row-major op
+for, or takes several passes for, are ops of the project's own (`ttvideo.programs.own`). A family's file says
+which of the parts (`native_writer.py`) follow each other.
 
-Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics, convolutions, but
-of 32 channels, which are rounded once more before their bias.
+Rounded to bf16: each op's result, the norms' scale and shift, the weights. In float32: sums, statistics,
+convolutions, but of 32 channels, which are rounded once more before their bias.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,8 @@ from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
+from ttvideo.decoders.as_built import check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
-from ttvideo.decoders.families import FAMILIES as FOR_TILES
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_mochi import Mochi
@@ -52,11 +53,18 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     CogVideoXDecoder3D: CogVideoX,
     AutoencoderKLCogVideoX: lambda vae: CogVideoX(vae.decoder, vae.post_quant_conv),
 }
+# What TT-NN's ops aren't put together for yet, by a part of the class's name.
+WAITING = {
+    "HunyuanVideo15": "attention whose keys grow with the clip",
+    "HunyuanVideo": "norms of a whole stretch of frames, and stretches that fade into each other",
+    "LTX": "convolutions that wait for the frames after theirs, and a timestep",
+}
 
 
 @dataclass(frozen=True)
 class Written:
-    """A step's program, the weights that it takes, and the names of its results: "frames", then the state's entries."""
+    """A step's program, the weights that it takes, and the names of its results: "frames", then the state's
+    entries."""
 
     program: Program
     weights: dict[str, Tensor] = field(repr=False)
@@ -75,20 +83,29 @@ def native(model: nn.Module, **how) -> "NativeDecoder":
 
 
 class NativeDecoder(nn.Module):
-    """A decoder (diffusers) in TT-NN's ops, in bf16: `(z, state=None) -> (frames, state)`, as `for_tiles` gives them.
+    """A decoder (diffusers) in TT-NN's ops, in bf16: `(z, state=None) -> (frames, state)`, as `for_tiles`
+    gives them.
 
-    Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's (n150-ttnn,
-    p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its name and size:
-    [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
+    Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's
+    (n150-ttnn, p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its
+    name and size: [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
 
-    `model` is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for a class
-    or config that isn't known and for weights that aren't finite; as a step is written also for more than 1,024 channels.
+    Frames are bf16, or with `eight_bits` float32 of what leaves the chip in 8 bits, half the bytes. `model`
+    is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for
+    a class or config that isn't known and for weights that aren't finite; as a step is written also for more
+    than 1,024 channels.
     """
 
-    def __init__(self, model: nn.Module, board: str = "p150", arithmetic: Arithmetic = Arithmetic()):
+    def __init__(
+        self,
+        model: nn.Module,
+        board: str = "p150",
+        arithmetic: Arithmetic = Arithmetic(),
+        eight_bits: bool = False,
+    ):
         super().__init__()
         self.family = family_of(model)
-        self.board, self.arithmetic = board, arithmetic
+        self.board, self.arithmetic, self.dtype = board, arithmetic, "u8" if eight_bits else "bf16"
         self.written: dict[tuple, Written] = {}
         same = ("latent_channels", "streaming", "dropped_frames", "steps")
         self.latent_channels, self.streaming, self.dropped_frames, self.steps = (
@@ -102,48 +119,51 @@ class NativeDecoder(nn.Module):
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width."""
-        first = self.step((self.steps(1)[0], height, width), True, self.board)
+        board = next((board for *_, board in self.written), self.board)  # any would do
+        first = self.step((self.steps(1)[0], height, width), True, board)
         return {name: (batch, *shape[1:]) for name, shape in first.state.items()}
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
-        """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads no value."""
+        """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads
+        no value."""
         check_step(z_bcthw, state, self.latent_channels, torch.bfloat16, self.state_shapes)
         if z_bcthw.shape[0] != 1:
             raise Refused("latents", f"{z_bcthw.shape[0]} clips", "one at a time")
 
     def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
-        """Evaluate a step on the host: [1, C, T, H, W] -> frames [1, 3, ...], and the state for the next step.
+        """Evaluate a step on the host: [1, C, T, H, W] -> frames [1, 3, ...], and the state for the next
+        step.
 
-        `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
+        `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as
+        `check` does.
         """
         return self.evaluate(z_bcthw, state, self.board)
 
     def evaluate(self, z_bcthw: Tensor, state: State | None, board: str) -> tuple[Tensor, State]:
-        """The same, of the program for a board: blocks differ, and with them the order in which numbers are added up."""
+        """The same, of the program for a board: blocks differ, and with them the order in which numbers are
+        added up."""
         self.check(z_bcthw, state)
         written = self.step(tuple(z_bcthw.shape[2:]), state is None, board)
         found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state))
         frames, *kept = found
-        return self.frames(frames), dict(zip(written.results[1:], kept, strict=True))
+        return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
 
     def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
-        """The latents as the program takes them, channels last and filled up; the state by its names there."""
+        """The latents as the program takes them, channels last and filled up; the state by its names
+        there."""
         rows = filled(z_bcthw.permute(0, 2, 3, 4, 1))
         pieces = rows.split(self.family.pieces(rows.shape[1], state is None), dim=1)
         return {named(i): piece for i, piece in enumerate(pieces)} | {
             STATE + name: value for name, value in (state or {}).items()
         }
 
-    def frames(self, rows: Tensor) -> Tensor:
-        """The program's frames, [T, H, W * 3], as a video: [1, 3, T, H, W]."""
-        return rows.unflatten(2, (-1, own_frames.COLOURS)).permute(3, 0, 1, 2)[None]
-
     def programs(self, target: Target, stateful: bool) -> NativePrograms:
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
         return NativePrograms(self, target, stateful)
 
     def step(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
-        """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a board."""
+        """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a
+        board."""
         key = size, begins, board
         if key not in self.written:
             self.written[key] = self.write(size, begins, board)
@@ -161,7 +181,7 @@ class NativeDecoder(nn.Module):
                 writer.follow(pieces[i])
             rows = family.write(writer, z)
             writer.place = "frames"
-            videos.append(own_frames.write(writer, rows, family.patch, family.clamped))
+            videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
         returns = [joined(writer, videos), *writer.kept.values()]
         held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
@@ -170,13 +190,15 @@ class NativeDecoder(nn.Module):
 
 def family_of(model: nn.Module) -> Family:
     """The model's family. Raises `Refused` for a class that isn't known, or isn't written in TT-NN's ops yet."""
+    kind = type(model).__name__
     if type(model) not in FAMILIES:
-        names = ", ".join(kind.__name__ for kind in FAMILIES)
-        also = "; for_tiles takes it" * (type(model) in FOR_TILES)
-        raise Refused("native", type(model).__name__, f"one of {names}{also}")
-    first = next(model.parameters())
-    if first.device.type != "meta":
-        check_finite(type(model).__name__, dict(model.named_parameters()))
+        lacks = next((need for part, need in WAITING.items() if part in kind), "")
+        names = ", ".join(known.__name__ for known in FAMILIES)
+        need = f"for_tiles, or parts not written yet: {lacks}" if lacks else f"one of {names}"
+        raise Refused("native", kind, need)
+    check_as_built(model)
+    if next(model.parameters()).device.type != "meta":
+        check_finite(kind, dict(model.named_parameters()))
     return FAMILIES[type(model)](model)
 
 
@@ -189,5 +211,5 @@ def joined(writer: Writer, videos: list[Value]) -> Value:
     """Frames [T, H, W * 3] one after another."""
     if len(videos) == 1:
         return videos[0]
-    frames = sum(video.type.shape[0] for video in videos)
-    return writer.op("ttnn.concat", videos, ((frames, *videos[0].type.shape[1:]), "bf16"), dim=0)[0]
+    one, frames = videos[0].type, sum(video.type.shape[0] for video in videos)
+    return writer.op("ttnn.concat", videos, ((frames, *one.shape[1:]), one.dtype), dim=0)[0]

@@ -1,7 +1,7 @@
 """CogVideoX's decoder in TT-NN's ops.
 
-Its norm is one pass after that of the sums: the maps of the latents that scale and shift it stay as coarse as the latents,
-and the pass finds each pixel's place in them. A frame that stands twice is upsampled once.
+Its norm is one pass after that of the sums: the maps of the latents that scale and shift it stay as coarse as
+the latents, and the pass finds each pixel's place in them. A frame that stands twice is upsampled once.
 """
 
 from torch import nn
@@ -14,9 +14,11 @@ from ttvideo.programs.program import Value
 
 
 class CogVideoX(Family):
-    """A `CogVideoXDecoder3D` (diffusers), as its autoencoder drives it: two latent frames at a time, three where odd.
+    """A `CogVideoXDecoder3D` (diffusers), as its autoencoder drives it: two latent frames at a time, three
+    where odd.
 
-    [1, 16, T, H, W] -> [1, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent frames.
+    [1, 16, T, H, W] -> [1, 3, 4 T, 8 H, 8 W], 3 frames fewer where a clip begins with an odd number of latent
+    frames.
     """
 
     steps = staticmethod(CogVideoXTileDecoder.steps)
@@ -77,7 +79,8 @@ def residual(writer: Writer, name: str, block: nn.Module, x: Value, z: Value) ->
 
 
 def upsample(writer: Writer, block: nn.Module, x: Value) -> Value:
-    """A `CogVideoXUpsample3D`: twice the height and width; with `compress_time` twice the frames, but one of an odd number."""
+    """A `CogVideoXUpsample3D`: twice the height and width; with `compress_time` twice the frames, but one of
+    an odd number."""
     x = writer.depth_to_space(x, repeats=(1, 2, 2))
     x = writer.conv(x, block.conv.weight[:, :, None], block.conv.bias, padding=1, around=ZEROS)
     frames = x.type.shape[1]

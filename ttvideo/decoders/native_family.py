@@ -11,10 +11,11 @@ from ttvideo.programs.program import Value
 
 
 class Family(nn.Module):
-    """Its weights, copied in bf16, and `write`, which has a `Writer` write some latent frames' pass through them.
+    """Its weights, copied in bf16, and `write`, which has a `Writer` write some latent frames' pass through
+    them.
 
-    Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones within -1
-    and 1. `pieces` says which latent frames of a step go through together.
+    Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones
+    within -1 and 1. `pieces` says which latent frames of a step go through together.
     """
 
     latent_channels: int

@@ -1,7 +1,7 @@
 """Mochi's decoder in TT-NN's ops.
 
-Norm and SiLU write the clip behind the two frames of its past, so that the convolution finds them in one tensor, and keep its
-last two for the next step: nothing else is copied.
+Norm and SiLU write the clip behind the two frames of its past, so that the convolution finds them in one
+tensor, and keep its last two for the next step: nothing else is copied.
 """
 
 from torch import nn

@@ -6,11 +6,12 @@ from ttvideo.basics.errors import Refused
 from ttvideo.probing.session import Session
 from ttvideo.probing.trace import Place
 from ttvideo.probing.verdict import Verdict
+from ttvideo.programs.own import frames
 from ttvideo.targets.target import Target
 
 
 class NativePrograms(Session):
-    """One for each kind of step, [1, 12, T, H, W]. Raises `Refused` for a target of another fidelity."""
+    """One for each kind of step, [1, C, T, H, W]. Raises `Refused` for a target of another fidelity."""
 
     evaluated_by = "evaluated (the native program, run on the host)"
     shared = "native decoder"  # first steps and others hold the same weights, once
@@ -29,7 +30,7 @@ class NativePrograms(Session):
         begins = state is None and (self.begins or "state" in keywords or not self.stateful)
         self.begins = False
         self.written = self.decoder.step(tuple(z.shape[2:]), begins, self.target.board.name)
-        frames, *entries = self.written.results
+        _, *entries = self.written.results
         results = Place(0), {entry: Place(place) for place, entry in enumerate(entries, start=1)}
         return Verdict(self.target.name, {}, name, results=results, written=self.written.program)
 
@@ -37,5 +38,5 @@ class NativePrograms(Session):
         return self.written.weights | self.decoder.inputs(inputs[0].bfloat16(), keywords.get("state"))
 
     def output(self, place: int, result: Tensor) -> Tensor:
-        """The frames are rows in the program, and so they stay in a state."""
-        return self.decoder.frames(result) if place == 0 else result
+        """Frames as a video; a state stays as it is."""
+        return frames.video(result) if place == 0 else result

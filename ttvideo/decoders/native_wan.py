@@ -1,7 +1,8 @@
 """Wan's decoders, 2.1 and 2.2, and QwenImage's, which is 2.1's, in TT-NN's ops.
 
-The norm of a pixel's channels, SiLU and the way behind the clip's past are one pass, the even and the odd frames of a time
-convolution and the upsampling another. A clip's first latent frame goes through by itself: no time convolution sees it.
+The norm of a pixel's channels, SiLU and the way behind the clip's past are one pass, the even and the odd
+frames of a time convolution and the upsampling another. A clip's first latent frame goes through by itself:
+no time convolution sees it.
 """
 
 import torch
@@ -18,7 +19,8 @@ from ttvideo.programs.program import Value
 class Wan(Family):
     """A `WanDecoder3d` or `QwenImageDecoder3d` (diffusers), as its autoencoder drives it.
 
-    [1, 16, T, H, W] -> [1, 3, 4 T, 8 H, 8 W] (2.2, with `patch` 2: 16 H, 16 W), 3 frames fewer where a clip begins.
+    [1, 16, T, H, W] -> [1, 3, 4 T, 8 H, 8 W] (2.2, with `patch` 2: 16 H, 16 W), 3 frames fewer where a clip
+    begins.
     """
 
     def __init__(
@@ -95,7 +97,8 @@ def up_block(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
 
 
 def upsample(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
-    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and width."""
+    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and
+    width."""
     times = 1
     if block.mode == "upsample3d":
         writer.place, conv = f"{name}.time_conv", block.time_conv
@@ -119,7 +122,8 @@ def halves_filled(parameter: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def upsampled_shortcut(writer: Writer, block: nn.Module, x: Value) -> Value:
-    """A `DupUp3D`: each number out of one of x, picked by a matrix of ones and zeros, and its place by depth to space."""
+    """A `DupUp3D`: each number out of one of x, picked by a matrix of ones and zeros, and its place by depth
+    to space."""
     outputs = torch.arange(block.out_channels * block.factor) // block.repeats
     picked = outputs.view(block.out_channels, block.factor_t, -1).permute(1, 2, 0)  # (t, h * w, O)
     picked = picked[-1:] if writer.begins else picked

@@ -1,8 +1,10 @@
-"""The parts that native decoders are made of, written op after op into a TT-NN program: convolutions, norms with SiLU, sums,
-upsampling, attention, frames, as TT-NN has them, or as ops of the project's own (`ttvideo.programs.own`).
+"""The parts that native decoders are made of, written op after op into a TT-NN program: convolutions, norms
+with SiLU, sums, upsampling, attention, frames, as TT-NN has them, or as ops of the project's own
+(`ttvideo.programs.own`).
 
-A clip is [1, T, H, W, C], row-major; channels that aren't a multiple of 32 are filled up to one with zeros, which weights of
-zeros keep so. A convolution's weights are laid out in blocks of input channels, chosen for the board.
+A clip is [1, T, H, W, C], row-major; channels that aren't a multiple of 32 are filled up to one with zeros,
+which weights of zeros keep so. A convolution's weights are laid out in blocks of input channels, chosen for
+the board.
 """
 
 from dataclasses import dataclass, replace
@@ -40,9 +42,9 @@ NO_ACTIVATIONS = {f"{which}activations": [] for which in ("input_tensor_a_", "in
 class Arithmetic:
     """Of the convolutions and the project's own kernels: `fidelity` as `ttvideo.programs.fidelity` has it.
 
-    HiFi3 is as close to float64 as HiFi4, in three passes of the multiplier for four, and a Wormhole's multiplier is wrong
-    in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 07 shows. Block floats are no switch: `ttnn.conv3d` takes weights
-    in bf16 or float32, and rows, which bfloat8_b can't lie in.
+    HiFi3 is as close to float64 as HiFi4, in three passes of the multiplier for four, and a Wormhole's
+    multiplier is wrong in HiFi4 (`ttvideo.programs.hazards`); what HiFi2 costs, 07 shows. Block floats are no
+    switch: `ttnn.conv3d` takes weights in bf16 or float32, and rows, which bfloat8_b can't lie in.
     """
 
     fidelity: str = "hifi3"
@@ -67,7 +69,8 @@ def whole_channels(channels: int, least: int = 1) -> int:
 
 
 def filled(rows: Tensor) -> Tensor:
-    """Channels, the last dimension, that aren't a multiple of 32 filled up to one with zeros, at least 64: two blocks."""
+    """Channels, the last dimension, that aren't a multiple of 32 filled up to one with zeros, at least 64:
+    two blocks."""
     channels = rows.shape[-1]
     return nn.functional.pad(rows, (0, whole_channels(channels, 1 + (channels < TILE)) - channels))
 
@@ -80,7 +83,8 @@ def past(name: str, size: tuple[int, int]) -> str:
 class Writer:
     """Writes a program for one board, op after op, for a step of some latent frames.
 
-    In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one call gives.
+    In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one
+    call gives.
     """
 
     def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1, begins: bool = True):
@@ -93,7 +97,8 @@ class Writer:
         self.held: dict[str, Value] = {}  # the weights, by name
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
-        # By their names in the state: the frames before these, none where a clip begins, and those for the next.
+        # By their names in the state: the frames before these, none where a clip begins, and those for the
+        # next.
         self.pasts: dict[str, Value] = {}
         self.kept: dict[str, Value] = {}
 
@@ -134,7 +139,8 @@ class Writer:
         c_in: int | None = None,
         around: str = EDGES,
     ) -> Value:
-        """A convolution of stride 1, [O, C, kt, kh, kw], of as many or more channels, its outputs filled up to whole tiles.
+        """A convolution of stride 1, [O, C, kt, kh, kw], of as many or more channels, its outputs filled up
+        to whole tiles.
 
         In blocks of `c_in` input channels, or of as many as are best.
         """
@@ -199,7 +205,8 @@ class Writer:
         return clip
 
     def rms_norm(self, x: Value, gain: Tensor, shift: Tensor, epsilon: float, before: str | None) -> Value:
-        """silu(norm(x)) of each pixel's channels, behind its past; before None the norm alone, of the clip alone.
+        """silu(norm(x)) of each pixel's channels, behind its past; before None the norm alone, of the clip
+        alone.
 
         `gain` and `shift` are [C]; where channels were filled up, it is of the first C.
         """
@@ -219,7 +226,8 @@ class Writer:
     def spatial_norm_silu(
         self, x: Value, norm: nn.GroupNorm, by: nn.Conv3d, shift: nn.Conv3d, latents: Value
     ) -> Value:
-        """silu(norm(x) * by(z) + shift(z)) behind its past; the norm is of all frames together, z are latent frames."""
+        """silu(norm(x) * by(z) + shift(z)) behind its past; the norm is of all frames together, z are latent
+        frames."""
         _, t, h, w, c = x.type.shape
         self.check_channels(c)
         key, place, parts = past(self.place, (h, w)), self.place, min(PARTS, -(-h * w // (CHUNK // c)))
@@ -259,11 +267,13 @@ class Writer:
         repeats: tuple[int, int, int] = (1, 1, 1),
         single: bool = False,
     ) -> Value:
-        """Channels (t, h, w, C) to pixels; each is repeated, nearest upsampling, but for a `single` first frame in time."""
+        """Channels (t, h, w, C) to pixels; each is repeated, nearest upsampling, but for a `single` first
+        frame in time."""
         return depth_to_space.write(self, x, expansion, repeats, single)
 
     def frame_attention(self, x: Value, normed: Value, qkv: nn.Module, proj: nn.Module) -> Value:
-        """x and what attention of one head, within each frame of `normed`, adds to it; `qkv` and `proj` are pointwise."""
+        """x and what attention of one head, within each frame of `normed`, adds to it; `qkv` and `proj` are
+        pointwise."""
         _, t, h, w, c = x.type.shape
         flat, name = (t, 1, h * w, c), self.place
         rows = self.reshape(normed, flat)

@@ -265,6 +265,8 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
         read = _reshape_read(op)
     elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
         read = min(read, written)  # only what is taken is read
+    elif op.name == ATTENTION:
+        read += _keys_again(op)
     elif op.name in own.COSTS:
         read += own.COSTS[op.name](op, chip)
     elif op.name in REDUCTIONS:
@@ -273,6 +275,14 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
     return OpCost(op.name, op.location, read, written, flops(op), launches, PASSES[stated(op)])
 
 
+def _keys_again(op: Op) -> int:
+    """Each chunk of queries walks all keys and values: an upper bound, as cores of one head may hand them on."""
+    q, k, v = (value.type for value in op.operands[:3])
+    chunk = op.attributes.get("program_config", {}).get("q_chunk_size", q.shape[-2])
+    return (-(-q.shape[-2] // chunk) - 1) * (k.stored_bytes + v.stored_bytes)
+
+
+ATTENTION = "ttnn.scaled_dot_product_attention"
 REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
 
 
@@ -335,6 +345,8 @@ def flops(op: Op) -> int:
         left = op.operands[0].type.shape
         inner = left[-2] if op.attributes.get("transpose_a") else left[-1]
         return 2 * math.prod(op.results[0].type.shape) * inner
+    if op.name == ATTENTION:
+        return 4 * math.prod(op.operands[0].type.shape) * op.operands[1].type.shape[-2]
     return 0
 
 

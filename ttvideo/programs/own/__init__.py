@@ -1,9 +1,10 @@
 """Ops of the project's own: what TT-NN has no op for, or only one that takes more passes over a clip.
 
-A clip is rows of channels, [1, T, H, W, C], row-major, as TT-NN's conv3d takes and gives it. A file an op: how a program
-says it (`write`), what it computes (its rule for `ttvideo.programs.evaluate`), and which bytes it moves, where that isn't
-each operand and result once (`COSTS`). How TT-NN executes it is `launch/`, by the same name: what its process loads, in
-an environment without the project (`ttvideo/ttnn/host`), and the kernels. `sizes.py` is what both sides know.
+A clip is rows of channels, [1, T, H, W, C], row-major, as TT-NN's conv3d takes and gives it. A file an op:
+how a program says it (`write`), what it computes (its rule for `ttvideo.programs.evaluate`), and which bytes
+it moves, where that isn't each operand and result once (`COSTS`). How TT-NN executes it is `launch/`, by the
+same name: what its process loads, in an environment without the project (`ttvideo/ttnn/host`), and the
+kernels. `sizes.py` is what both sides know.
 """
 
 from collections.abc import Callable

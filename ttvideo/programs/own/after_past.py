@@ -1,4 +1,5 @@
-"""A clip after its past, as it is: [1, T, H, W, C] -> [1, 2 + T, H, W, C], and its last two frames, for the next step.
+"""A clip after its past, as it is: [1, T, H, W, C] -> [1, 2 + T, H, W, C], and its last two frames, for the
+next step.
 
 `before` is as for `rms_norm`.
 """

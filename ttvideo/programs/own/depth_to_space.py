@@ -1,7 +1,8 @@
-"""Channels (st, sh, sw, C) to pixels, each `repeats` times: [1, T, H, W, st * sh * sw * C] -> [1, .., .., .., C].
+"""Channels (st, sh, sw, C) to pixels, each `repeats` times: [1, T, H, W, st * sh * sw * C] -> [1, .., .., ..,
+C].
 
-So it is a nearest upsampling, too: of an expansion of 1, 1, 1. In time, height and width, T frames become T * st * rt; the
-first one stands alone where it is `single`.
+So it is a nearest upsampling, too: of an expansion of 1, 1, 1. In time, height and width, T frames become T *
+st * rt; the first one stands alone where it is `single`.
 """
 
 import math

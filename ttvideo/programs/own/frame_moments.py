@@ -1,4 +1,5 @@
-"""Sums of x and x * x over the chunks of each of a frame's `parts`: [1, T, H, W, C] -> [T * parts * 2, 1024], float32."""
+"""Sums of x and x * x over the chunks of each of a frame's `parts`: [1, T, H, W, C] -> [T * parts * 2, 1024],
+float32."""
 
 import torch
 import torch.nn.functional as F

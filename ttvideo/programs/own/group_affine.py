@@ -1,7 +1,7 @@
 """`frame_moments`' sums, and a norm's weight and bias [2, C] -> scale and shift of each frame, [T * 2, C].
 
-The groups are of so many `channels`; what is more are zeros, to fill up tiles. With all frames' `parts` and `rows` for one's,
-the statistics are those of all frames together.
+The groups are of so many `channels`; what is more are zeros, to fill up tiles. With all frames' `parts` and
+`rows` for one's, the statistics are those of all frames together.
 """
 
 import math

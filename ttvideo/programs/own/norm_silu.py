@@ -1,4 +1,5 @@
-"""silu(x * scale + shift) after its past, [1, 2 + T, H, W, C], and the last two frames of that, for the next step.
+"""silu(x * scale + shift) after its past, [1, 2 + T, H, W, C], and the last two frames of that, for the next
+step.
 
 The past is the two frames given or, where a clip begins, its first frame twice.
 """

@@ -1,7 +1,8 @@
 """x / sqrt(mean(x * x) + epsilon) * gain + shift of each pixel's channels, and SiLU of it, behind its past.
 
-The mean is of so many `channels`; what is more are zeros, to fill up tiles. `affine` [2, C] has the gain and the shift. `before` says what stands before the clip: "given", two frames; where a clip
-begins "zeros" or its "first frame" twice; or "nothing", and then nothing is kept for the next step either.
+The mean is of so many `channels`; what is more are zeros, to fill up tiles. `affine` [2, C] has the gain and
+the shift. `before` says what stands before the clip: "given", two frames; where a clip begins "zeros" or its
+"first frame" twice; or "nothing", and then nothing is kept for the next step either.
 """
 
 import math
@@ -19,18 +20,16 @@ NAME = "ttnn.generic_op.rms_norm"
 FUNCTIONS = "the vector unit's sigmoid and root are polynomials, to a step in bf16"
 
 
-def write(
-    writer, x: Value, affine: Value, past: Value | None, before: str, channels: int, epsilon: float, silu: bool,
-    parts: int, **arithmetic,
-) -> list[Value]:  # fmt: skip
-    """The clip after its past, [1, 2 + T, H, W, C], and what stays; before nothing, the clip alone."""
+def write(writer, x: Value, affine: Value, past: Value | None, before: str, **how) -> list[Value]:
+    """The clip after its past, [1, 2 + T, H, W, C], and what stays; before nothing, the clip alone.
+
+    `how` has channels, epsilon, silu (a truth value) and parts, as how many items a frame is shared out.
+    """
     _, t, *frame = x.type.shape
     kept = 0 if before == "nothing" else PAST
     results = [((1, kept + t, *frame), "bf16")] + [((1, PAST, *frame), "bf16")] * (kept > 0)
-    return writer.op(
-        NAME, [x, affine] + ([past] if past else []), *results,
-        before="given" if past else before, channels=channels, epsilon=epsilon, silu=silu, parts=parts, **arithmetic,
-    )  # fmt: skip
+    operands = [x, affine] + ([past] if past else [])
+    return writer.op(NAME, operands, *results, before="given" if past else before, **how)
 
 
 def read_again(op: Op, chip: Chip) -> int:

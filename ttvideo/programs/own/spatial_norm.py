@@ -1,7 +1,8 @@
 """silu((x * a + b) * y + s) behind its past, where y and s are maps of the latents, as coarse as they are.
 
-`affine` [2, C] has a and b, `maps` [1, L, h, w, 2 * C] y and s of each pixel of L latent frames; x is [1, T, H, W, C], H and
-W the same multiple of h and w. Of an odd number of frames, the first goes with the first latent frame alone.
+`affine` [2, C] has a and b, `maps` [1, L, h, w, 2 * C] y and s of each pixel of L latent frames; x is [1, T,
+H, W, C], H and W the same multiple of h and w. Of an odd number of frames, the first goes with the first
+latent frame alone.
 """
 
 import math
@@ -38,7 +39,8 @@ def picked(frames: int, latents: int) -> list[int]:
 
 
 def read_again(op: Op, chip: Chip) -> int:
-    """A map's pixel is read for each chunk of a line that it is in, and a and b by every core, to fill a tile."""
+    """A map's pixel is read for each chunk of a line that it is in, and a and b by every core, to fill a
+    tile."""
     x, affine, maps = (value.type for value in op.operands[:3])
     _, frames, height, width, channels = x.shape
     by = height // maps.shape[2]

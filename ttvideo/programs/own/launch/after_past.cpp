@@ -1,5 +1,5 @@
-// Rows of a clip into [past + frames] after its past: the frames given, its first frame again, or zeros; its last `past`
-// frames also into what the next step takes for its past.
+// Rows of a clip into [past + frames] after its past: the frames given, its first frame again, or zeros; its
+// last `past` frames also into what the next step takes for its past.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -21,7 +21,8 @@ void kernel_main() {
     const auto clip = TensorAccessor(clip_args, get_arg_val<uint32_t>(2), row_bytes);
     const auto kept = TensorAccessor(kept_args, get_arg_val<uint32_t>(3), row_bytes);
     const uint32_t at = get_write_ptr(cb);
-    chunks_between(get_arg_val<uint32_t>(4), get_arg_val<uint32_t>(5), rows_a_chunk, [&](uint32_t row, uint32_t rows) {
+    const uint32_t first = get_arg_val<uint32_t>(4), end = get_arg_val<uint32_t>(5);
+    chunks_between(first, end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
         for (uint32_t r = 0; r < rows; r++) {
             const uint32_t frame = (row + r) / rows_a_frame, to = at + r * row_bytes;
             if (frame >= past_frames) {
@@ -38,9 +39,10 @@ void kernel_main() {
         }
         noc_async_read_barrier();
         for (uint32_t r = 0; r < rows; r++) {
-            noc_async_write(at + r * row_bytes, clip.get_noc_addr(row + r), row_bytes);
+            const uint32_t from = at + r * row_bytes;
+            noc_async_write(from, clip.get_noc_addr(row + r), row_bytes);
             if (row + r >= frames * rows_a_frame) {
-                noc_async_write(at + r * row_bytes, kept.get_noc_addr(row + r - frames * rows_a_frame), row_bytes);
+                noc_async_write(from, kept.get_noc_addr(row + r - frames * rows_a_frame), row_bytes);
             }
         }
         noc_async_write_barrier();

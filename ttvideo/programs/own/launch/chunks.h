@@ -1,4 +1,5 @@
-// What kernels on rows of channels share: a frame's rows go in chunks of 1,024 elements, as many as a tile holds.
+// What kernels on rows of channels share: a frame's rows go in chunks of 1,024 elements, as many as a tile
+// holds.
 #pragma once
 #include "api/dataflow/dataflow_api.h"
 
@@ -23,7 +24,8 @@ inline void read_rows(const Rows& x, uint32_t row, uint32_t rows, uint32_t row_b
 
 // Calls each(row, rows) for the chunks of one of a frame's parts.
 template <typename Each>
-inline void chunks_of(uint32_t part, uint32_t parts, uint32_t rows_a_frame, uint32_t rows_a_chunk, Each each) {
+inline void chunks_of(
+    uint32_t part, uint32_t parts, uint32_t rows_a_frame, uint32_t rows_a_chunk, Each each) {
     const uint32_t chunks = (rows_a_frame + rows_a_chunk - 1) / rows_a_chunk;
     for (uint32_t chunk = part * chunks / parts; chunk < (part + 1) * chunks / parts; chunk++) {
         const uint32_t row = chunk * rows_a_chunk;

@@ -1,4 +1,5 @@
-// Rows of several pixels' channels, (st, sh, sw, C) in each, to a row for each pixel, which stands `rt` x `rh` x `rw` times.
+// Rows of several pixels' channels, (st, sh, sw, C) in each, to a row for each pixel, which stands `rt` x
+// `rh` x `rw` times.
 #include "api/dataflow/dataflow_api.h"
 
 constexpr uint32_t height = get_compile_time_arg_val(0);
@@ -30,7 +31,8 @@ void kernel_main() {
                 for (uint32_t c = 0; c < sw; c++, from += row_bytes) {
                     const uint32_t begin = single && t == 0 ? (rt - 1) * rh : 0;
                     for (uint32_t i = begin; i < rt * rh; i++) {
-                        const uint32_t frame = (t * st + a) * rt + i / rh - single * (rt - 1), high = (h * sh + b) * rh + i % rh;
+                        const uint32_t frame = (t * st + a) * rt + i / rh - single * (rt - 1);
+                        const uint32_t high = (h * sh + b) * rh + i % rh;
                         const uint32_t line = (frame * height * sh * rh + high) * width * sw * rw;
                         for (uint32_t j = 0; j < rw; j++) {
                             noc_async_write(from, y.get_noc_addr(line + (w * sw + c) * rw + j), row_bytes);

@@ -1,4 +1,5 @@
-// Lines of pixels, (patch, patch, 3) channels in each, to lines of a picture: bf16, or 8 bits.
+// Lines of pixels, (patch, patch, 3) channels in each, to lines of a picture: bf16, or 8 bits,
+// and then a byte that is 1 where a value that went into the line isn't finite.
 #include "api/dataflow/dataflow_api.h"
 
 constexpr uint32_t width = get_compile_time_arg_val(0);
@@ -44,21 +45,28 @@ void kernel_main() {
             noc_async_read(x.get_noc_addr(line * width + w), from + w * row_bytes, row_bytes);
         }
         noc_async_read_barrier();
+        bool lost = false;
         for (uint32_t w = 0; w < width; w++) {
             auto given = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(from + w * row_bytes);
             for (uint32_t i = 0; i < patch; i++) {
-                const uint32_t at = w * patch * COLOURS;
+                const uint32_t line_at = to + i * line_space, at = w * patch * COLOURS;
+                const auto bytes = reinterpret_cast<volatile tt_l1_ptr uint8_t*>(line_at);
+                const auto halves = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(line_at);
                 for (uint32_t n = 0; n < patch * COLOURS; n++) {
                     const uint16_t value = given[i * patch * COLOURS + n];
                     if (eight_bits) {
-                        reinterpret_cast<volatile tt_l1_ptr uint8_t*>(to + i * line_space)[at + n] = byte_of(value);
+                        bytes[at + n] = byte_of(value);
+                        lost = lost || (value & INFINITE) == INFINITE;
                     } else {
-                        reinterpret_cast<volatile tt_l1_ptr uint16_t*>(to + i * line_space)[at + n] = within(value);
+                        halves[at + n] = within(value);
                     }
                 }
             }
         }
         for (uint32_t i = 0; i < patch; i++) {
+            if (eight_bits) {
+                reinterpret_cast<volatile tt_l1_ptr uint8_t*>(to + i * line_space)[line_bytes - 1] = lost;
+            }
             noc_async_write(to + i * line_space, y.get_noc_addr(line * patch + i), line_bytes);
         }
         noc_async_write_barrier();

@@ -10,7 +10,7 @@ def frames(step, x):
     (y,) = results(step)
     small = y.dtype == ttnn.uint8
     own = Own(step, count * height)
-    row = patch * width * 3 * (1 if small else 2)
+    row = patch * width * 3 + 1 if small else patch * width * 3 * 2
     lines = patch * (-(-row // 64) * 64)
     own.buffer(0, 1, 2 * channels * width)
     own.buffer(1, 1, lines)

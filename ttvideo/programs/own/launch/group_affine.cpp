@@ -23,7 +23,8 @@ void kernel_main() {
     const auto affine = TensorAccessor(affine_args, get_arg_val<uint32_t>(1), channels * 2);
     const auto out = TensorAccessor(out_args, get_arg_val<uint32_t>(2), channels * 2);
     const uint32_t first = get_arg_val<uint32_t>(3), end = get_arg_val<uint32_t>(4);
-    const uint32_t sums_at = get_write_ptr(cb_sums), affine_at = get_write_ptr(cb_affine), out_at = get_write_ptr(cb_out);
+    const uint32_t sums_at = get_write_ptr(cb_sums), affine_at = get_write_ptr(cb_affine);
+    const uint32_t out_at = get_write_ptr(cb_out);
     const auto total = reinterpret_cast<volatile tt_l1_ptr uint32_t*>(get_write_ptr(cb_totals));
     const auto given = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(affine_at);
     const auto made = reinterpret_cast<volatile tt_l1_ptr uint16_t*>(out_at);

@@ -1,8 +1,9 @@
 """How an op of the project's own is launched, by `ttnn.generic_op`: kernels, buffers, and each core's share.
 
-A frame's pixels are rows of channels, row-major, as TT-NN's conv3d takes and gives them. Arithmetic on each element alone
-doesn't ask in which order 1,024 of them lie, so kernels take whole rows as they come for a tile, with what belongs to a
-channel repeated as often; nothing is tilized. (A row is at most 1,024 channels, a multiple of 32.)
+A frame's pixels are rows of channels, row-major, as TT-NN's conv3d takes and gives them. Arithmetic on each
+element alone doesn't ask in which order 1,024 of them lie, so kernels take whole rows as they come for a
+tile, with what belongs to a channel repeated as often; nothing is tilized. (A row is at most 1,024 channels,
+a multiple of 32.)
 """
 
 import struct
@@ -40,7 +41,8 @@ class Own:
         )
 
     def kernel(self, name: str, config, static: list[int], tensors: list, shares: list[list[int]]) -> None:
-        """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's share."""
+        """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's
+        share."""
         for tensor in tensors:
             static = static + list(ttnn.TensorAccessorArgs(tensor).get_compile_time_args())
         given = ttnn.RuntimeArgs()

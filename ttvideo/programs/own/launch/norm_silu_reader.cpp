@@ -1,4 +1,5 @@
-// A frame's scale and shift, each repeated to fill a tile, then its rows in chunks; last the past's rows, as they are.
+// A frame's scale and shift, each repeated to fill a tile, then its rows in chunks; last the past's rows, as
+// they are.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -25,7 +26,8 @@ void kernel_main() {
             const uint32_t cb = k ? cb_shift : cb_scale;
             cb_reserve_back(cb, 1);
             for (uint32_t r = 0; r < rows_a_chunk; r++) {
-                noc_async_read(affine.get_noc_addr(2 * frame + k), get_write_ptr(cb) + r * row_bytes, row_bytes);
+                const uint32_t to = get_write_ptr(cb) + r * row_bytes;
+                noc_async_read(affine.get_noc_addr(2 * frame + k), to, row_bytes);
             }
             noc_async_read_barrier();
             cb_push_back(cb, 1);

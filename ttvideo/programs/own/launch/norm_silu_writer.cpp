@@ -1,5 +1,5 @@
-// Into the clip [past + frames] after its past, which comes by itself or, where a clip begins so, is the first frame again;
-// the clip's last `past` frames also into what the next step takes for its past.
+// Into the clip [past + frames] after its past, which comes by itself or, where a clip begins so, is the
+// first frame again; the clip's last `past` frames also into what the next step takes for its past.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -15,7 +15,8 @@ constexpr auto kept_args = TensorAccessorArgs<clip_args.next_compile_time_args_o
 constexpr uint32_t cb_y = 4, cb_past = 5;
 
 template <typename Clip, typename Kept>
-inline void write(const Clip& clip, const Kept& kept, uint32_t from, uint32_t frame, uint32_t row, uint32_t rows) {
+inline void write(
+    const Clip& clip, const Kept& kept, uint32_t from, uint32_t frame, uint32_t row, uint32_t rows) {
     for (uint32_t r = row; r < row + rows; r++, from += row_bytes) {
         noc_async_write(from, clip.get_noc_addr(frame * rows_a_frame + r), row_bytes);
         if (frame >= frames) {

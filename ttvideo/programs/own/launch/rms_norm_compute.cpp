@@ -1,5 +1,5 @@
-// x / sqrt(mean(x * x) + epsilon) * gain + shift, and SiLU of it, for each pixel's channels in a chunk: in float32, rounded
-// once, but for the sums, whose terms go through the matrix unit.
+// x / sqrt(mean(x * x) + epsilon) * gain + shift, and SiLU of it, for each pixel's channels in a chunk: in
+// float32, rounded once, but for the sums, whose terms go through the matrix unit.
 #include "api/compute/compute_kernel_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
 #include "api/compute/eltwise_binary.h"
@@ -13,7 +13,7 @@
 
 constexpr uint32_t parts = get_compile_time_arg_val(0);
 constexpr uint32_t chunks = get_compile_time_arg_val(1);
-constexpr uint32_t share = get_compile_time_arg_val(2);    // 1 by the channels; this and epsilon by their bits
+constexpr uint32_t share = get_compile_time_arg_val(2);  // 1 by the channels; this and epsilon by their bits
 constexpr uint32_t epsilon = get_compile_time_arg_val(3);
 constexpr uint32_t silu = get_compile_time_arg_val(4);
 constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_square = 3, cb_y = 4, cb_sums = 6;

@@ -1,5 +1,5 @@
-// Which face rows of a tile belong to one pixel, a norm's gain and shift, each repeated to fill a tile, then a frame's rows
-// in chunks; last the past's rows, as they are, or zeros.
+// Which face rows of a tile belong to one pixel, a norm's gain and shift, each repeated to fill a tile, then
+// a frame's rows in chunks; last the past's rows, as they are, or zeros.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -21,9 +21,10 @@ inline void clear(uint32_t at, uint32_t bytes) {
     }
 }
 
-// A tile lies in memory as four faces of 16 x 16, so 16 elements that follow each other are a face's row: those of side 0 or 1
-// of the tile's columns. For sides p and q, tile 2 p + q sums up, from the right, a row's 16 elements of side p into all of
-// side q; tile 4 + 2 p + q adds, from the left, rows of side p to those of side q in the same pixel.
+// A tile lies in memory as four faces of 16 x 16, so 16 elements that follow each other are a face's row:
+// those of side 0 or 1 of the tile's columns. For sides p and q, tile 2 p + q sums up, from the right, a
+// row's 16 elements of side p into all of side q; tile 4 + 2 p + q adds, from the left, rows of side p to
+// those of side q in the same pixel.
 inline void push_masks() {
     cb_reserve_back(cb_masks, 8);
     const uint32_t at = get_write_ptr(cb_masks);
@@ -61,8 +62,8 @@ void kernel_main() {
     clear(get_write_ptr(cb_affine), 2 * chunk_bytes);
     for (uint32_t k = 0; k < 2; k++) {
         for (uint32_t r = 0; r < rows_a_chunk; r++) {
-            noc_async_read(
-                affine.get_noc_addr(k), get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes, row_bytes);
+            const uint32_t to = get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes;
+            noc_async_read(affine.get_noc_addr(k), to, row_bytes);
         }
     }
     noc_async_read_barrier();
@@ -73,7 +74,8 @@ void kernel_main() {
             cb_reserve_back(cb_x, 1);
             const uint32_t to = get_write_ptr(cb_x);
             read_rows(x, frame * rows_a_frame + row, rows, row_bytes, to);
-            clear(to + rows * row_bytes, chunk_bytes - rows * row_bytes);  // sums of what is there by chance may be infinite
+            // What is there by chance may be infinite, and then so would be all sums.
+            clear(to + rows * row_bytes, chunk_bytes - rows * row_bytes);
             noc_async_read_barrier();
             cb_push_back(cb_x, 1);
         });

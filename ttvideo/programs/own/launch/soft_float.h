@@ -1,5 +1,6 @@
-// float32 by its bits, as much as a norm's statistics ask for. The data movement cores have no floats; the compiler's own
-// are in a support library that, of Wormhole's, isn't in the packages that simulated chips' kernels are built with.
+// float32 by its bits, as much as a norm's statistics ask for. The data movement cores have no floats; the
+// compiler's own are in a support library that, of Wormhole's, isn't in the packages that simulated chips'
+// kernels are built with.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,6 @@
-// A norm's scale and shift, each repeated to fill a tile; a frame's rows in chunks, with the rows of the latents' maps that
-// belong to them, each read once for a chunk and copied from there; last the past's rows, as they are.
+// A norm's scale and shift, each repeated to fill a tile; a frame's rows in chunks, with the rows of the
+// latents' maps that belong to them, each read once for a chunk and copied from there; last the past's rows,
+// as they are.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -37,8 +38,8 @@ void kernel_main() {
     cb_reserve_back(cb_affine, 2);
     for (uint32_t k = 0; k < 2; k++) {
         for (uint32_t r = 0; r < rows_a_chunk; r++) {
-            noc_async_read(
-                affine.get_noc_addr(k), get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes, row_bytes);
+            const uint32_t to = get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes;
+            noc_async_read(affine.get_noc_addr(k), to, row_bytes);
         }
     }
     noc_async_read_barrier();
@@ -65,9 +66,11 @@ void kernel_main() {
             for (uint32_t r = 1, from = 0; r < rows; r++) {
                 if (latent(row + r) != latent(row + r - 1)) {
                     from = r;
-                } else {
-                    noc_async_read(get_noc_addr(by_at + from * row_bytes), by_at + r * row_bytes, row_bytes);
-                    noc_async_read(get_noc_addr(shift_at + from * row_bytes), shift_at + r * row_bytes, row_bytes);
+                    continue;
+                }
+                for (uint32_t k = 0; k < 2; k++) {
+                    const uint32_t at = k ? shift_at : by_at;
+                    noc_async_read(get_noc_addr(at + from * row_bytes), at + r * row_bytes, row_bytes);
                 }
             }
             noc_async_read_barrier();

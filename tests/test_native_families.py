@@ -1,0 +1,174 @@
+"""Each family's decoder in TT-NN's own ops: exact on the host, in steps as in one, known to all that reads
+programs."""
+
+import diffusers
+import pytest
+import torch
+from needs import needs_ttsim
+from test_silicon_every_op import ops_known_to_the_host
+from torch import nn
+
+from lib.stored import stored
+from ttvideo import native
+from ttvideo.basics.compare import compare
+from ttvideo.basics.errors import Refused
+from ttvideo.decoders.native import NativeDecoder
+from ttvideo.decoders.stream import stream_decode
+from ttvideo.media.frames import to_uint8
+from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.video_models import MODELS
+from ttvideo.programs.cost import FREE, cost, flops
+from ttvideo.programs.evaluate import evaluate, knows
+from ttvideo.programs.own import frames as own_frames
+from ttvideo.programs.program import Program
+from ttvideo.programs.reshape import is_view
+from ttvideo.programs.seconds import expected
+from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS
+from ttvideo.ttnn.handmade import op, program, tensor
+
+NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX")
+LATENTS = {"CogVideoX": 5}  # a clip's; of others three
+
+
+def small(name: str) -> nn.Module:
+    return SMALL[name].make().bfloat16().double().requires_grad_(False)
+
+
+def latents(decoder: NativeDecoder, frames: int, height: int = 4, width: int = 5) -> torch.Tensor:
+    numbers = torch.Generator().manual_seed(0)
+    return torch.randn(1, decoder.latent_channels, frames, height, width, generator=numbers).bfloat16()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def family(request):
+    """Its name, the autoencoder in float64, and the same in TT-NN's ops."""
+    vae = small(request.param)
+    return request.param, vae, native(vae)
+
+
+@pytest.fixture(scope="module")
+def wan():
+    return native(small("Wan 2.1"))
+
+
+def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
+    name, vae, decoder = family
+    z = latents(decoder, LATENTS.get(name, 3))
+    whole, end = decoder(z)
+    assert compare(whole[:, :, decoder.dropped_frames :], vae.decode(z.double()).sample).pcc > 0.9999
+    state, frames = None, []
+    for piece in z.split(decoder.steps(z.shape[2]), 2):
+        step, state = decoder(piece, state)
+        frames.append(step)
+    # Of Mochi's clip as a whole, torch adds up in another order.
+    assert torch.equal(torch.cat(frames, 2), whole) or name == "Mochi"
+    assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5)
+    assert state.keys() == end.keys()
+
+
+def unknown(made: Program) -> set[str]:
+    """What of a program the evaluator, TT-NN's process, the costs or the expected seconds don't know."""
+    ops = [op for op in made.main.ops if op.name not in FREE]
+    lost = knows(made) | {op.name for op in ops} - ops_known_to_the_host()
+    for one in ops:
+        if not is_view(one) and expected(one, made.chip).us <= 0:
+            lost.add(one.name)
+        if flops(one) and one.name not in COSTED_AS_PRODUCTS:
+            lost.add(one.name)
+    moved = {one.name for one in cost(made).ops if one.moved}
+    return lost | {op.name for op in ops if not is_view(op)} - moved
+
+
+def test_nothing_in_a_program_is_unknown(family):
+    name, _, decoder = family
+    first, *_, last = decoder.steps(LATENTS.get(name, 3))
+    for size, begins in (((first, 4, 5), True), ((last, 4, 5), False)):
+        assert not unknown(decoder.step(size, begins, "n150").program)
+
+
+def test_an_op_that_is_unknown_shows():
+    x, y = tensor("x", (32, 32)), tensor("y", (32, 32))
+    assert unknown(program([x], [op("cumsum", [x], y)])) == {"ttnn.cumsum"}
+
+
+@pytest.mark.parametrize("board", ["n150", "p150"])
+def test_wans_full_size_step_costs_what_was_aimed_for(board):
+    """Fewer than half of the compiled program's bytes, a tenth of its ops."""
+    model = MODELS["Wan 2.1"]
+    with torch.device("meta"):
+        decoder = native(getattr(diffusers, model.autoencoder)(**model.config))
+    found = cost(decoder.step((1, *model.latents[3:]), False, board).program)
+    rows = {(row["model"], row["board"], row["case"]): row for row in stored("video_vaes")["rows"]}
+    compiled = rows["Wan 2.1", board, "steady"]
+    assert found.dram_bytes_moved < 0.48 * compiled["dram_bytes_moved"]
+    assert len(found.ops) < 0.15 * compiled["ops"] and found.peak_dram_bytes < 8e9
+
+
+def test_in_8_bits_frames_are_those_that_postprocess_makes(wan):
+    z = latents(wan, 2)
+    small_frames = NativeDecoder(small("Wan 2.1"), eight_bits=True)(z)[0]
+    assert small_frames.dtype == torch.float32
+    assert (to_uint8(small_frames) == to_uint8(wan(z)[0])).all()
+
+
+def test_a_line_that_is_not_finite_is_no_picture():
+    x, y = tensor("x", (1, 1, 2, 3, 32), layout="row_major"), tensor("y", (1, 2, 10), "u8", "row_major")
+    made = program([x], [op("generic_op.frames", [x], y, patch=1, clamped=True)])
+    values = torch.zeros(1, 1, 2, 3, 32)
+    values[0, 0, 1, 2, 0] = torch.nan
+    video = own_frames.video(evaluate(made, {"x": values})[0])
+    assert video[..., 0, :].isfinite().all() and video[..., 1, :].isnan().all()
+
+
+BAD = {
+    "class": ("native: got Linear", lambda wan, z: native(nn.Linear(2, 2))),
+    "family": ("for_tiles, or parts not written yet", lambda wan, z: native(SMALL["LTX-Video"].make())),
+    "config": ("activation", lambda wan, z: native(other_activation())),
+    "weights": ("finite", lambda wan, z: native(spoilt())),
+    "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),
+    "size": ("state", lambda wan, z: wan(z, wan(z.mT.contiguous())[1])),
+    "state": ("state", lambda wan, z: wan(z, {"block_in.resnets.0.conv1.4x5.past": z})),
+    "channels": ("at most 1024", lambda wan, z: wide()),
+    "odd step": ("multiple of 2", lambda wan, z: odd_step()),
+    "dtype": ("bfloat16", lambda wan, z: wan(z.float())),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_refused(wan, what):
+    said, does = BAD[what]
+    with pytest.raises(Refused, match=said):
+        does(wan, latents(wan, 1))
+
+
+def other_activation() -> nn.Module:
+    vae = small("Wan 2.1")
+    vae.decoder.nonlinearity = nn.ReLU()
+    return vae
+
+
+def spoilt() -> nn.Module:
+    vae = small("QwenImage")
+    vae.decoder.conv_in.weight.data[0, 0, 0, 0, 0] = torch.nan
+    return vae
+
+
+def wide() -> None:
+    with torch.device("meta"):
+        vae = diffusers.AutoencoderKLWan(**SMALL["Wan 2.1"].config | {"base_dim": 1056, "dim_mult": [1, 1]})
+    native(vae).step((1, 4, 5), True, "n150")
+
+
+def odd_step() -> None:
+    decoder = native(small("CogVideoX"))
+    decoder(latents(decoder, 1), decoder(latents(decoder, 2))[1])
+
+
+@needs_ttsim
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["n150-ttsim", "p150-ttsim"])
+def test_steps_on_a_simulated_chip(family, target):
+    name, vae, decoder = family
+    z = latents(decoder, LATENTS.get(name, 3), 4, 4)
+    frames = torch.cat([step.frames for step in stream_decode(decoder, z, target)], 2)
+    assert compare(frames, vae.decode(z.double()).sample).pcc > 0.9999
