@@ -34,12 +34,12 @@ def on(
 ) -> nn.Module:
     """The same autoencoder, but its `decode` is a target's: `pipe.vae = on(pipe.vae, "p150-ttsim")`.
 
-    `vae` is one of diffusers' that `for_tiles` knows. What is returned is of its class and shares its weights, its
-    settings and its encoder: a pipeline does with it what it did before. `decode(z [B, C, T, H, W])`, with the
-    timestep where there is one, gives the frames [B, 3, T', H', W'] that the autoencoder gives, in its data
-    type, in one tensor on the host. The clips of a batch are decoded one by one, each in steps of
-    `frames_per_step` latent frames, by default the least that its family can; a line shows how long the rest
-    takes. `timeout` is in seconds a step.
+    `vae` is one of diffusers' that `for_tiles` knows. What is returned is of its class and shares its
+    weights and its encoder: a pipeline does with it what it did before. `decode(z [B, C, T, H, W])`, with
+    the timestep where there is one, gives the frames [B, 3, T', H', W'] that the autoencoder gives, in its
+    data type, in one tensor on the host. The clips of a batch are decoded one by one, each in steps of
+    `frames_per_step` latent frames, by default the least that its family can; a line shows how long the
+    rest takes. `timeout` is in seconds a step.
 
     `strategy` is "tiles" (`for_tiles`), "native" (TT-NN's own ops, in bf16) or "auto": native for an
     autoencoder in bf16 that has it, where TT-NN executes programs. A target without results decodes on the
@@ -102,6 +102,8 @@ class Decoding:
     def __init__(
         self, target: str, strategy: str, frames_per_step: int | None, evaluate: bool, timeout: float
     ):
+        if strategy not in STRATEGIES:
+            raise Refused("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
         self.target, self.strategy, self.said = resolve(target), strategy, set()
         self.target.plugin()
         if not (self.target.outputs_are_real or evaluate):
@@ -172,11 +174,12 @@ def decoder_for(vae: nn.Module, target: Target, strategy: str) -> nn.Module:
     native = NATIVE.get(type(vae)) if target.on_ttnn else None
     if strategy == AUTO:
         strategy = BY_HAND if native and vae.dtype == torch.bfloat16 else TILES
-    if strategy not in STRATEGIES or (strategy == BY_HAND and native is None):
-        known = ", ".join(kind.__name__ for kind in NATIVE)
-        need = f"'tiles' or 'auto'; 'native' where TT-NN executes programs, for {known}"
+    if strategy == BY_HAND and native is None:
+        need = f"TT-NN to execute programs, and one of {', '.join(kind.__name__ for kind in NATIVE)}"
         raise Refused("strategy", f"{strategy!r} for an {type(vae).__name__} on {target.name}", need)
-    decoder = native(vae) if strategy == BY_HAND else for_tiles(vae)
+    decoder = for_tiles(vae)  # refuses what it can't follow, whatever the strategy
+    if strategy == BY_HAND:
+        decoder = native(vae)
     if not getattr(vae, "drop_last_temporal_frames", True):
         decoder.dropped_frames = 0
     return decoder
