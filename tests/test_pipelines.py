@@ -216,6 +216,8 @@ def test_clip_after_clip_through_one_worker(vae, z):
         (one,) = there.decode(z[:1], return_dict=False)
         assert there.decoding.stream is stream and stream.session.worker.calls >= 6
         assert compare(both, want).max_abs < ROUNDING and torch.equal(one, both[:1])
+        image = vae.decode(z[:, :, :1]).sample[:, :, 0]
+        assert compare(there.decode(z[:, :, 0]).sample, image).max_abs < ROUNDING
     assert there.decoding.stream is None
 
 
@@ -326,7 +328,7 @@ def test_refuses_latents_and_arguments(vae, z):
 
 @torch.no_grad()
 def test_under_torch_compile(vae, z):
-    """docs/torch_compile.py, by torch_xla's own backend: one graph a program, for a clip of any length two."""
+    """docs/torch_compile.py, by torch_xla's own backend: one graph a program, and two for any clip."""
     decoder = runpy.run_path(PROJECT / "docs" / "torch_compile.py")["Decoder"]
     counters["stats"].clear()
     got = decoder(vae, "openxla", torch_xla.device())(z[:1])

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Failed, Refused
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import NativeDecoder
+from ttvideo.decoders.native_writer import Arithmetic
 from ttvideo.decoders.stream import Stream
 from ttvideo.media.latents import check_latents
 from ttvideo.probing.probe import TIMEOUT_SECONDS
 from ttvideo.targets.target import Target, resolve
 
+TAKEN = ("temb", "causal", "generator", "return_dict")  # by some family's decode, beside latents
 NATIVE = {AutoencoderKLMochi: NativeDecoder}
 TILES, BY_HAND, AUTO = STRATEGIES = ("tiles", "native", "auto")
 
@@ -62,17 +64,19 @@ def on(
 class OnTarget:
     """What an autoencoder on a target does otherwise than its class, which comes after this one."""
 
-    def decode(self, z: Tensor, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
-        """As the autoencoder's own, of the same arguments."""
-        given = inspect.signature(super().decode).bind(z, *others, **keywords)
+    def decode(self, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
+        """As the autoencoder's own, of the same arguments; an image, [B, C, H, W], is a clip of one frame."""
+        given = inspect.signature(super().decode).bind(*others, **keywords)
         given.apply_defaults()
-        given = given.arguments
-        if unknown := given.keys() - {"z", "temb", "causal", "return_dict"}:
-            raise Refused("decode", f"keywords {sorted(unknown)}", "z, temb, causal, return_dict")
+        (_, z), *others = given.arguments.items()
+        given = dict(others)
+        if unknown := given.keys() - TAKEN:
+            raise Refused("decode", f"keywords {sorted(unknown)}", f"some of {', '.join(TAKEN)}")
         if given.get("causal") not in (None, getattr(self.decoder, "is_causal", None)):
             got = f"causal={given['causal']}"
             raise Refused("decode", got, f"vae.decoder.is_causal = {given['causal']}, set before")
-        frames = self.decoding.decode(self, given["z"], given.get("temb"))
+        frames = self.decoding.decode(self, z[:, :, None] if z.dim() == 4 else z, given.get("temb"))
+        frames = frames[:, :, 0] if z.dim() == 4 else frames
         return DecoderOutput(sample=frames) if given["return_dict"] else (frames,)
 
     def enable_tiling(self, *_, **__) -> None:
@@ -179,9 +183,7 @@ def decoder_for(vae: nn.Module, target: Target, strategy: str) -> nn.Module:
         raise Refused("strategy", f"{strategy!r} for an {type(vae).__name__} on {target.name}", need)
     decoder = for_tiles(vae)  # refuses what it can't follow, whatever the strategy
     if strategy == BY_HAND:
-        decoder = native(vae)
-    if not getattr(vae, "drop_last_temporal_frames", True):
-        decoder.dropped_frames = 0
+        decoder = native(vae, arithmetic=Arithmetic(target.fidelity or Arithmetic.fidelity))
     return decoder
 
 
