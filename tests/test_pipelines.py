@@ -1,6 +1,7 @@
 """Every family's own pipeline of diffusers, with its autoencoder on a target, against the stock one."""
 
 import inspect
+import runpy
 import subprocess
 import sys
 from copy import deepcopy
@@ -10,10 +11,13 @@ import diffusers
 import psutil
 import pytest
 import torch
+import torch_xla
 from diffusers import guiders
 from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+from torch._dynamo.utils import counters
 
+from lib.project import PROJECT
 from tests.needs import needs_ttsim
 from ttvideo import Failed, Refused, compare, on
 from ttvideo.basics.folders import FOLDER_PREFIX, places
@@ -138,7 +142,7 @@ PIPELINES = {
 
 
 class Pipe:
-    """A pipeline of random parts. Called, it gives frames [B, T, 3, H, W], or images [B, 3, H, W], in [0, 1]."""
+    """Of random parts; called, it gives frames [B, T, 3, H, W] in [0, 1]; QwenImage's [B, 3, H, W]."""
 
     def __init__(self, name, dtype=torch.float32):
         kind, autoencoder, config, make = PIPELINES[name]
@@ -212,6 +216,8 @@ def test_clip_after_clip_through_one_worker(vae, z):
         (one,) = there.decode(z[:1], return_dict=False)
         assert there.decoding.stream is stream and stream.session.worker.calls >= 6
         assert compare(both, want).max_abs < ROUNDING and torch.equal(one, both[:1])
+        image = vae.decode(z[:, :, :1]).sample[:, :, 0]
+        assert compare(there.decode(z[:, :, 0]).sample, image).max_abs < ROUNDING
     assert there.decoding.stream is None
 
 
@@ -276,9 +282,11 @@ def test_a_failed_step_is_an_exception_with_its_verdict(z):
     there = on(SMALL["CogVideoX"].make().float(), "cpu")
     weight = there.decoder.conv_out.conv.weight
     weight *= 1e38
+    weight *= 10  # a number of 1e39 isn't a float32
     with pytest.raises(Failed, match="activations overflow") as failed:
         there.decode(z)
     assert failed.value.verdict.kind == "not finite" and there.decoding.stream is None
+    weight /= 10
     weight /= 1e38
     assert there.decode(z[:1]).sample.isfinite().all()
     there.close()
@@ -296,7 +304,7 @@ def tiled(vae):
         pytest.param(tiled, {}, "disable_tiling", id="tiled_before"),
         pytest.param(lambda vae: vae, dict(target="p151"), "one of cpu", id="unknown_target"),
         pytest.param(lambda vae: vae, dict(target="ttnn"), "card", id="no_card"),
-        pytest.param(lambda vae: vae, dict(strategy="best"), "'tiles' or 'auto'", id="unknown_strategy"),
+        pytest.param(lambda vae: vae, dict(strategy="best"), "one of tiles, native", id="unknown_strategy"),
         pytest.param(lambda vae: vae, dict(strategy="native"), "AutoencoderKLMochi", id="not_by_hand"),
     ],
 )
@@ -316,6 +324,17 @@ def test_refuses_latents_and_arguments(vae, z):
     there = on(SMALL["LTX-2"].make(), "cpu")
     with pytest.raises(Refused, match="is_causal = False, set before"):
         there.decode(torch.randn(1, 8, 1, 2, 2), causal=False)
+
+
+@torch.no_grad()
+def test_under_torch_compile(vae, z):
+    """docs/torch_compile.py, by torch_xla's own backend: one graph a program, and two for any clip."""
+    decoder = runpy.run_path(PROJECT / "docs" / "torch_compile.py")["Decoder"]
+    counters["stats"].clear()
+    got = decoder(vae, "openxla", torch_xla.device())(z[:1])
+    assert (
+        counters["stats"]["unique_graphs"] == 2 and compare(got, vae.decode(z[:1]).sample).max_abs < ROUNDING
+    )
 
 
 SCRIPT = """

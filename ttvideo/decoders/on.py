@@ -17,6 +17,8 @@ from ttvideo.media.parameters import AUTO, TILES
 from ttvideo.probing.probe import TIMEOUT_SECONDS
 from ttvideo.targets.target import resolve
 
+TAKEN = ("temb", "causal", "generator", "return_dict")  # by some family's decode, beside latents
+
 
 def on(
     vae: nn.Module,
@@ -29,12 +31,12 @@ def on(
 ) -> nn.Module:
     """The same autoencoder, but its `decode` is a target's: `pipe.vae = on(pipe.vae, "p150-ttsim")`.
 
-    `vae` is one of diffusers' that `for_tiles` knows. What is returned is of its class and shares its weights, its
-    settings and its encoder: a pipeline does with it what it did before. `decode(z [B, C, T, H, W])`, with the
-    timestep where there is one, gives the frames [B, 3, T', H', W'] that the autoencoder gives, in its data
-    type, in one tensor on the host. The clips of a batch are decoded one by one, each in steps of
-    `frames_per_step` latent frames, by default the least that its family can; a line shows how long the rest
-    takes. `timeout` is in seconds a step.
+    `vae` is one of diffusers' that `for_tiles` knows. What is returned is of its class and shares its
+    weights and its encoder: a pipeline does with it what it did before. `decode(z [B, C, T, H, W])`, with
+    the timestep where there is one, gives the frames [B, 3, T', H', W'] that the autoencoder gives, in its
+    data type, in one tensor on the host. The clips of a batch are decoded one by one, each in steps of
+    `frames_per_step` latent frames, by default the least that its family can; a line shows how long the
+    rest takes. `timeout` is in seconds a step.
 
     `strategy` is "tiles" (`for_tiles`), "native" (TT-NN's own ops, in bf16) or "auto": native for an
     autoencoder in bf16 that has it, where TT-NN executes programs. A target without results decodes on the
@@ -57,17 +59,19 @@ def on(
 class OnTarget:
     """What an autoencoder on a target does otherwise than its class, which comes after this one."""
 
-    def decode(self, z: Tensor, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
-        """As the autoencoder's own, of the same arguments."""
-        given = inspect.signature(super().decode).bind(z, *others, **keywords)
+    def decode(self, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
+        """As the autoencoder's own, of the same arguments; an image, [B, C, H, W], is a clip of one frame."""
+        given = inspect.signature(super().decode).bind(*others, **keywords)
         given.apply_defaults()
-        given = given.arguments
-        if unknown := given.keys() - {"z", "temb", "causal", "return_dict"}:
-            raise Refused("decode", f"keywords {sorted(unknown)}", "z, temb, causal, return_dict")
+        (_, z), *others = given.arguments.items()
+        given = dict(others)
+        if unknown := given.keys() - TAKEN:
+            raise Refused("decode", f"keywords {sorted(unknown)}", f"some of {', '.join(TAKEN)}")
         if given.get("causal") not in (None, getattr(self.decoder, "is_causal", None)):
             got = f"causal={given['causal']}"
             raise Refused("decode", got, f"vae.decoder.is_causal = {given['causal']}, set before")
-        frames = self.decoding.decode(self, given["z"], given.get("temb"))
+        frames = self.decoding.decode(self, z[:, :, None] if z.dim() == 4 else z, given.get("temb"))
+        frames = frames[:, :, 0] if z.dim() == 4 else frames
         return DecoderOutput(sample=frames) if given["return_dict"] else (frames,)
 
     def enable_tiling(self, *_, **__) -> None:
@@ -97,6 +101,8 @@ class Decoding:
     def __init__(
         self, target: str, strategy: str, frames_per_step: int | None, evaluate: bool, timeout: float
     ):
+        if strategy not in STRATEGIES:
+            raise Refused("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
         self.target, self.strategy, self.said = resolve(target), strategy, set()
         self.target.plugin()
         if not (self.target.outputs_are_real or evaluate):
