@@ -147,7 +147,9 @@ def native_steps(chip: Chip) -> list[dict]:
         made = decoder.step(NATIVE, begins, board.name)
         shapes = {} if begins else decoder.state_shapes(1, *NATIVE[1:])
         state = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
-        inputs = decoder.inputs(torch.zeros(1, decoder.latent_channels, *NATIVE, dtype=torch.bfloat16), state)
+        inputs = decoder.inputs(
+            torch.zeros(1, decoder.latent_channels, *NATIVE, dtype=torch.bfloat16), state, begins
+        )
         moved = chip.run(made.program, made.weights | inputs, fetch=(), shared="native").transfers
         ops = [one for one in made.program.main.ops if one.name not in FREE]
         for one, transfers in zip(ops, counted(moved), strict=True):

@@ -24,6 +24,7 @@ from ttvideo.programs.program import Program
 from ttvideo.programs.reshape import is_view
 from ttvideo.programs.seconds import expected
 from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS
+from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
 NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX")
@@ -162,6 +163,19 @@ def wide() -> None:
 def odd_step() -> None:
     decoder = native(small("CogVideoX"))
     decoder(latents(decoder, 1), decoder(latents(decoder, 2))[1])
+
+
+def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
+    """What a chip's session sends: the state is there already, and not given again."""
+    z = latents(wan, 2)
+    programs = wan.programs(TARGETS["n150-ttnn"], stateful=True)
+    for begins, names in ((True, {"input.z", "input.z.1"}), (False, {"input.z"})):
+        programs.run((z,), {}, "", None)
+        assert programs.begins == begins
+        sent = programs.arguments((z,), {})
+        assert {name for name in sent if name.startswith("input.z")} == names
+        wanted = {a.name: a.type.shape for a in programs.written.program.arguments}
+        assert all(tuple(sent[name].shape) == wanted[name] for name in names)
 
 
 @needs_ttsim

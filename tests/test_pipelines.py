@@ -304,8 +304,10 @@ def tiled(vae):
         pytest.param(tiled, {}, "disable_tiling", id="tiled_before"),
         pytest.param(lambda vae: vae, dict(target="p151"), "one of cpu", id="unknown_target"),
         pytest.param(lambda vae: vae, dict(target="ttnn"), "card", id="no_card"),
-        pytest.param(lambda vae: vae, dict(strategy="best"), "one of tiles, native", id="unknown_strategy"),
-        pytest.param(lambda vae: vae, dict(strategy="native"), "AutoencoderKLMochi", id="not_by_hand"),
+        pytest.param(
+            lambda vae: vae, dict(strategy="best"), "one of auto, native, tiles", id="unknown_strategy"
+        ),
+        pytest.param(lambda vae: vae, dict(strategy="native"), "where TT-NN executes", id="native_on_a_host"),
     ],
 )
 def test_refuses_at_once(change, how, need):

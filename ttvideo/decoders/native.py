@@ -143,19 +143,19 @@ class NativeDecoder(nn.Module):
         """The same, of the program for a board: blocks differ, and with them the order in which numbers are
         added up."""
         self.check(z_bcthw, state)
-        written = self.step(tuple(z_bcthw.shape[2:]), state is None, board)
-        found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state))
+        begins = state is None
+        written = self.step(tuple(z_bcthw.shape[2:]), begins, board)
+        found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state, begins))
         frames, *kept = found
         return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
 
-    def inputs(self, z_bcthw: Tensor, state: State | None = None) -> State:
-        """The latents as the program takes them, channels last and filled up; the state by its names
-        there."""
+    def inputs(self, z_bcthw: Tensor, state: State | None, begins: bool) -> State:
+        """The latents as the program of a step takes them, channels last and filled up; the state, where it
+        is given and not on a chip, by its names there."""
         rows = filled(z_bcthw.permute(0, 2, 3, 4, 1))
-        pieces = rows.split(self.family.pieces(rows.shape[1], state is None), dim=1)
-        return {named(i): piece for i, piece in enumerate(pieces)} | {
-            STATE + name: value for name, value in (state or {}).items()
-        }
+        pieces = rows.split(self.family.pieces(rows.shape[1], begins), dim=1)
+        latents = {named(i): piece for i, piece in enumerate(pieces)}
+        return latents | {STATE + name: value for name, value in (state or {}).items()}
 
     def programs(self, target: Target, stateful: bool) -> NativePrograms:
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
@@ -189,7 +189,7 @@ class NativeDecoder(nn.Module):
 
 
 def family_of(model: nn.Module) -> Family:
-    """The model's family. Raises `Refused` for a class that isn't known, or isn't written in TT-NN's ops yet."""
+    """The model's family. Raises `Refused` for a class that isn't known, or not written in TT-NN's ops yet."""
     kind = type(model).__name__
     if type(model) not in FAMILIES:
         lacks = next((need for part, need in WAITING.items() if part in kind), "")

@@ -22,20 +22,23 @@ class NativePrograms(Session):
         if target.fidelity not in (None, own):
             got, need = f"{own} on target {target.name!r}", "the same fidelity, or a target without one"
             raise Refused("native decoder", got, need)
-        self.decoder, self.begins, self.written = decoder, True, None
+        self.decoder, self.written = decoder, None
+        self.fresh = self.begins = True  # no step yet; and whether the last one began a clip
 
     def run(self, inputs: tuple, keywords: dict, name: str, timeout: float | None) -> Verdict:
         (z,), state = inputs, keywords.get("state")
         self.decoder.check(z.bfloat16(), state)
-        begins = state is None and (self.begins or "state" in keywords or not self.stateful)
-        self.begins = False
-        self.written = self.decoder.step(tuple(z.shape[2:]), begins, self.target.board.name)
+        self.begins = state is None and (self.fresh or "state" in keywords or not self.stateful)
+        self.fresh = False
+        self.written = self.decoder.step(tuple(z.shape[2:]), self.begins, self.target.board.name)
         _, *entries = self.written.results
         results = Place(0), {entry: Place(place) for place, entry in enumerate(entries, start=1)}
         return Verdict(self.target.name, {}, name, results=results, written=self.written.program)
 
     def arguments(self, inputs: tuple, keywords: dict) -> dict[str, Tensor]:
-        return self.written.weights | self.decoder.inputs(inputs[0].bfloat16(), keywords.get("state"))
+        return self.written.weights | self.decoder.inputs(
+            inputs[0].bfloat16(), keywords.get("state"), self.begins
+        )
 
     def output(self, place: int, result: Tensor) -> Tensor:
         """Frames as a video; a state stays as it is."""

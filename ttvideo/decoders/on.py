@@ -13,7 +13,7 @@ from ttvideo.basics.errors import Failed, Refused
 from ttvideo.decoders.strategy import decoder_for
 from ttvideo.decoders.stream import Stream
 from ttvideo.media.latents import check_latents
-from ttvideo.media.parameters import AUTO, TILES
+from ttvideo.media.parameters import AUTO, STRATEGIES
 from ttvideo.probing.probe import TIMEOUT_SECONDS
 from ttvideo.targets.target import resolve
 
@@ -107,7 +107,7 @@ class Decoding:
         self.target.plugin()
         if not (self.target.outputs_are_real or evaluate):
             self.say(f"target {self.target.name!r} has no results: frames are decoded on the host", 4)
-            self.target, self.strategy = resolve("cpu"), TILES
+            self.target, self.strategy = resolve("cpu"), AUTO
         self.frames_per_step, self.evaluate, self.timeout = frames_per_step, evaluate, timeout
         self.made_of = self.decoder = self.stream = None
 
