@@ -10,9 +10,9 @@ import torch
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
 from ttvideo.media.latents import DTYPES, HOST_DTYPES
-from ttvideo.media.parameters import PARAMETERS, flag, not_negative, number, one_of, text
+from ttvideo.media.parameters import AUTO, PARAMETERS, STRATEGIES, flag, not_negative, number, one_of, text
 from ttvideo.targets.target import Target, resolve
-from ttvideo.ways.decompose import STRATEGIES
+from ttvideo.ways.decompose import STRATEGIES as WAYS
 
 LATENT_CHANNELS = 12
 
@@ -26,16 +26,22 @@ COMMON = {**those("target", "dtype", "seed"), **SIZES}
 VIDEO = those("model", "variant", "latents", "latents_are", "keep", "fps")
 NOTEBOOKS = {
     "01_repro": COMMON,
-    "02_decompose": {**COMMON, "strategy": one_of(*STRATEGIES)},
+    "02_decompose": {**COMMON, "strategy": one_of(*WAYS)},
     "03_full_decoder": {
         **COMMON,
         **VIDEO,
         **those("frames_per_step", "host", "host_dtype", "host_frames", "evaluated_frames"),
-        "strategy": one_of("tiles", *STRATEGIES),
+        "strategy": one_of(*STRATEGIES, *(name for name in WAYS if name != AUTO)),
         "streaming": flag,
         "full_size": flag,
     },
-    "04_video_vaes": {**COMMON, **VIDEO, "timestep": number, "evaluated_steps": not_negative},
+    "04_video_vaes": {
+        **COMMON,
+        **VIDEO,
+        **those("strategy"),
+        "timestep": number,
+        "evaluated_steps": not_negative,
+    },
     "05_encoder_transformer": COMMON,
     "06_cost": SIZES,
     "07_native": {**those("target"), **SIZES},
@@ -113,8 +119,9 @@ def check_values(notebook: str, given: dict[str, object]) -> None:
         raise Refused("parameter", f"no {', '.join(missing)}", "all of the parameters cell")
     for name, check in checks.items():
         check(name, given[name])
-    if given.get("streaming") and given["strategy"] != "tiles":
-        raise Refused("streaming", f"strategy {given['strategy']!r}", "strategy 'tiles', or streaming=False")
+    if given.get("streaming") and given["strategy"] not in STRATEGIES:
+        need = f"strategy {', '.join(STRATEGIES)}, or streaming=False"
+        raise Refused("streaming", f"strategy {given['strategy']!r}", need)
 
 
 def lane_of(values: dict[str, object]) -> Target:

@@ -84,7 +84,7 @@ DECODER = {
 
 
 def test_streaming_a_decoder_that_keeps_no_state(given):
-    with pytest.raises(Refused, match="streaming.*'sum'.*'tiles'"):
+    with pytest.raises(Refused, match="streaming.*'sum'.*tiles"):
         check_parameters("03_full_decoder", {**given, **DECODER, "strategy": "sum"})
 
 

@@ -25,6 +25,7 @@ class HostDecoder(nn.Module):
     name: [B, 2, H + 2, W + 2, C]. Copies the weights. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
+    streaming = "constant state"
     dropped_frames = DROPPED_FRAMES
     steps = staticmethod(split)
 
