@@ -42,7 +42,7 @@ class CogVideoXTileDecoder(ClipDecoder):
                 blocks.append(Upsample(scale, block.upsamplers[0]))
                 scale *= 2
         self.blocks, self.scale = nn.ModuleList(blocks), scale
-        self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
+        self.norm_out = norm_silu(scale, decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
     @staticmethod
@@ -92,7 +92,7 @@ class Residual(nn.Module):
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()
-        self.norms = nn.ModuleList(SpatialNormSilu(scale, norm) for norm in (stock.norm1, stock.norm2))
+        self.norms = nn.ModuleList(norm_silu(scale, norm) for norm in (stock.norm1, stock.norm2))
         self.convs = nn.ModuleList(
             causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
         )
@@ -126,6 +126,11 @@ class Upsample(nn.Module):
             return frames
         single = len(frames) % 2
         return [*frames[:single], *(frame for frame in frames[single:] for _ in range(2))]
+
+
+def norm_silu(scale: int, stock: nn.Module) -> SpatialNormSilu:
+    """A `CogVideoXSpatialNorm3D` and SiLU."""
+    return SpatialNormSilu(scale, stock.norm_layer, stock.conv_y.conv, stock.conv_b.conv)
 
 
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:

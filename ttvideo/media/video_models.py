@@ -1,4 +1,5 @@
-"""The video models of the field: each one's autoencoder, and the latents of its pipeline's default clip."""
+"""The video models of the field, and image models: each one's autoencoder, and latents of a default clip or
+image."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ class VideoModel:
     """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
 
     `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream` is the thread
-    where Tenstorrent's compiler meets it.
+    where Tenstorrent's compiler meets it. An autoencoder of `frames` takes them [B * T, C, H, W]; of one that
+    decodes only in tiles it is the `part` that decodes each.
     """
 
     name: str
@@ -24,6 +26,20 @@ class VideoModel:
     latents: tuple[int, ...]
     upstream: str
     config: dict = field(default_factory=dict)
+    frames: bool = False
+    part: str = ""
+
+    def decoder(self, vae: nn.Module) -> nn.Module:
+        """What `for_tiles` takes."""
+        return vae.get_submodule(self.part)
+
+    def stock(self, vae: nn.Module, z_bcthw: torch.Tensor) -> tuple:
+        """Diffusers' own, its input and its keywords, for latents of one clip [1, C, T, H, W]."""
+        if self.part:
+            return self.decoder(vae), z_bcthw, {}
+        times = {"num_frames": z_bcthw.shape[2]} if "Temporal" in self.autoencoder else {}
+        z = z_bcthw[0].transpose(0, 1).contiguous() if self.frames else z_bcthw
+        return vae.decode, z, {"return_dict": False} | times
 
 
 MODELS = {
@@ -55,6 +71,54 @@ MODELS = {
     )
 }  # fmt: skip
 
+# Video models that have no rows in notebook 04 yet.
+FURTHER = {
+    model.name: model
+    for model in (
+        VideoModel(
+            "Stable Video Diffusion", "AutoencoderKLTemporalDecoder", "576×1024, 14 frames",
+            (1, 4, 14, 72, 128), "",
+            config=dict(
+                block_out_channels=(128, 256, 512, 512), layers_per_block=2,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+            ),
+            frames=True,
+        ),
+        VideoModel(
+            "Allegro", "AutoencoderKLAllegro", "a tile, 320×320, 24 frames", (1, 4, 6, 40, 40), "", part="decoder"
+        ),
+        VideoModel("Cosmos", "AutoencoderKLCosmos", "704×1280, 121 frames", (1, 16, 16, 88, 160), ""),
+        VideoModel(
+            "EasyAnimate", "AutoencoderKLMagvit", "384×672, 49 frames", (1, 16, 13, 48, 84), "",
+            config=dict(latent_channels=16),
+        ),
+    )
+}  # fmt: skip
+
+SD = dict(
+    block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+)  # fmt: skip
+IMAGE_AUTOENCODERS = {
+    "Stable Diffusion, SDXL": ("AutoencoderKL", 4, SD, "tt-xla#2888"),
+    "SD3, FLUX": (
+        "AutoencoderKL", 16, SD | dict(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False),
+        "tt-xla#5612",
+    ),
+    "FLUX.2": ("AutoencoderKLFlux2", 32, {}, ""),
+    "TAESD": ("AutoencoderTiny", 4, {}, ""),
+}  # fmt: skip
+# At 512, 1024 and 1536 pixels a side: "SD3, FLUX at 1024".
+IMAGES = {
+    f"{name} at {side}": VideoModel(
+        f"{name} at {side}", autoencoder, f"{side}×{side}", (1, channels, 1, side // 8, side // 8), upstream,
+        config, True,
+    )
+    for name, (autoencoder, channels, config, upstream) in IMAGE_AUTOENCODERS.items()
+    for side in (512, 1024, 1536)
+}  # fmt: skip
+ALL = MODELS | FURTHER | IMAGES
+
 # Small trained ones, which ship with the project.
 TRAINED = {"wan-demo": WEIGHTS / "wan", "cogvideox-demo": WEIGHTS / "cogvideox"}
 
@@ -69,14 +133,15 @@ def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
 def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
     """Any family's autoencoder, in float32, in eval mode.
 
-    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its own, a
+    A name of `ALL` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its
+    own, a
     pipeline's) or a hub id. What `load_vae` takes besides is Mochi's. Raises `Refused` for what isn't found, another
     class, and weights that aren't the config's.
     """
-    if model in MODELS:
-        return random_autoencoder(MODELS[model], seed)
+    if model in ALL:
+        return random_autoencoder(ALL[model], seed)
     if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
         return load_vae(model, seed, variant)
-    classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
-    names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
+    classes = tuple(dict.fromkeys(known.autoencoder for known in ALL.values()))
+    names = f"one of {', '.join((*MODELS, *FURTHER, *TRAINED))}, a local folder or a hub id"
     return pretrained(str(TRAINED.get(model, model)), variant, classes, names)
