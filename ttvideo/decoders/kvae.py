@@ -85,6 +85,8 @@ class KVAETileDecoder(ChunkedDecoder):
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
+    padding_modes = "zeros", "reflect"
+
     def __init__(self, decoder: nn.Module):
         super().__init__()
         times = 2 ** sum(

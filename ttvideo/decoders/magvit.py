@@ -28,6 +28,8 @@ class MagvitTileDecoder(ChunkedDecoder):
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
 
+    follows = ("num_latent_frames_batch_size",)
+
     def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, together: int = 1):
         super().__init__()
         check_norm("conv_norm_out", decoder.conv_norm_out, decoder.conv_act)
