@@ -133,15 +133,14 @@ def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
 def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
     """Any family's autoencoder, in float32, in eval mode.
 
-    A name of `ALL` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its
-    own, a
+    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its own, a
     pipeline's) or a hub id. What `load_vae` takes besides is Mochi's. Raises `Refused` for what isn't found, another
     class, and weights that aren't the config's.
     """
-    if model in ALL:
-        return random_autoencoder(ALL[model], seed)
+    if model in MODELS:
+        return random_autoencoder(MODELS[model], seed)
     if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
         return load_vae(model, seed, variant)
-    classes = tuple(dict.fromkeys(known.autoencoder for known in ALL.values()))
-    names = f"one of {', '.join((*MODELS, *FURTHER, *TRAINED))}, a local folder or a hub id"
+    classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
+    names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
     return pretrained(str(TRAINED.get(model, model)), variant, classes, names)
