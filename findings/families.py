@@ -9,12 +9,14 @@ from ttvideo.basics.compare import compare
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.steps import decode_steps
 from ttvideo.decoders.stream import stream_decode
-from ttvideo.media.small_autoencoders import SMALL, InFloat64, decode
+from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES, InFloat64
 from ttvideo.targets.target import resolve
 
 SIDE = 4  # the latents' height and width
 # Latent frames of a clip and of its steps; what comes late is decoded at once.
 CLIPS = {"HunyuanVideo": (6, 3), "CogVideoX": (5, 2), "LTX-Video": (3, 3), "Mochi": (3, 2)}
+CLIPS |= {"Stable Video Diffusion": (3, 3), "Allegro": (3, 3), "HunyuanImage refiner": (3, 3)}
+CLIPS |= dict.fromkeys(SMALL_IMAGES, (1, 1))
 OTHERS = (3, 2)
 
 
@@ -49,7 +51,8 @@ def latents(decoder: nn.Module, frames: int) -> torch.Tensor:
 
 @torch.no_grad()
 def family_row(model: str, target: str) -> FamilyRow:
-    """The small decoder of `model`, a name of `MODELS`: exactness here, then its clip on `target` in steps.
+    """The small decoder of `model`, a name of `SMALL` or `SMALL_IMAGES`: exactness here, then its clip on
+    `target` in steps.
 
     On a target without results it is compiled for that board, and the frames are the programs', evaluated on the host.
     Raises `Refused` for a target that isn't there.
@@ -58,15 +61,16 @@ def family_row(model: str, target: str) -> FamilyRow:
     target = target if target.outputs_are_real or target.fidelity else target.compiler
     target.plugin()
     frames, per_step = CLIPS.get(model, OTHERS)
-    vae = SMALL[model].make()
-    decoder = for_tiles(vae)
+    small = (SMALL | SMALL_IMAGES)[model]
+    vae = small.make()
+    decoder = for_tiles(vae.get_submodule(small.part))
     z = latents(decoder, frames)
     with InFloat64():
         whole = decoder(z)[0]
-        max_abs = compare(whole[:, :, decoder.dropped_frames :], decode(vae, z)).max_abs
+        max_abs = compare(whole[:, :, decoder.dropped_frames :], small.decode(vae, z)).max_abs
         in_steps = torch.cat([part for part, _ in decode_steps(decoder, z, per_step)], 2)
-    low = for_tiles(vae.bfloat16())
-    want = for_tiles(vae.double())(z)[0][:, :, decoder.dropped_frames :]
+    low = for_tiles(vae.bfloat16().get_submodule(small.part))
+    want = for_tiles(vae.double().get_submodule(small.part))(z)[0][:, :, decoder.dropped_frames :]
     parts, ops, verdict = [], 0, None
     for step in stream_decode(low, z.bfloat16(), target.name, per_step, evaluate=not target.outputs_are_real):
         verdict = step.verdict

@@ -6,10 +6,13 @@ By TT-NN's own kernels.
 """
 
 from findings.families import family_row
-from ttvideo.media.video_models import MODELS
+from ttvideo.media.small_autoencoders import SMALL_IMAGES
+from ttvideo.media.video_models import MODELS as SHOWN
 
 MADE_WITH = ("ttnn", "ttsim")
 TARGETS = ("n150-ttsim", "p150-ttsim")
+FURTHER = ("Stable Video Diffusion", "Allegro", "Cosmos", "EasyAnimate (Magvit)", "HunyuanImage refiner")
+MODELS = (*SHOWN, *FURTHER, *SMALL_IMAGES)
 KEYS = [("rows", {"model": model, "target": target}) for model in MODELS for target in TARGETS]
 
 

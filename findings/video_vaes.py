@@ -4,7 +4,8 @@
 
 Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as
 the pipeline gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that
-ends a clip whose frames come late. A stream's are compiled for the board and executed op by op on TT-NN's
+ends a clip whose frames come late; a clip that is decoded whole, and an image, has a first step only. A
+stream's are compiled for the board and executed op by op on TT-NN's
 mocked one, which --lane compile leaves out; stock is compiled only.
 """
 
@@ -15,29 +16,33 @@ from torch import nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
-from ttvideo.media.video_models import MODELS, VideoModel, random_autoencoder
+from ttvideo.media.video_models import ALL, FURTHER, IMAGES, MODELS, VideoModel, random_autoencoder
 from ttvideo.probing.probe import probe
 
 TIMEOUT_SECONDS = 3600
 LATE = ("HunyuanVideo", "LTX-Video", "LTX-2")  # whose frames come late
+AT_ONCE = ("Stable Video Diffusion", "Allegro", *IMAGES)
 MADE_WITH = ("ttnn",)
 KEYS = [
     ("rows", {"model": model, "board": board, "case": case})
-    for model in MODELS
+    for model in (*MODELS, *FURTHER, *IMAGES)
     for case in ("stock", "first", "steady", "last")
     for board in ("n150", "p150")
-    if case != "last" or model in LATE
+    if (case != "last" or model in LATE) and (case in ("stock", "first") or model not in AT_ONCE)
 ]
 
 
-def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Module, torch.Tensor, dict]:
+def case(
+    name: str, model: VideoModel, vae: nn.Module, decoder: nn.Module
+) -> tuple[nn.Module, torch.Tensor, dict]:
     """A module, its input and its keywords. Raises `Refused` for a last step where it is the steady one."""
+    latents = model.latents
     z = torch.zeros(latents, dtype=torch.bfloat16)
     if name == "stock":
-        return vae.decode, z, {"return_dict": False}
+        return model.stock(vae, z)
     steps = decoder.steps(latents[2])
     if name == "first":
-        return decoder, z[:, :, : steps[0]], {"ends": False}
+        return decoder, z[:, :, : steps[0]], {"ends": len(steps) == 1}
     late = "late" in decoder.streaming
     if name == "last" and not late:
         raise Refused("case", "last", "a decoder whose frames come late")
@@ -51,18 +56,18 @@ def case(name: str, vae: nn.Module, decoder: nn.Module, latents) -> tuple[nn.Mod
 
 
 def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: nn.Module) -> dict:
-    module, z, keywords = case(name, vae, decoder, model.latents)
+    module, z, keywords = case(name, model, vae, decoder)
     verdict = probe(module, (z,), target, name=f"{model.name}, {name}", timeout=TIMEOUT_SECONDS, **keywords)
     row = {"latents": list(model.latents), "streaming": decoder.streaming}
-    return row | {"latent_frames": z.shape[2]} | verdict.row()
+    return row | {"latent_frames": z.shape[2] if z.dim() == 5 else len(z)} | verdict.row()
 
 
 def make(keys, lane: str = "ttnn"):
     for name, of in groupby(keys, lambda key: key[-1]["model"]):
-        vae = random_autoencoder(MODELS[name]).bfloat16().requires_grad_(False)
+        vae = random_autoencoder(ALL[name]).bfloat16().requires_grad_(False)
         vae.encoder = None
-        decoder = for_tiles(vae)
+        decoder = for_tiles(ALL[name].decoder(vae))
         for key in of:
             _, board, step = key[-1].values()
             on = "compile" if step == "stock" else lane
-            yield key, {"lane": on} | measure(step, MODELS[name], f"{board}-{on}", vae, decoder)
+            yield key, {"lane": on} | measure(step, ALL[name], f"{board}-{on}", vae, decoder)

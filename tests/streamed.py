@@ -1,4 +1,5 @@
-"""All that streams, each beside diffusers' own: what both are made of, and the clips that they are tried on."""
+"""All that streams, each beside diffusers' own: what both are made of, and the clips that they are tried
+on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,8 +21,9 @@ from ttvideo.media.video_models import MODELS
 class Streamed:
     """`make` gives diffusers' module in float64, `new` what streams, `stock` what diffusers' makes of a clip.
 
-    `lengths` are those of whole clips, `splits` of clips in steps, [B, C, T, *size]; `each` is what else belongs to a clip.
-    `seen` says of how many latents a clip of so many frames is. With a `pcc` it is in bf16, and no closer than that.
+    `lengths` are those of whole clips, `splits` of clips in steps, [B, C, T, *size]; `each` is what else
+    belongs to a clip. `seen` says of how many latents a clip of so many frames is. With a `pcc` it is in
+    bf16, and no closer than that.
     """
 
     make: Callable[[], nn.Module]
@@ -59,7 +61,8 @@ DEEP_WAN = Autoencoder(
     "AutoencoderKLWan",
     dict(
         base_dim=4, decoder_base_dim=4, z_dim=4, dim_mult=[1, 2, 4, 4], num_res_blocks=1,
-        temperal_downsample=[False, True, True], is_residual=True, in_channels=12, out_channels=12, patch_size=2,
+        temperal_downsample=[False, True, True], is_residual=True, in_channels=12, out_channels=12,
+        patch_size=2,
     ),
     (1, 3, 9, 32, 32),
     0,
@@ -96,16 +99,42 @@ def mochi_encoder() -> nn.Module:
 FAMILIES = {
     "Wan 2.2, deep": Streamed(DEEP_WAN.make),
     # Upsampled in space alone, too, to fewer channels.
-    "HunyuanVideo-1.5, deep": Streamed(of("HunyuanVideo-1.5", block_out_channels=(8, 16, 16), spatial_compression_ratio=4)),
+    "HunyuanVideo-1.5, deep": Streamed(
+        of("HunyuanVideo-1.5", block_out_channels=(8, 16, 16), spatial_compression_ratio=4)
+    ),
     # Other numbers of channels block by block, which shortcuts are for.
     "LTX, causal": Streamed(of("LTX-Video", decoder_causal=True, decoder_block_out_channels=(8, 16))),
     "LTX-2": Streamed(of("LTX-2")),
 }  # fmt: skip
 FAMILIES |= {
     name: Streamed(SMALL[name].make)
-    for name in ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5")
+    for name in ("Wan 2.1", "QwenImage", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5", "Cosmos")
 }
 LATE = dict(lengths=(1, 2, 14), splits=((1,) * 14, (9, 3, 2)))
+FAMILIES |= {
+    "Kandinsky 6": Streamed(
+        of("Kandinsky 6 SR", decoder_block_out_channels=(8, 16, 8)), splits=((1, 1, 1), (1, 2)), size=(2, 3)
+    ),
+    "KVAE": Streamed(
+        of("KVAE", ch_mult=(1, 2, 1)), lengths=(1, 3, 6, 7), splits=((5, 4, 2), (9, 1)), size=(2, 3)
+    ),
+}
+MAGVIT = dict(lengths=(1, 2, 4), splits=((1, 2), (3, 1)), size=(2, 3))
+THREE = dict(
+    block_out_channels=[8, 16, 8],
+    down_block_types=["SpatialDownBlock3D"] + ["SpatialTemporalDownBlock3D"] * 2,
+    up_block_types=["SpatialUpBlock3D"] + ["SpatialTemporalUpBlock3D"] * 2,
+)  # fmt: skip
+FAMILIES |= {
+    "EasyAnimate": Streamed(of("EasyAnimate (Magvit)", **THREE), **MAGVIT),
+    "EasyAnimate, frames normalised together": Streamed(
+        of("EasyAnimate (Magvit)", spatial_group_norm=False, **THREE), **MAGVIT
+    ),
+    "EasyAnimate, two at a time": Streamed(
+        of("EasyAnimate (Magvit)", dict(num_latent_frames_batch_size=2), spatial_group_norm=False, **THREE),
+        lengths=(2, 4), splits=((1, 2, 1), (3, 2)), size=(2, 3),
+    ),
+}  # fmt: skip
 DELAYED = {
     "LTX": Streamed(of("LTX-Video", decoder_block_out_channels=(8, 16)), **LATE),
     "LTX-2, not causal": Streamed(of("LTX-2", decoder_causal=False), **LATE),
@@ -154,10 +183,28 @@ OTHERS = {
 }  # fmt: skip
 IMAGES = {
     name: Streamed(
-        small.make, stock=lambda vae, z: torch.stack([decode(vae, frame) for frame in z.unbind(2)], 2),
-        lengths=(1, 2), splits=((1, 1), (2, 1)),
+        small.make, stock=small.decode, lengths=(1, 2), splits=((1, 1), (2, 1)),
     )
     for name, small in SMALL_IMAGES.items()
+}  # fmt: skip
+# Normalised as one: a clip is one step.
+WHOLE = {
+    "HunyuanVideo, the decoder": Streamed(
+        HUNYUAN.make, new=lambda vae: for_tiles(vae.decoder), stock=lambda vae, z: vae.decoder(z),
+        lengths=(1, 13), size=(2, 3),
+    ),
+    "Stable Video Diffusion": Streamed(
+        of("Stable Video Diffusion", block_out_channels=(32, 64)),
+        stock=SMALL["Stable Video Diffusion"].decode,
+    ),
+    "HunyuanImage's refiner": Streamed(
+        of("HunyuanImage refiner", block_out_channels=(8, 16, 16), spatial_compression_ratio=4),
+        lengths=(1, 3),
+    ),
+    "Allegro": Streamed(
+        of("Allegro", block_out_channels=(8, 16)), new=lambda vae: for_tiles(vae.decoder),
+        stock=lambda vae, z: vae.decoder(z),
+    ),
 }  # fmt: skip
 ALL = FAMILIES | DELAYED | CONDITIONED | OTHERS | IMAGES
 assert {SMALL[name].name for name in MODELS} <= {type(case.make()).__name__ for case in ALL.values()}

@@ -1,4 +1,5 @@
-"""Decoders of images for tiles: as they come, in bands, and what is refused (tests/test_streaming.py has the rest)."""
+"""Decoders of images for tiles: as they come, in bands, and what is refused (tests/test_streaming.py has the
+rest)."""
 
 import pytest
 import torch

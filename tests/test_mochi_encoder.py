@@ -1,4 +1,5 @@
-"""The encoder for tiles: its bands, what it refuses, and as compiled (tests/test_streaming.py has what comes out)."""
+"""The encoder for tiles: its bands, what it refuses, and as compiled (tests/test_streaming.py has what comes
+out)."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""How a clip is cut, what a decoder is called with, and states in files (tests/test_streaming.py has what comes out)."""
+"""How a clip is cut, what a decoder is called with, and states in files (tests/test_streaming.py has what
+comes out)."""
 
 import pytest
 import torch

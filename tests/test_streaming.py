@@ -1,4 +1,5 @@
-"""What streams, whatever it is: stock's own numbers in float64, in any steps, from a state that is what it says."""
+"""What streams, whatever it is: stock's own numbers in float64, in any steps, from a state that is what it
+says."""
 
 from functools import cache
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamed import ALL, MOCHI, TIMED
+from streamed import ALL, MOCHI, TIMED, WHOLE
 
 from ttvideo import Refused, compare
 from ttvideo.decoders.steps import load_state, save_state
@@ -27,7 +28,7 @@ def in_float64():
 @cache
 def made(name):
     """Diffusers' module, what streams, and the arguments of one clip."""
-    case = ALL[name]
+    case = (ALL | WHOLE)[name]
     stock = case.make()
     return case, stock, case.new(stock), tuple(values[:1] for values in case.each)
 
@@ -58,7 +59,9 @@ def in_steps(decoder, z, splits, *each):
     return parts, states[1:]
 
 
-@pytest.mark.parametrize("name, frames", [(name, frames) for name in ALL for frames in ALL[name].lengths])
+@pytest.mark.parametrize(
+    "name, frames", [(name, frames) for name, case in (ALL | WHOLE).items() for frames in case.lengths]
+)
 def test_gives_what_stock_gives_and_leaves_it_as_it_is(name, frames):
     case, stock, decoder, _ = made(name)
     before = {key: value.clone() for key, value in stock.state_dict().items()}
@@ -158,6 +161,22 @@ def test_refuses_latents_and_states_of_something_else(name):
     for latents, kept in [(z.transpose(3, 4), state), *((z, kept) for kept in wrong)]:
         with pytest.raises(Refused, match="state"):
             decoder(latents, copied(kept), *each)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_clip_that_is_normalised_as_one_is_taken_whole(name):
+    case, _, decoder, _ = made(name)
+    z = case.clip(decoder, 3)
+    assert decoder.streaming == "none" and decoder.steps(3) == decoder.steps(3, 3) == [3]
+    assert decoder(z)[1] == decoder.state_shapes(1, *case.size) == {}
+    for state, ends in (({}, True), (None, False)):
+        with pytest.raises(Refused, match="all of it at once: .* all (its )?frames"):
+            decoder(z, state, ends=ends)
+    for wrong in (z[0], torch.cat([z, z[:, :1]], 1), z[:, :, :0], z.half()):
+        with pytest.raises(Refused, match="latents"):
+            decoder(wrong)
+    with pytest.raises(Refused, match="frames_per_step.*2.*all of the clip"):
+        decoder.steps(3, 2)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if ALL[name].each])

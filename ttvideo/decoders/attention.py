@@ -17,7 +17,8 @@ BAND_VALUES = 1 << 28  # of a band's keys, or scores, in whole tiles: 0.5 GB in 
 
 
 class FrameAttention(nn.Module):
-    """Attention among the pixels of a frame [N, C], as a `WanAttentionBlock`'s: nothing is kept. `norm` stands before it."""
+    """Attention among the pixels of a frame [N, C], as a `WanAttentionBlock`'s: nothing is kept. `norm`
+    stands before it."""
 
     def __init__(self, norm: nn.Module, qkv: tuple[nn.Module, ...], proj: nn.Module):
         super().__init__()
@@ -57,16 +58,20 @@ class CausalAttention(nn.Module):
         for x_nc, y_nc in zip(frames, normed):
             q, *own = self.qkv(y_nc).chunk(3, dim=-1)
             past = [torch.cat(pair) for pair in zip(past, own)] if past else own
-            outs.append(x_nc + self.proj(attend(q, *past)))
+            outs.append(x_nc + self.proj(self.attend(q, *past)))
         memory.new |= {name: kept[None, None] for name, kept in zip(names, past)}
         return outs
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """A frame's queries [N, C], keys and values so far [T * N, C] -> [N, C]."""
+        return attend(q, k, v)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """[N, C], [M, C], [M, C] -> [N, C].
 
-    Hazard: scores are [N, M]: 2.7 GB in bf16 among the 192 x 192 latents of an image of 1536 x 1536, and softmax holds
-    several of them. Queries don't see each other, so they are cut into bands.
+    Hazard: scores are [N, M]: 2.7 GB in bf16 among the 192 x 192 latents of an image of 1536 x 1536, and
+    softmax holds several of them. Queries don't see each other, so they are cut into bands.
     """
     bands = bands_of(len(k), len(q), 1)
     return weighed(q, k, v) if len(bands) == 1 else torch.cat([weighed(q[rows], k, v) for rows in bands])
@@ -77,7 +82,8 @@ def weighed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def bands_of(frames: int, pixels: int, channels: int) -> list[slice]:
-    """The fewest equal bands of whole tiles whose keys are no more than `BAND_VALUES`; one, where tiles don't divide."""
+    """The fewest equal bands of whole tiles whose keys are no more than `BAND_VALUES`; one, where tiles don't
+    divide."""
     values = math.ceil(frames / TILE) * TILE * pixels * channels
     for count in range(math.ceil(values / BAND_VALUES), pixels // TILE + 1):
         if pixels % (count * TILE) == 0:
@@ -98,5 +104,6 @@ def as_linear(*convs: nn.Module) -> nn.Linear:
 def check_one_head(name: str, stock: nn.Module) -> None:
     """Raise `Refused` for a diffusers' `Attention` that isn't x + to_out(attention(x)), of one head."""
     if stock.heads != 1 or not stock.residual_connection or stock.rescale_output_factor != 1:
-        got = f"{stock.heads} heads, residual {stock.residual_connection}, divided by {stock.rescale_output_factor}"
+        got = f"{stock.heads} heads, residual {stock.residual_connection}"
+        got += f", divided by {stock.rescale_output_factor}"
         raise Refused(name, got, "1 head, residual True, divided by 1")

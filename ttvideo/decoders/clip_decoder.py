@@ -119,6 +119,85 @@ class ClipDecoder(nn.Module):
         return torch.stack(videos), joined(memories, state)
 
 
+class ChunkedDecoder(ClipDecoder):
+    """A decoder that normalises some frames as one: `first` latent frames where a clip begins, then
+    `together` each time.
+
+    So a step is a multiple of those, but for the first, which is longer or shorter by the difference, and for
+    the last. A subclass sets both and `scale`, and implements `chunk`.
+    """
+
+    first: int
+    together: int
+    scale: int
+
+    def chunk(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        """Latent frames that are normalised as one, [H * W, C] each -> video frames."""
+        raise NotImplementedError
+
+    def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """Cut a clip: [first, n, n, …, what is left], n by default as many as are normalised together.
+
+        Raises `Refused` for steps that aren't a multiple of those.
+        """
+        size = self.together if frames_per_step is None else frames_per_step
+        split(latent_frames, size)
+        if size % self.together:
+            need = f"a multiple of {self.together}, what is normalised together"
+            raise Refused("frames_per_step", size, need)
+        first = min(self.first, latent_frames)
+        times, rest = divmod(latent_frames - first, size)
+        return [first] + [size] * times + [rest] * (rest > 0)
+
+    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
+        super().check(z_bcthw, state, ends)
+        extra = z_bcthw.shape[2] - (self.first if state is None else 0)
+        if not ends and (extra < 0 or extra % self.together):
+            need = (
+                f"{self.first} where a clip begins, a multiple of {self.together} more, unless it ends there"
+            )
+            raise Refused("latent frames of a step", z_bcthw.shape[2], need)
+
+    def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
+        frames, count = frames_of(z_cthw), self.first if memory.starts else self.together
+        video = []
+        while frames:
+            chunk, frames = frames[:count], frames[count:]
+            video += self.chunk(chunk, memory)
+            memory, count = memory.next(), self.together
+        return video_of(video, memory.at(self.scale))
+
+
+class WholeClipDecoder(ClipDecoder):
+    """A decoder each of whose frames depends on all others, and `why`: a clip is one step, and nothing is
+    kept."""
+
+    streaming = "none"
+    why = "the norms take the statistics of all its frames"
+
+    @staticmethod
+    def steps(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        """[all of them]. Raises `Refused` for a step of another length."""
+        split(latent_frames, frames_per_step)
+        if (frames_per_step or latent_frames) < latent_frames:
+            raise Refused("frames_per_step", frames_per_step, "all of the clip's")
+        return [latent_frames]
+
+    def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
+        check_whole(state, ends, self.why)
+        super().check(z_bcthw, state, ends)
+
+    def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
+        return {}
+
+
+def check_whole(state: State | None, ends: bool, why: str = WholeClipDecoder.why) -> None:
+    """Raise `Refused` for a part of a clip."""
+    if state is not None or not ends:
+        got = "a step of several" if state is None else "a state"
+        raise Refused("a clip", got, f"all of it at once: {why}")
+
+
 def joined(memories: list[Memory], state: State | None) -> State:
     """What the clips of a batch leave. What a step has only passed on goes out as it came in."""
     old, new = memories[0].old or {}, memories[0].new

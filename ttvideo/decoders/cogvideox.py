@@ -48,7 +48,7 @@ class CogVideoXTileDecoder(ClipDecoder):
                 blocks.append(Upsample(scale, block.upsamplers[0]))
                 scale *= 2
         self.blocks, self.scale = nn.ModuleList(blocks), scale
-        self.norm_out = SpatialNormSilu(scale, decoder.norm_out)
+        self.norm_out = norm_silu(scale, decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
     def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
@@ -97,7 +97,7 @@ class Residual(nn.Module):
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()
-        self.norms = nn.ModuleList(SpatialNormSilu(scale, norm) for norm in (stock.norm1, stock.norm2))
+        self.norms = nn.ModuleList(norm_silu(scale, norm) for norm in (stock.norm1, stock.norm2))
         self.convs = nn.ModuleList(
             causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
         )
@@ -131,6 +131,11 @@ class Upsample(nn.Module):
             return frames
         single = len(frames) % 2
         return [*frames[:single], *(frame for frame in frames[single:] for _ in range(2))]
+
+
+def norm_silu(scale: int, stock: nn.Module) -> SpatialNormSilu:
+    """A `CogVideoXSpatialNorm3D` and SiLU."""
+    return SpatialNormSilu(scale, stock.norm_layer, stock.conv_y.conv, stock.conv_b.conv)
 
 
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:

@@ -5,23 +5,38 @@ from collections.abc import Callable
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
+    AutoencoderKLCosmos,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
+    AutoencoderKLHunyuanImageRefiner,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
+    AutoencoderKLKVAEVideo,
     AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMagvit,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
+    AutoencoderKLTemporalDecoder,
     AutoencoderKLWan,
     AutoencoderTiny,
+    Kandinsky6SRVAE,
 )
+from diffusers.models.autoencoders.autoencoder_kandinsky6_sr import Kandinsky6SRDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_allegro import AllegroDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_cosmos import CosmosDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanimage import HunyuanImageDecoder2D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanimage_refiner import HunyuanImageRefinerDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
+from diffusers.models.autoencoders.autoencoder_kl_kvae_video import KVAECachedDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_magvit import EasyAnimateDecoder
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D, MochiEncoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from diffusers.models.autoencoders.vae import Decoder, DecoderTiny
 from torch import nn
@@ -30,12 +45,17 @@ from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
 from ttvideo.decoders.as_built import check_as_built
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
+from ttvideo.decoders.cosmos import CosmosTileDecoder
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
+from ttvideo.decoders.hunyuan_image import HunyuanImageRefinerTileDecoder, HunyuanImageTileDecoder
 from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
+from ttvideo.decoders.kvae import Kandinsky6TileDecoder, KVAETileDecoder
 from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
+from ttvideo.decoders.magvit import MagvitTileDecoder
 from ttvideo.decoders.mochi import TileDecoder, mochi
 from ttvideo.decoders.mochi_encoder import TileEncoder
+from ttvideo.decoders.temporal import AllegroTileDecoder, StableVideoTileDecoder
 from ttvideo.decoders.wan import WanTileDecoder
 from ttvideo.ways.instance import copied, is_cast
 
@@ -60,6 +80,23 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderKLLTXVideo: ltx_video,
     LTX2VideoDecoder3d: LTXTileDecoder,
     AutoencoderKLLTX2Video: ltx_video,
+    CosmosDecoder3d: CosmosTileDecoder,
+    AutoencoderKLCosmos: lambda vae: CosmosTileDecoder(vae.decoder, vae.post_quant_conv),
+    EasyAnimateDecoder: MagvitTileDecoder,
+    AutoencoderKLMagvit: lambda vae: MagvitTileDecoder(
+        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
+    ),
+    HunyuanImageDecoder2D: HunyuanImageTileDecoder,
+    AutoencoderKLHunyuanImage: lambda vae: HunyuanImageTileDecoder(vae.decoder),
+    HunyuanImageRefinerDecoder3D: HunyuanImageRefinerTileDecoder,
+    AutoencoderKLHunyuanImageRefiner: lambda vae: HunyuanImageRefinerTileDecoder(vae.decoder),
+    KVAECachedDecoder3D: KVAETileDecoder,
+    AutoencoderKLKVAEVideo: lambda vae: KVAETileDecoder(vae.decoder),
+    Kandinsky6SRDecoder3D: Kandinsky6TileDecoder,
+    Kandinsky6SRVAE: lambda vae: Kandinsky6TileDecoder(vae.decoder),
+    TemporalDecoder: StableVideoTileDecoder,
+    AutoencoderKLTemporalDecoder: lambda vae: StableVideoTileDecoder(vae.decoder),
+    AllegroDecoder3D: AllegroTileDecoder,
     Decoder: ImageTileDecoder,
     AutoencoderKL: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
     AutoencoderKLFlux2: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
@@ -67,6 +104,16 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     AutoencoderTiny: lambda vae: TinyTileDecoder(vae.decoder),
 }
 ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncoder3D: TileEncoder}
+
+
+# What is left as it is, by the name of its class, and what it would take.
+NOT_YET = {
+    "AutoencoderKLAllegro": "it decodes only in tiles that it blends; for_tiles(vae.decoder) takes each of them",
+    "AutoencoderKLMiniMaxH3": "a transformer among all pixels of a stretch decodes it; rotary attention in bands,"
+    " and stretches that fade as HunyuanVideo's, would be needed",
+    "AutoencoderVidTok": "its upsampling in time goes between a frame and the next, so what follows waits for"
+    " one frame more each time; a delay as LTX's ahead of convolutions that look back would be needed",
+}
 
 
 def for_tiles(model: nn.Module) -> nn.Module:
@@ -86,6 +133,10 @@ def for_tiles(model: nn.Module) -> nn.Module:
     doesn't by default.
     """
     known = FAMILIES | ENCODERS
+    if type(model).__name__ in NOT_YET:
+        raise Refused(
+            "for_tiles", type(model).__name__, f"another autoencoder: {NOT_YET[type(model).__name__]}"
+        )
     if type(model) not in known:
         raise Refused(
             "for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}"

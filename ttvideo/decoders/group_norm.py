@@ -79,10 +79,17 @@ def group_norm_silu(frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
     return [F.silu(x) for x in group_norm(frames, norm)]
 
 
-def clip_norm(frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
-    """GroupNorm with all frames' statistics: [N, C] each -> the same, as a linear layer, like `group_norm`."""
-    moments = (moment.mean(0) for moment in group_moments(frames, norm.num_groups))
-    scale, shift = (t.to(frames[0].dtype) for t in scale_and_shift(*moments, norm))
+def clip_norm(frames: list[Tensor], norm: nn.GroupNorm, padded: bool = False) -> list[Tensor]:
+    """GroupNorm with all frames' statistics: [N, C] each -> the same, as a linear layer, like `group_norm`.
+
+    `padded`: where the first and the last frame are repeated before the norm, which counts them twice.
+    """
+    moments = group_moments(frames, norm.num_groups)
+    if padded:
+        moments = (torch.cat([moment[:1], moment, moment[-1:]]) for moment in moments)
+    scale, shift = (
+        t.to(frames[0].dtype) for t in scale_and_shift(*(moment.mean(0) for moment in moments), norm)
+    )
     weight = on_diagonal(scale)
     return [F.linear(x, weight, shift) for x in frames]
 

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import CausalAttention, as_linear, check_one_head
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, as_kept
-from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, keys, split
+from ttvideo.decoders.clip_decoder import (
+    ClipDecoder,
+    Memory,
+    State,
+    WholeClipDecoder,
+    check_whole,
+    frames_of,
+    keys,
+    split,
+)
 from ttvideo.decoders.group_norm import clip_norm
 from ttvideo.decoders.rows import nearest
 
@@ -97,14 +106,14 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         Raises `Refused` for a step of another number than so many strides.
         """
         cut = self.stretches
-        size = frames_per_step or (latent_frames if cut is None else cut.stride)
-        split(latent_frames, size if frames_per_step is None else frames_per_step)
-        if cut is None and size < latent_frames or cut is not None and size % cut.stride:
-            need = (
-                "all of the clip's" if cut is None else f"a multiple of {cut.stride}, as stretches are apart"
-            )
+        if cut is None:
+            return WholeClipDecoder.steps(latent_frames, frames_per_step)
+        size = cut.stride if frames_per_step is None else frames_per_step
+        split(latent_frames, size)
+        if size % cut.stride:
+            need = f"a multiple of {cut.stride}, as stretches are apart"
             raise Refused("frames_per_step", size, need)
-        first = latent_frames if cut is None else min(cut.latents + 1, latent_frames)
+        first = min(cut.latents + 1, latent_frames)
         times, rest = divmod(latent_frames - first, size)
         return [first] + [size] * times + [rest] * (rest > 0)
 
@@ -121,9 +130,8 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         )
 
     def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
-        if self.stretches is None and (state is not None or not ends):
-            got = "a step of several" if state is None else "a state"
-            raise Refused("a clip", got, "all of it at once: the norms take the statistics of all its frames")
+        if self.stretches is None:
+            check_whole(state, ends)
         super().check(z_bcthw, state, ends)
         if not ends:
             first = self.stretches.latents + 1 if state is None else self.stretches.stride

@@ -26,6 +26,12 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
 
     streaming = "state grows"
 
+    def attention(self, name: str, stock: nn.Module) -> nn.Module:
+        return Attention(name, stock)
+
+    def upsample(self, name: str, scale: int, stock: nn.Module) -> nn.Module:
+        return Upsample(name, scale, stock)
+
     def __init__(self, decoder: nn.Module):
         super().__init__()
         self.latent_channels = decoder.conv_in.conv.in_channels
@@ -35,7 +41,7 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         blocks = [Residual("mid_block.resnets.0", 1, mid.resnets[0])]
         for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:])):
             if attention is not None:
-                blocks.append(Attention(f"mid_block.attentions.{i}", attention))
+                blocks.append(self.attention(f"mid_block.attentions.{i}", attention))
             blocks.append(Residual(f"mid_block.resnets.{i + 1}", 1, resnet))
         scale = 1
         for i, block in enumerate(decoder.up_blocks):
@@ -44,7 +50,7 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
                 Residual(f"{name}.resnets.{j}", scale, resnet) for j, resnet in enumerate(block.resnets)
             ]
             if block.upsamplers is not None:
-                blocks.append(Upsample(f"{name}.upsamplers.0", scale, block.upsamplers[0]))
+                blocks.append(self.upsample(f"{name}.upsamplers.0", scale, block.upsamplers[0]))
                 scale *= 2
         self.blocks, self.scale = nn.ModuleList(blocks), scale
         self.norm_out = ChannelNorm(decoder.norm_out)

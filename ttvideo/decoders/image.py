@@ -1,5 +1,7 @@
-"""The decoders of images, diffusers' `AutoencoderKL` and `AutoencoderTiny`, for tiles: a clip whose frames don't see each other."""
+"""The decoders of images, diffusers' `AutoencoderKL` and `AutoencoderTiny`, for tiles: a clip whose frames
+don't see each other."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -17,9 +19,11 @@ ELEMENTWISE = nn.ReLU, nn.SiLU, nn.GELU, nn.Mish
 
 
 class ImageDecoder(ClipDecoder):
-    """Takes images' latents, [B, C, H, W] -> [B, 3, s H, s W], or a clip of them, [B, C, T, H, W] -> [B, 3, T, s H, s W].
+    """Takes images' latents, [B, C, H, W] -> [B, 3, s H, s W], or a clip of them, [B, C, T, H, W] -> [B, 3,
+    T, s H, s W].
 
-    Nothing is kept from frame to frame, so the state is an empty one and any steps do. A subclass implements `frame`.
+    Nothing is kept from frame to frame, so the state is an empty one and any steps do. A subclass implements
+    `frame`.
     """
 
     scale: int
@@ -41,7 +45,8 @@ class ImageDecoder(ClipDecoder):
 
 
 class ImageTileDecoder(ImageDecoder):
-    """A `Decoder` of diffusers' (of SD, SDXL, SD3, FLUX, FLUX.2), with its autoencoder's `post_quant_conv`, exactly.
+    """A `Decoder` of diffusers' (of SD, SDXL, SD3, FLUX, FLUX.2), with its autoencoder's `post_quant_conv`,
+    exactly.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
@@ -52,7 +57,7 @@ class ImageTileDecoder(ImageDecoder):
         self.post_quant = as_linear(post_quant) if post_quant is not None else None
         self.latent_channels = decoder.conv_in.in_channels
         self.conv_in = frame_conv("conv_in", decoder.conv_in)
-        self.blocks, self.scale = image_blocks(decoder, Residual)
+        self.blocks, self.scale = image_blocks(decoder, lambda *place: [spatial(*place)])
         self.norm_out = deepcopy(decoder.conv_norm_out)
         self.conv_out = frame_conv("conv_out", decoder.conv_out)
 
@@ -65,7 +70,8 @@ class ImageTileDecoder(ImageDecoder):
 
 
 class TinyTileDecoder(ImageDecoder):
-    """A `DecoderTiny` of diffusers', exactly. Copies the weights. Raises `Refused` for another architecture."""
+    """A `DecoderTiny` of diffusers', exactly. Copies the weights. Raises `Refused` for another
+    architecture."""
 
     def __init__(self, decoder: nn.Module):
         super().__init__()
@@ -164,18 +170,28 @@ class Attention(nn.Module):
         return self.attention(x_nc)
 
 
-def image_blocks(decoder: nn.Module, residual: type[nn.Module]) -> tuple[nn.ModuleList, int]:
-    """What stands between a decoder's first and last convolutions, in its order, and how many times it enlarges."""
+def spatial(name: str, block: nn.Module, i: int) -> Residual:
+    return Residual(f"{name}.resnets.{i}", block.resnets[i])
+
+
+def image_blocks(
+    decoder: nn.Module, residuals: Callable[[str, nn.Module, int], list[nn.Module]]
+) -> tuple[nn.ModuleList, int]:
+    """What stands between a decoder's first and last convolutions, in its order, and how many times it
+    enlarges.
+
+    `residuals(name, block, i)` gives what stands for a block's residual block of this number.
+    """
     mid, blocks, scale = decoder.mid_block, [], 1
-    for i, resnet in enumerate(mid.resnets):
+    for i in range(len(mid.resnets)):
         if i and i <= len(mid.attentions) and mid.attentions[i - 1] is not None:
             blocks.append(Attention(f"mid_block.attentions.{i - 1}", mid.attentions[i - 1]))
-        blocks.append(residual(f"mid_block.resnets.{i}", resnet))
+        blocks += residuals("mid_block", mid, i)
     for i, block in enumerate(decoder.up_blocks):
         name = f"up_blocks.{i}"
         if getattr(block, "attentions", None):
             raise Refused(name, type(block).__name__, "residual blocks and an upsampling")
-        blocks += [residual(f"{name}.resnets.{j}", resnet) for j, resnet in enumerate(block.resnets)]
+        blocks += [part for j in range(len(block.resnets)) for part in residuals(name, block, j)]
         for j, upsample in enumerate(block.upsamplers or ()):
             if upsample.norm is not None or upsample.use_conv_transpose or not upsample.interpolate:
                 raise Refused(f"{name}.upsamplers.{j}", upsample, "nearest, then a convolution")

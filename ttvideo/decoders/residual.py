@@ -15,12 +15,12 @@ TINY = 1e-24  # F.normalize divides by at least 1e-12
 
 
 class ChannelNorm(nn.Module):
-    """`WanRMS_norm` on [N, C]."""
+    """`WanRMS_norm` on [N, C], or one without a bias."""
 
     def __init__(self, stock: nn.Module):
         super().__init__()
         self.gain = nn.Parameter(stock.gamma.detach().flatten().clone(), requires_grad=False)
-        bias = stock.bias
+        bias = getattr(stock, "bias", None)
         self.bias = (
             nn.Parameter(bias.detach().flatten().clone(), requires_grad=False)
             if torch.is_tensor(bias)

@@ -40,15 +40,16 @@ class Condition:
 
 
 class SpatialNormSilu(nn.Module):
-    """A `CogVideoXSpatialNorm3D` and SiLU, on the frames of a chunk: [N, C] each -> the same."""
+    """A `GroupNorm` of the frames of a chunk, scaled by `by` of the latents and shifted by `shift`, and SiLU:
+    [N, C] each -> the same."""
 
-    def __init__(self, scale: int, stock: nn.Module):
+    def __init__(self, scale: int, norm: nn.GroupNorm, by: nn.Module, shift: nn.Module):
         super().__init__()
-        self.scale, norm = scale, stock.norm_layer
+        self.scale = scale
         self.groups, self.eps = norm.num_groups, norm.eps
         self.gain = nn.Parameter(norm.weight.detach().clone(), requires_grad=False)
         self.bias = nn.Parameter(norm.bias.detach().clone(), requires_grad=False)
-        self.by, self.shift = as_linear(stock.conv_y.conv), as_linear(stock.conv_b.conv)
+        self.by, self.shift = as_linear(by), as_linear(shift)
 
     def forward(self, frames: list[Tensor], condition: Condition) -> list[Tensor]:
         a, b = self.affine(frames)

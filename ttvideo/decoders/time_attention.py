@@ -7,12 +7,14 @@ Queries and keys have length 1 each (`qk_norm="l2"`): an RMS norm without a gain
 of 0, and their exponential needs no maximum taken off. ttnn.softmax would take it of a straight line within each octave.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import as_linear, bands_of
+from ttvideo.decoders.attention import CausalAttention, as_linear, bands_of
 
 
 class TimeAttention(nn.Module):
@@ -71,6 +73,20 @@ class TimeAttention(nn.Module):
     def by_head(self, x_tnc: Tensor) -> Tensor:
         """[T, n, heads * c] -> [heads * n, T, c]: cut at tiles' edges, then turned once."""
         return torch.cat(x_tnc.chunk(self.heads, -1), 1).transpose(0, 1)
+
+
+class CausalTimeAttention(CausalAttention):
+    """Attention of one head, at each pixel, to the same frame and to all before it; it keeps what
+    `CausalAttention` does."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = (x.unflatten(0, (-1, len(q))) for x in (k, v))
+        bands = bands_of(len(k), *q.shape)
+        return torch.cat([self.band(q[rows], k[:, rows], v[:, rows]) for rows in bands])
+
+    def band(self, q_nc: Tensor, k_tnc: Tensor, v_tnc: Tensor) -> Tensor:
+        scores = q_nc[:, None] @ k_tnc.permute(1, 2, 0) / math.sqrt(q_nc.shape[-1])
+        return (F.softmax(scores, dim=-1) @ v_tnc.transpose(0, 1)).squeeze(1)
 
 
 def rows_of(frames: list[Tensor], rows: slice) -> Tensor:

@@ -1,4 +1,5 @@
-"""Every video autoencoder of diffusers, and those of images, in a size that float64 on two cores takes in a second."""
+"""Every video autoencoder of diffusers, and those of images, in a size that float64 on two cores takes in a
+second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,9 +47,21 @@ def decode(vae: nn.Module, z: torch.Tensor, *each: torch.Tensor) -> torch.Tensor
     return frames if torch.is_tensor(frames) else frames.sample
 
 
+def decode_frames(vae: nn.Module, z: torch.Tensor) -> torch.Tensor:
+    """Of an autoencoder that takes frames, [T, C, H, W], or those of a clip, [1, C, T, H, W]."""
+    images = z if z.dim() == 4 else z[0].transpose(0, 1)
+    count = {"num_frames": len(images)} if "Temporal" in type(vae).__name__ else {}
+    frames = vae.decode(images, **count).sample
+    return frames if z.dim() == 4 else frames.transpose(0, 1)[None]
+
+
 @dataclass(frozen=True)
 class Autoencoder:
-    """`name` is the class's, `config` its keywords, `clip` [B, 3, T, H, W], `convolutions` what `decompose` replaces."""
+    """`name` is the class's, `config` its keywords, `clip` [B, 3, T, H, W], `convolutions` what `decompose`
+    replaces.
+
+    `part` is what `for_tiles` takes of it, by default all.
+    """
 
     name: str
     config: dict
@@ -56,6 +69,7 @@ class Autoencoder:
     convolutions: int
     encode: Callable[[nn.Module, torch.Tensor], torch.Tensor] = encode
     decode: Callable[[nn.Module, torch.Tensor], torch.Tensor] = decode
+    part: str = ""
 
     def make(self) -> nn.Module:
         """In float64, seeded; no scale or bias left at 1 or 0, no gate at 0, or their loss wouldn't show."""
@@ -112,6 +126,7 @@ SMALL = {
         52,
         lambda vae, clip: vae.encoder(clip)[:, :4],  # the autoencoder itself only goes in tiles of 320 × 320
         lambda vae, z: vae.decoder(z),
+        part="decoder",
     ),
     "Cosmos": Autoencoder(
         "AutoencoderKLCosmos",
@@ -260,7 +275,7 @@ SMALL = {
         dict(block_out_channels=(32,)),
         (3, 3, 8, 8),
         7,
-        decode=lambda vae, z: vae.decode(z, num_frames=3).sample,
+        decode=decode_frames,
     ),
     "VidTok": Autoencoder(
         "AutoencoderVidTok",
@@ -280,14 +295,32 @@ IMAGE = blocks(
     "DownEncoderBlock2D UpDecoderBlock2D", block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4
 )
 SMALL_IMAGES = {
-    "Stable Diffusion": Autoencoder("AutoencoderKL", IMAGE, (1, 3, 8, 8), 0),
+    "Stable Diffusion": Autoencoder("AutoencoderKL", IMAGE, (1, 3, 8, 8), 0, decode=decode_frames),
     "FLUX": Autoencoder(
         "AutoencoderKL",
         IMAGE | dict(latent_channels=8, use_quant_conv=False, use_post_quant_conv=False),
         (1, 3, 8, 8),
         0,
+        decode=decode_frames,
     ),
-    "FLUX.2": Autoencoder("AutoencoderKLFlux2", IMAGE | dict(latent_channels=8), (1, 3, 8, 8), 0),
+    "FLUX.2": Autoencoder(
+        "AutoencoderKLFlux2", IMAGE | dict(latent_channels=8), (1, 3, 8, 8), 0, decode=decode_frames
+    ),
+    "HunyuanImage": Autoencoder(
+        "AutoencoderKLHunyuanImage",
+        dict(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=8,
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+            spatial_compression_ratio=2,
+            sample_size=16,
+        ),
+        (1, 3, 8, 8),
+        0,
+        decode=decode_frames,
+    ),
     "Tiny": Autoencoder(
         "AutoencoderTiny",
         dict(
@@ -298,6 +331,7 @@ SMALL_IMAGES = {
         ),
         (1, 3, 8, 8),
         0,
+        decode=decode_frames,
         encode=lambda vae, clip: vae.encode(clip).latents,
     ),
 }

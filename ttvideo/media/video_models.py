@@ -1,4 +1,5 @@
-"""The video models of the field: each one's autoencoder, and the latents of its pipeline's default clip."""
+"""The video models of the field, and image models: each one's autoencoder, and latents of a default clip or
+image."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ class VideoModel:
     """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
 
     `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream` is the thread
-    where Tenstorrent's compiler meets it.
+    where Tenstorrent's compiler meets it. An autoencoder of `frames` takes them [B * T, C, H, W]; of one that
+    decodes only in tiles it is the `part` that decodes each.
     """
 
     name: str
@@ -24,6 +26,20 @@ class VideoModel:
     latents: tuple[int, ...]
     upstream: str
     config: dict = field(default_factory=dict)
+    frames: bool = False
+    part: str = ""
+
+    def decoder(self, vae: nn.Module) -> nn.Module:
+        """What `for_tiles` takes."""
+        return vae.get_submodule(self.part)
+
+    def stock(self, vae: nn.Module, z_bcthw: torch.Tensor) -> tuple:
+        """Diffusers' own, its input and its keywords, for latents of one clip [1, C, T, H, W]."""
+        if self.part:
+            return self.decoder(vae), z_bcthw, {}
+        times = {"num_frames": z_bcthw.shape[2]} if "Temporal" in self.autoencoder else {}
+        z = z_bcthw[0].transpose(0, 1).contiguous() if self.frames else z_bcthw
+        return vae.decode, z, {"return_dict": False} | times
 
 
 MODELS = {
@@ -54,6 +70,54 @@ MODELS = {
         ),
     )
 }  # fmt: skip
+
+# Video models that have no rows in notebook 04 yet.
+FURTHER = {
+    model.name: model
+    for model in (
+        VideoModel(
+            "Stable Video Diffusion", "AutoencoderKLTemporalDecoder", "576×1024, 14 frames",
+            (1, 4, 14, 72, 128), "",
+            config=dict(
+                block_out_channels=(128, 256, 512, 512), layers_per_block=2,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+            ),
+            frames=True,
+        ),
+        VideoModel(
+            "Allegro", "AutoencoderKLAllegro", "a tile, 320×320, 24 frames", (1, 4, 6, 40, 40), "", part="decoder"
+        ),
+        VideoModel("Cosmos", "AutoencoderKLCosmos", "704×1280, 121 frames", (1, 16, 16, 88, 160), ""),
+        VideoModel(
+            "EasyAnimate", "AutoencoderKLMagvit", "384×672, 49 frames", (1, 16, 13, 48, 84), "",
+            config=dict(latent_channels=16),
+        ),
+    )
+}  # fmt: skip
+
+SD = dict(
+    block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+)  # fmt: skip
+IMAGE_AUTOENCODERS = {
+    "Stable Diffusion, SDXL": ("AutoencoderKL", 4, SD, "tt-xla#2888"),
+    "SD3, FLUX": (
+        "AutoencoderKL", 16, SD | dict(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False),
+        "tt-xla#5612",
+    ),
+    "FLUX.2": ("AutoencoderKLFlux2", 32, {}, ""),
+    "TAESD": ("AutoencoderTiny", 4, {}, ""),
+}  # fmt: skip
+# At 512, 1024 and 1536 pixels a side: "SD3, FLUX at 1024".
+IMAGES = {
+    f"{name} at {side}": VideoModel(
+        f"{name} at {side}", autoencoder, f"{side}×{side}", (1, channels, 1, side // 8, side // 8), upstream,
+        config, True,
+    )
+    for name, (autoencoder, channels, config, upstream) in IMAGE_AUTOENCODERS.items()
+    for side in (512, 1024, 1536)
+}  # fmt: skip
+ALL = MODELS | FURTHER | IMAGES
 
 # Small trained ones, which ship with the project.
 TRAINED = {"wan-demo": WEIGHTS / "wan", "cogvideox-demo": WEIGHTS / "cogvideox"}
