@@ -1,6 +1,7 @@
 // silu((x * a + b) * y + s), chunk by chunk, in float32, rounded once.
 #include "api/compute/compute_kernel_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
+#include "api/compute/eltwise_binary.h"
 #include "api/compute/eltwise_binary_sfpu.h"
 #include "api/compute/pack.h"
 #include "api/compute/tile_move_copy.h"
