@@ -14,3 +14,7 @@ class Refused(ValueError):
     def __reduce__(self):
         # Exceptions travel between processes; the default would replay one argument of three.
         return type(self), (self.what, self.got, self.need)
+
+
+def first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
