@@ -1,5 +1,7 @@
 """`ttvideo decode`: the video and the verdicts without a notebook, its exit codes, Ctrl-C and going on."""
 
+from dataclasses import replace
+
 import imageio.v3 as imageio
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ttvideo import command, compare
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.stream import DROPPED_FRAMES
 from ttvideo.media.frames import FrameFolder, to_uint8, video_file
-from ttvideo.media.latents import load_latents
+from ttvideo.media.latents import colours_of, load_latents
 from ttvideo.media.models import load_vae
 from ttvideo.media.small_autoencoders import SMALL as SMALL_AUTOENCODERS
 
@@ -55,6 +57,51 @@ def test_another_family_is_decoded_where_the_target_has_results(tmp_path, capsys
     assert command.main([*wan, "--target", "p150-compile"]) == 0
     said = capsys.readouterr().out
     assert said.count("✓ TTNN") == 3 and "no video: p150-compile has no results" in said
+
+
+def saved(tmp_path, name, **config):
+    """A small autoencoder in a folder, another by its config; its name for the command."""
+    small = SMALL_AUTOENCODERS[name]
+    replace(small, config=small.config | config).make().float().save_pretrained(tmp_path / "vae")
+    return ["--model", str(tmp_path / "vae"), "--target", "cpu", "--out", str(tmp_path / "video.mp4")]
+
+
+def test_an_ltx_that_wants_a_timestep_has_it_from_the_command(tmp_path, capsys):
+    size = ["--latent-frames", "2", "--latent-height", "2", "--latent-width", "2"]
+    ltx = ["decode", "random", *size, *saved(tmp_path, "LTX-Video", timestep_conditioning=True)]
+    assert (
+        command.main(ltx) == 2 and "--timestep: got None, need a decode_timestep" in capsys.readouterr().err
+    )
+    assert command.main([*ltx, "--timestep", "0.05"]) == 0 and "frames of cpu" in capsys.readouterr().out
+    wan = ["decode", "random", "--model", "wan-demo", *size, "--timestep", "0.05", "--target", "cpu"]
+    assert command.main([*wan, "--out", str(tmp_path / "no.mp4")]) == 2
+    assert "isn't conditioned on one" in capsys.readouterr().err
+
+
+def test_an_image_of_qwen_is_decoded_as_its_pipeline_gives_it(tmp_path, capsys):
+    qwen = saved(tmp_path, "QwenImage")
+    torch.save(torch.randn(1, 2 * 3, 4 * 2 * 2), tmp_path / "z.pt")  # tokens of 2 x 2 latents
+    size = ["--latent-frames", "1", "--latent-height", "4", "--latent-width", "6"]
+    assert command.main(["decode", str(tmp_path / "z.pt"), *qwen, *size]) == 0
+    assert "1 frames of cpu" in capsys.readouterr().out
+    assert frames_in(tmp_path / "video.mp4").shape == (1, 8, 12, 3)
+
+
+@pytest.mark.parametrize(
+    "name, config, channels",
+    [
+        ("Wan 2.1", {"out_channels": 12}, 12),
+        ("QwenImage", {"input_channels": 4}, 4),
+        ("CogVideoX", {"out_channels": 4}, 4),
+    ],
+)
+def test_frames_of_more_than_three_channels_are_refused_before_the_first_step(
+    tmp_path, capsys, name, config, channels
+):
+    model = saved(tmp_path, name, **config)
+    assert command.main(["decode", "random", *model]) == 2
+    assert f"frames have {channels} channels, need 3" in capsys.readouterr().err
+    assert colours_of(SMALL_AUTOENCODERS["Wan 2.2"].make()) == 3  # 12, in patches of 2 x 2
 
 
 def test_a_step_that_fails_is_exit_code_1(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""`decompose` on one module, whatever its class does: left and reported, or stood in for by what others can use as it."""
+"""`decompose` heeds what an instance does: it is left and reported, or stood in for as others can use it."""
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.strategy import decoder_for
 from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
-from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, load_latents
+from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, colours_of, load_latents
 from ttvideo.media.parameters import PARAMETERS
 from ttvideo.media.video_models import MODELS, load_autoencoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
@@ -158,15 +158,29 @@ def decode(options: argparse.Namespace, done: list) -> int:
     if not options.out.parent.is_dir() or options.out.suffix != ".mp4":
         raise Refused("out", str(options.out), "a name that ends in .mp4, in a folder that is there")
     vae = load_autoencoder(options.model, options.seed, options.variant)
+    if (colours := colours_of(vae)) != 3:
+        raise Refused("model", f"one whose frames have {colours} channels", "3: its video is written")
     shape = (1, channels_of(vae), options.latent_frames, options.latent_height, options.latent_width)
-    z = load_latents(options.latents, vae, shape, options.seed, options.latents_are)
+    z = load_latents(options.latents, vae, shape, options.seed, options.latents_are, options.dropped_latents)
     if len(z) > 1:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
     real = target.outputs_are_real
     written = decoder_for(vae, target, options.strategy, DTYPES[options.dtype], eight_bits=real)
+    written = at_timestep(written, options.timestep)
     if real or not isinstance(vae, AutoencoderKLMochi):
         return on_target(options, written, z, done)
     return on_host_and_target(options, vae.decoder, written, z, done)
+
+
+def at_timestep(decoder, timestep: float | None):
+    """The decoder with its timestep. Raises `Refused` where it wants one and has none, or the reverse."""
+    wanted = getattr(decoder, "embedder", None) is not None
+    if wanted != (timestep is not None):
+        need = "a decode_timestep, such as 0.05" if wanted else "none: the decoder isn't conditioned on one"
+        raise Refused("--timestep", timestep, need)
+    if wanted:
+        decoder.temb = torch.tensor([timestep], dtype=next(decoder.parameters()).dtype)
+    return decoder
 
 
 def on_target(options, decoder, z, done: list) -> int:

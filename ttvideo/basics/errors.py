@@ -22,3 +22,7 @@ class Failed(RuntimeError):
     def __init__(self, verdict):
         self.verdict = verdict
         super().__init__(verdict)
+
+
+def first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

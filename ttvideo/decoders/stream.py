@@ -227,9 +227,9 @@ class Kept:
 
 
 def fingerprint(decoder, chunks: tuple[torch.Tensor, ...]) -> str:
-    """Of a clip, its split's type, and the decoder's weights."""
+    """Of a clip, its split's type, and the decoder's weights and timestep."""
     digest = hashlib.sha256()
-    for tensor in (*chunks, *decoder.parameters()):
+    for tensor in (*chunks, *decoder.parameters(), *decoder.buffers()):
         digest.update(f"{tuple(tensor.shape[:2])} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

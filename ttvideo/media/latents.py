@@ -1,11 +1,14 @@
 """Latents to decode: from a file, from a clip, or random.
 
-A pipeline's `output_type="latent"` gives what its transformer made, normalised: mean 0 and spread 1 in each channel, over
-many clips. The decoder takes them denormalised, and so they are in ComfyUI's .latent files. Mochi's own means and spreads
-are near 0 and 1, so either passes for the other at a glance, and decodes to a picture a little off.
+A pipeline's `output_type="latent"` gives what its transformer made: of most families normalised, with mean 0
+and spread 1 in each channel, over many clips. The decoder takes them denormalised, and so they are in most of
+ComfyUI's .latent files; `ttvideo.media.given` has each family's rule. Mochi's own means and spreads are near
+0 and 1, so either passes for the other at a glance, and decodes to a picture a little off.
 """
 
 import math
+import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +19,10 @@ import torch
 from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLWan
 from torch import nn
 
-from ttvideo.basics.errors import Refused
+from ttvideo.basics.errors import Refused, first_line
 from ttvideo.basics.finite import check_finite
 from ttvideo.media.clips import demo_clip
-from ttvideo.media.models import first_line
+from ttvideo.media.given import DENORMALISED, NORMALISED, given_by
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
@@ -28,7 +31,7 @@ TENSOR_FILES = (".pt", ".safetensors", ".npy", ".latent")
 VIDEO_FILES = (".mp4", ".gif", ".mov", ".webm")
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}  # on a target
 HOST_DTYPES = {"float64": torch.float64, **DTYPES}
-NORMALISED, DENORMALISED, AUTO = "normalised", "denormalised", "auto"
+AUTO = "auto"
 FORMS = (AUTO, NORMALISED, DENORMALISED)
 REFUSED_ODDS = 1000  # the parameter is contradicted where the other form is so many times likelier
 CHOICES = f"'clip', 'random', or a file ({', '.join(TENSOR_FILES + VIDEO_FILES)})"
@@ -36,16 +39,24 @@ CHOICES = f"'clip', 'random', or a file ({', '.join(TENSOR_FILES + VIDEO_FILES)}
 
 @torch.no_grad()
 def load_latents(
-    source: str, vae: nn.Module, shape: tuple[int, ...], seed: int = 0, form: str = AUTO
+    source: str,
+    vae: nn.Module,
+    shape: tuple[int, ...],
+    seed: int = 0,
+    form: str = AUTO,
+    dropped: int | None = None,
 ) -> torch.Tensor:
     """Latents as `vae.decode` takes them: z [B, C, T, H, W] in float32, denormalised.
 
-    `vae` is any of diffusers' video autoencoders. `source` is 'clip' (the procedural demo clip, encoded), 'random', a tensor
-    file or a video file; a clip and a video are encoded, by Mochi's, Wan's or CogVideoX's. `shape` is that of
-    'clip' and 'random'; a tensor file has its own. `form` says whether a tensor file holds them 'normalised' or
-    'denormalised'; 'auto' goes by the file's kind: a .latent file denormalised, all others normalised.
-    Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf, and statistics that
-    contradict `form`.
+    `vae` is any of diffusers' video autoencoders. `source` is 'clip' (the procedural demo clip, encoded),
+    'random', a tensor file or a video file; a clip and a video are encoded, by Mochi's, Wan's or CogVideoX's.
+    `shape` is that of 'clip' and 'random'; a tensor file has its own, unless it is packed. A tensor file
+    holds what the family's pipeline gives, or ComfyUI's .latent file what that saves (`ttvideo.media.given`),
+    which is what a `form` of 'auto' means; one that is said to be 'denormalised' where the pipeline's isn't
+    is taken as `vae.decode` takes it, its axes too. `dropped` latent frames of a file are left out at its
+    begin. Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf,
+    statistics that contradict `form`, and where the pipeline may have put a latent frame before the clip and
+    `dropped` is None.
     """
     if source == "random":
         z = denormalise(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), vae)
@@ -53,7 +64,7 @@ def load_latents(
         frames, pixels = compression(vae)
         z = encode(demo_clip(frames_of(shape, frames), *pixels_of(shape, pixels)), vae)
     else:
-        z = from_file(Path(source), vae, shape, form)
+        z = from_file(Path(source), vae, shape, form, dropped)
     return check_latents(z, channels_of(vae))
 
 
@@ -101,6 +112,13 @@ def channels_of(vae: nn.Module) -> int:
     return vae.config.z_dim if "z_dim" in vae.config else vae.config.latent_channels
 
 
+def colours_of(vae: nn.Module) -> int:
+    """How many channels an autoencoder's frames have, with the pixels of Wan's patches put in place."""
+    config = vae.config
+    pixels = (config.patch_size or 1) ** 2 if isinstance(vae, AutoencoderKLWan) else 1
+    return config.get("out_channels", config.get("input_channels")) // pixels
+
+
 def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise by.
 
@@ -127,7 +145,9 @@ def denormalise(z: torch.Tensor, vae: nn.Module) -> torch.Tensor:
     return z * spread + mean
 
 
-def from_file(path: Path, vae: nn.Module, shape: tuple[int, ...], form: str) -> torch.Tensor:
+def from_file(
+    path: Path, vae: nn.Module, shape: tuple[int, ...], form: str, dropped: int | None = None
+) -> torch.Tensor:
     if not path.is_file():
         raise Refused("latents", f"no file {str(path)!r}", CHOICES)
     try:
@@ -139,15 +159,21 @@ def from_file(path: Path, vae: nn.Module, shape: tuple[int, ...], form: str) -> 
         raise
     except Exception as error:
         raise Refused("latents", f"{str(path)!r} ({first_line(error)})", CHOICES) from error
+    given, comfyui = given_by(vae), path.suffix == ".latent"
+    form = form_of(vae, path, form)
+    if comfyui or form == DENORMALISED != given.form:
+        z = z[:, :, dropped or 0 :]
+    else:
+        z = given.as_decoded(z, channels_of(vae), shape, dropped)
     check_latents(z, channels_of(vae))
-    form = form_of(path, form)
     statistics(z, vae).check(form, path.name)
     return denormalise(z, vae) if form == NORMALISED else z
 
 
-def form_of(path: Path, form: str = AUTO) -> str:
-    """What 'auto' means for this file."""
-    return form if form != AUTO else DENORMALISED if path.suffix == ".latent" else NORMALISED
+def form_of(vae: nn.Module, path: Path, form: str = AUTO) -> str:
+    """What 'auto' means for this file, by the rule of the family."""
+    given = given_by(vae)
+    return form if form != AUTO else given.comfyui if path.suffix == ".latent" else given.form
 
 
 def read_tensor(path: Path) -> torch.Tensor:
@@ -161,7 +187,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     elif path.suffix == ".latent":
         value = read_comfyui(path)
     elif path.suffix == ".pt":
-        value = torch.load(path, weights_only=True, map_location="cpu")
+        value = read_pickled(path)
     else:
         raise Refused("latents", f"a {path.suffix or 'nameless'} file", CHOICES)
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -169,6 +195,18 @@ def read_tensor(path: Path) -> torch.Tensor:
             "latents", f"{getattr(value, 'dtype', type(value).__name__)} in {path.name}", "a float tensor"
         )
     return value
+
+
+def read_pickled(path: Path):
+    """A tensor that was saved by torch. Raises `Refused` for any other object, which isn't unpickled."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        kinds = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        if not kinds:
+            raise
+        need = f"its tensor alone: torch.save(output[0], {path.name!r})"
+        raise Refused("latents", f"a {kinds[0].rpartition('.')[2]} in {path.name}", need) from error
 
 
 def read_comfyui(path: Path) -> torch.Tensor:

@@ -8,8 +8,9 @@ import torch
 from diffusers import AutoencoderKLMochi
 from safetensors.torch import load_file
 
-from ttvideo.basics.errors import Refused
+from ttvideo.basics.errors import Refused, first_line
 from ttvideo.basics.finite import check_finite
+from ttvideo.media.single_files import ENCODER, family_of, refuse_pickled
 
 WEIGHTS = Path(__file__).with_name("weights")
 DEMO = WEIGHTS / "demo"
@@ -22,8 +23,6 @@ SMALL = {
 SEEDED = ("random", "small")
 MOCHI = "AutoencoderKLMochi"
 NAMES = f"'demo', 'random', 'small', a local folder, a .safetensors file or a hub id of an {MOCHI}"
-# Of no use to a decoder: a folder without them has no encoder.
-ENCODER = ("encoder.", "quant_conv.")
 # Places in the original layout (genmo's decoder.safetensors), and diffusers' names for them.
 ORIGINAL = {
     r"blocks\.0\.0\.": lambda m: "conv_in.",
@@ -49,6 +48,7 @@ def load_vae(model: str = "demo", seed: int = 0, variant: str = "") -> Autoencod
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return AutoencoderKLMochi(**(SMALL if model == "small" else {})).eval()
+    refuse_pickled(Path(model))
     if Path(model).suffix == ".safetensors":
         vae = _single_file(Path(model))
     else:
@@ -116,12 +116,9 @@ def _single_file(path: Path) -> AutoencoderKLMochi:
     The sizes are Mochi's own, or those of a config.json beside the file. (diffusers 0.42.1 has no `from_single_file`
     for this class.)
     """
-    if not path.is_file():
-        raise Refused("model", f"no file {str(path)!r}", NAMES)
-    try:
-        weights = load_file(path)
-    except Exception as error:
-        raise Refused("model", f"{str(path)!r} ({first_line(error)})", "a safetensors file") from error
+    if (kind := family_of(path)) not in (MOCHI, None):
+        raise Refused("model", f"{path.name}, weights of an {kind}", f"those of an {MOCHI}")
+    weights = load_file(path)
     whole = any(name.startswith("decoder.") for name in weights)
     decoder = {
         name.removeprefix("decoder."): w
@@ -170,7 +167,3 @@ def diffusers_name(name: str) -> str:
         if found:
             return re.sub(r"stack\.(\d)", lambda m: STACK.get(m[1], m[0]), renamed)
     return name
-
-
-def first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

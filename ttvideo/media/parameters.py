@@ -74,7 +74,18 @@ STRATEGIES = (AUTO, NATIVE, TILES)
 PARAMETERS = {
     "latents": Parameter(text, FILES, None),
     "latents_are": Parameter(
-        one_of(*FORMS), f"{', '.join(FORMS)}; auto: denormalised in .latent files, normalised in others", AUTO
+        one_of(*FORMS),
+        f"{', '.join(FORMS)}; auto: as the family's pipeline gives them, or ComfyUI saves",
+        AUTO,
+    ),
+    "dropped_latents": Parameter(
+        not_negative,
+        "latent frames of a file to leave out at its begin: CogVideoX 1.5's pipeline adds one",
+        None,
+        int,
+    ),
+    "timestep": Parameter(
+        number, "of an LTX decoder that is conditioned on one: its decode_timestep", None, float
     ),
     "model": Parameter(text, f"{NAMES}; for random weights also {', '.join(MODELS)}", "demo"),
     "variant": Parameter(any_text, "of a folder's weights, such as bf16", ""),
@@ -97,7 +108,7 @@ PARAMETERS = {
         not_negative, "latent frames to evaluate the compiled programs for, and compare", 0, int
     ),
     "seed": Parameter(not_negative, "of random weights and latents", 0, int),
-    "latent_frames": Parameter(positive, "of clip, random and a video file", 4, int),
-    "latent_height": Parameter(positive, "of clip, random and a video file", 8, int),
-    "latent_width": Parameter(positive, "of clip, random and a video file", 8, int),
+    "latent_frames": Parameter(positive, "of clip, random, a video file and packed latents", 4, int),
+    "latent_height": Parameter(positive, "of clip, random, a video file and packed latents", 8, int),
+    "latent_width": Parameter(positive, "of clip, random, a video file and packed latents", 8, int),
 }

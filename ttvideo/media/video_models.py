@@ -8,7 +8,11 @@ import diffusers
 import torch
 from torch import nn
 
-from ttvideo.media.models import SEEDED, WEIGHTS, load_vae, pretrained
+from ttvideo.basics.errors import Refused
+from ttvideo.basics.finite import check_finite
+from ttvideo.media.given import GIVEN
+from ttvideo.media.models import MOCHI, SEEDED, WEIGHTS, load_vae, pretrained
+from ttvideo.media.single_files import family_of, from_single_file, refuse_pickled
 
 
 @dataclass(frozen=True)
@@ -133,14 +137,26 @@ def random_autoencoder(model: VideoModel, seed: int = 0) -> nn.Module:
 def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
     """Any family's autoencoder, in float32, in eval mode.
 
-    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder (its own, a
-    pipeline's) or a hub id. What `load_vae` takes besides is Mochi's. Raises `Refused` for what isn't found, another
-    class, and weights that aren't the config's.
+    A name of `MODELS` has random weights of full size, one of `TRAINED` small trained ones; else a folder
+    (its own, a pipeline's), a hub id, or one .safetensors file, in diffusers' layout or the original where
+    diffusers knows it, with a config.json beside unless its sizes are those of `MODELS`. What `load_vae`
+    takes besides is Mochi's. Raises `Refused` for what isn't found, pickled weights, another class, and
+    weights that aren't the config's.
     """
     if model in MODELS:
         return random_autoencoder(MODELS[model], seed)
-    if model in ("demo", *SEEDED) or Path(model).suffix == ".safetensors":
+    if model in ("demo", *SEEDED):
         return load_vae(model, seed, variant)
-    classes = tuple(dict.fromkeys(known.autoencoder for known in MODELS.values()))
-    names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
-    return pretrained(str(TRAINED.get(model, model)), variant, classes, names)
+    path = Path(TRAINED.get(model, model))
+    refuse_pickled(path)
+    known = dict.fromkeys((*(each.autoencoder for each in MODELS.values()), *GIVEN))
+    if path.suffix != ".safetensors":
+        names = f"one of {', '.join((*MODELS, *TRAINED))}, a local folder or a hub id"
+        return pretrained(str(path) if model in TRAINED else model, variant, tuple(known), names)
+    if (kind := family_of(path)) in (MOCHI, None):
+        return load_vae(model, seed, variant)
+    if kind not in known:
+        raise Refused("model", f"{path.name}, weights of an {kind}", f"an {' or '.join(known)}")
+    vae = from_single_file(path, kind, [each.config for each in MODELS.values() if each.autoencoder == kind])
+    check_finite("weights", vae.state_dict())
+    return vae.eval()

@@ -1,6 +1,7 @@
-"""Which modules call `F.conv3d` themselves, rather than hold an `nn.Conv3d`? Read off the code of their methods.
+"""Which modules call `F.conv3d` themselves, and hold no `nn.Conv3d` for it? Read off their methods' code.
 
-No replacement can be put in such a place; the report names it, or it would first show in the compiler's refusal.
+No replacement can be put in such a place; the report names it, or it would first show in the compiler's
+refusal.
 """
 
 from types import CodeType, FunctionType

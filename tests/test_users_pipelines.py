@@ -1,0 +1,196 @@
+"""A user of another family has its pipeline's latents, by the family's rule, and weights in one file."""
+
+import json
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+from diffusers.pipelines.wan.pipeline_output import WanPipelineOutput
+from safetensors.torch import load_file, save_file
+
+from ttvideo import Refused
+from ttvideo.media.given import DENORMALISED, GIVEN, NORMALISED, given_by
+from ttvideo.media.latents import denormalise, load_latents
+from ttvideo.media.models import load_vae
+from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.video_models import MODELS, load_autoencoder
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def randn(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def saved(tmp_path, z, name="z.pt"):
+    path = tmp_path / name
+    if path.suffix == ".latent":
+        save_file({"latent_tensor": z.contiguous(), "latent_format_version_0": torch.tensor([])}, path)
+    else:
+        torch.save(z, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def cogvideox():
+    return load_autoencoder("cogvideox-demo")
+
+
+@pytest.mark.parametrize("frames, dropped", [(13, None), (16, 0), (6, 1), (22, 1)])
+def test_cogvideox_gives_frames_before_channels_and_may_give_one_more(cogvideox, tmp_path, frames, dropped):
+    """16 frames of 16 channels too; what is decoded is what `pipeline_cogvideox.py` decodes."""
+    p = randn(1, frames, 16, 4, 6)
+    z = load_latents(saved(tmp_path, p), cogvideox, (), dropped=dropped)
+    want = p[:, dropped or 0 :].permute(0, 2, 1, 3, 4) / cogvideox.config.scaling_factor
+    assert torch.allclose(z, want, atol=1e-6)
+    if frames % 2 == 0:
+        with pytest.raises(Refused, match=f"{frames} latent frames.*--dropped-latents.*CogVideoX 1.5"):
+            load_latents(saved(tmp_path, p), cogvideox, ())
+
+
+def test_what_is_said_to_be_as_the_decoder_takes_it_has_its_axes(cogvideox, tmp_path):
+    z = randn(1, 16, 13, 4, 6) / cogvideox.config.scaling_factor
+    assert torch.equal(load_latents(saved(tmp_path, z), cogvideox, (), form=DENORMALISED), z)
+    assert torch.equal(load_latents(saved(tmp_path, z, "z.latent"), cogvideox, ()), z)
+    with pytest.raises(Refused, match="B, T, 16, H, W"):
+        load_latents(saved(tmp_path, z), cogvideox, ())
+
+
+@pytest.mark.parametrize("name, shape", [("LTX-Video", (1, 8, 3, 4, 6)), ("QwenImage", (1, 4, 1, 4, 6))])
+def test_packed_latents_are_unpacked(name, shape, tmp_path):
+    vae, z = SMALL[name].make().float(), randn(*shape)
+    if name == "QwenImage":  # tokens of 2 x 2 latents, the channels before them
+        packed = z[:, :, 0].unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 1, 3, 5)
+        packed = packed.flatten(3, 5).flatten(1, 2)
+    else:
+        packed = z.permute(0, 2, 3, 4, 1).flatten(1, 3)
+    assert torch.allclose(load_latents(saved(tmp_path, packed), vae, shape), denormalise(z, vae), atol=1e-6)
+    with pytest.raises(Refused, match="tokens, packed.*--latent-height"):
+        load_latents(saved(tmp_path, packed), vae, (*shape[:3], 6, 6))
+    if name == "QwenImage":  # images in layers are decoded one by one
+        with pytest.raises(Refused, match="1, an image"):
+            load_latents(saved(tmp_path, packed.repeat(1, 2, 1)), vae, (1, 4, 2, 4, 6))
+
+
+@pytest.mark.parametrize("suffix, form", [(".pt", DENORMALISED), (".latent", NORMALISED)])
+@pytest.mark.parametrize("name", ["LTX-Video", "LTX-2"])
+def test_the_form_is_the_familys(name, suffix, form, tmp_path):
+    vae, z = SMALL[name].make().float(), randn(1, 8, 3, 4, 6)
+    vae.latents_mean, vae.latents_std = vae.latents_mean.float() + 1, vae.latents_std.float() * 2
+    form = NORMALISED if (name, suffix) == ("LTX-Video", ".pt") else form
+    given = denormalise(z, vae) if form == DENORMALISED else z
+    assert torch.allclose(load_latents(saved(tmp_path, given, f"z{suffix}"), vae, ()), denormalise(z, vae))
+
+
+def test_every_model_has_a_rule():
+    assert {model.autoencoder for model in MODELS.values()} <= GIVEN.keys()
+    with pytest.raises(Refused, match="AutoencoderKLAllegro.*AutoencoderKLWan"):
+        given_by(SMALL["Allegro"].make())
+
+
+def test_a_saved_output_is_refused_in_one_sentence(tmp_path):
+    path = saved(tmp_path, WanPipelineOutput(frames=randn(1, 16, 2, 4, 4)))
+    with pytest.raises(Refused) as refused:
+        load_latents(path, load_autoencoder("wan-demo"), ())
+    assert str(refused.value) == (
+        "latents: got a WanPipelineOutput in z.pt, need its tensor alone: torch.save(output[0], 'z.pt')"
+    )
+
+
+# Weights
+
+
+def originals(weights):
+    """The weights under Wan's own names, as `Wan2.1_VAE.pth` has them: diffusers' map, upside down."""
+    names = {}
+    for side, levels in (("encoder", "downsamples"), ("decoder", "upsamples")):
+        names |= {f"{side}.conv1.{p}": None for p in ("weight", "bias")}
+        names |= {f"{side}.head.{part}": None for part in ("0.gamma", "2.weight", "2.bias")}
+        parts = (
+            "residual.0.gamma",
+            "residual.2.weight",
+            "residual.2.bias",
+            "residual.3.gamma",
+            "residual.6.weight",
+        )
+        parts = (*parts, "residual.6.bias", "shortcut.weight", "shortcut.bias")
+        parts = (*parts, "resample.1.weight", "resample.1.bias", "time_conv.weight", "time_conv.bias")
+        names |= {f"{side}.{levels}.{i}.{part}": None for i in range(16) for part in parts}
+        names |= {f"{side}.middle.{i}.{part}": None for i in (0, 2) for part in parts[:6]}
+        attention = ("norm.gamma", "to_qkv.weight", "to_qkv.bias", "proj.weight", "proj.bias")
+        names |= {f"{side}.middle.1.{part}": None for part in attention}
+    names |= {f"conv{i}.{p}": None for i in (1, 2) for p in ("weight", "bias")}
+    for name in list(names):
+        (new,) = convert_wan_vae_to_diffusers({name: None})
+        names[name] = new
+    found = {name: weights[new] for name, new in names.items() if new in weights}
+    assert len(found) == len(weights), sorted(weights.keys() - set(names.values()))[:9]
+    return found
+
+
+WAN = dict(
+    base_dim=4,
+    z_dim=4,
+    dim_mult=[1, 2, 4, 4],
+    num_res_blocks=2,
+    latents_mean=[0.1] * 4,
+    latents_std=[2.0] * 4,
+)
+
+
+def small_wan():
+    torch.manual_seed(0)
+    return AutoencoderKLWan(**WAN).eval()
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "original", "decoder alone"])
+def test_wans_weights_in_one_file(layout, tmp_path):
+    vae = small_wan()
+    vae.save_config(tmp_path)
+    weights = {name: w.clone() for name, w in vae.state_dict().items()}
+    if layout == "original":
+        weights = originals(weights)
+    elif layout == "decoder alone":
+        weights = {name: w for name, w in weights.items() if not name.startswith(("encoder.", "quant_conv."))}
+    save_file(weights, tmp_path / "Wan2.1_VAE.safetensors")
+    read = load_autoencoder(str(tmp_path / "Wan2.1_VAE.safetensors"))
+    assert type(read) is type(vae) and (read.encoder is None) == (layout == "decoder alone")
+    z = randn(1, 4, 2, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(read.decode(z).sample, vae.decode(z).sample)
+    with pytest.raises(Refused, match="weights of an AutoencoderKLWan, need those of an AutoencoderKLMochi"):
+        load_vae(str(tmp_path / "Wan2.1_VAE.safetensors"))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(Refused, match="weights of an AutoencoderKLWan.*config.json beside it"):
+        load_autoencoder(str(tmp_path / "Wan2.1_VAE.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5", "LTX-2"]
+)
+def test_any_familys_weights_with_their_config_beside(name, tmp_path):
+    vae = SMALL[name].make().float()
+    vae.save_pretrained(tmp_path)
+    read = load_autoencoder(str(tmp_path / WEIGHTS))
+    assert type(read) is type(vae)
+    assert all(torch.equal(w, read.state_dict()[key]) for key, w in vae.state_dict().items())
+    weights = load_file(tmp_path / WEIGHTS)
+    lost = next(key for key in weights if key.startswith("decoder."))
+    save_file({key: w for key, w in weights.items() if key != lost}, tmp_path / WEIGHTS)
+    with pytest.raises(Refused, match=f"no {lost}.*its config.json describes"):
+        load_autoencoder(str(tmp_path / WEIGHTS))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": "AutoencoderKLAllegro"}))
+    with pytest.raises(Refused, match="AutoencoderKLAllegro.*AutoencoderKLQwenImage"):
+        load_autoencoder(str(tmp_path / WEIGHTS))
+
+
+def test_pickled_weights_are_refused_with_the_line_that_converts_them(tmp_path):
+    path = tmp_path / "Wan2.1_VAE.pth"
+    torch.save({"state_dict": {"a": torch.ones(2)}}, path)
+    for load in (load_vae, load_autoencoder):
+        with pytest.raises(Refused, match="pickled weights, need safetensors") as refused:
+            load(str(path))
+    exec(str(refused.value).split('python -c "')[1].rstrip('"'))
+    assert load_file(path.with_suffix(".safetensors"))["a"].tolist() == [1, 1]
