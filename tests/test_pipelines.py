@@ -326,6 +326,7 @@ def test_refuses_latents_and_arguments(vae, z):
         there.decode(torch.randn(1, 8, 1, 2, 2), causal=False)
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_under_torch_compile(vae, z):
     """docs/torch_compile.py, by torch_xla's own backend: one graph a program, and two for any clip."""
