@@ -16,7 +16,7 @@ SIDE = 4  # the latents' height and width
 # Latent frames of a clip and of its steps; what comes late is decoded at once.
 CLIPS = {"HunyuanVideo": (6, 3), "CogVideoX": (5, 2), "LTX-Video": (3, 3), "Mochi": (3, 2)}
 CLIPS |= {"Stable Video Diffusion": (3, 3), "Allegro": (3, 3), "HunyuanImage refiner": (3, 3)}
-CLIPS |= dict.fromkeys(SMALL_IMAGES, (1, 1))
+CLIPS |= dict.fromkeys(SMALL_IMAGES, (1, 1)) | {"KVAE": (6, 4)}
 OTHERS = (3, 2)
 
 

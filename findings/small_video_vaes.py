@@ -11,7 +11,10 @@ from ttvideo.media.video_models import MODELS as SHOWN
 
 MADE_WITH = ("ttnn", "ttsim")
 TARGETS = ("n150-ttsim", "p150-ttsim")
-FURTHER = ("Stable Video Diffusion", "Allegro", "Cosmos", "EasyAnimate (Magvit)", "HunyuanImage refiner")
+FURTHER = (
+    "Stable Video Diffusion", "Allegro", "Cosmos", "EasyAnimate (Magvit)", "HunyuanImage refiner", "KVAE",
+    "Kandinsky 6 SR",
+)  # fmt: skip
 MODELS = (*SHOWN, *FURTHER, *SMALL_IMAGES)
 KEYS = [("rows", {"model": model, "target": target}) for model in MODELS for target in TARGETS]
 

@@ -28,13 +28,6 @@ def test_steps_that_a_structure_does_not_allow(decoders, name):
         decoders[name].steps(9, 1)
 
 
-def test_a_clip_that_is_normalised_as_one_stays_whole():
-    decoder = for_tiles(SMALL["HunyuanVideo"].make().decoder)
-    assert decoder.steps(9) == [9] and decoder.streaming == "none"
-    with pytest.raises(Refused, match="frames_per_step.*3.*all of the clip"):
-        decoder.steps(9, 3)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_streams_what_the_autoencoder_decodes(name, tmp_path):
     """In a process of its own, interrupted after the first step; the state of a clip that has ended is kept, too."""

@@ -31,13 +31,6 @@ def test_what_attentions_saw_is_passed_through(stock):
     assert seen and all(state[name] is before[name] for name in seen)
 
 
-def test_frames_ahead_change_nothing_before(stock):
-    encoder, x = TileEncoder(stock), clip(13)
-    other = x.clone()
-    other[:, :, 7:] = 0
-    assert torch.equal(encoder(x)[0][:, :, :2], encoder(other)[0][:, :, :2])
-
-
 def test_bands_of_pixels_change_nothing_but_the_last_bit(stock, monkeypatch):
     encoder, x = TileEncoder(stock), clip(13, 32, 32)
     want, _ = encoder(x)

@@ -11,7 +11,7 @@ from ttvideo.decoders.clip_decoder import Memory, WholeClipDecoder
 from ttvideo.decoders.group_norm import group_norm_silu
 from ttvideo.decoders.hunyuan import causal
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder, RepeatedShortcut, Upsample, repeated
-from ttvideo.decoders.image import FrameNorm, ImageDecoder, Size, check_norm, enlarged, frame_conv
+from ttvideo.decoders.image import FrameNorm, ImageDecoder, Residual, Size, check_norm, enlarged, frame_conv
 from ttvideo.decoders.residual import ChannelNorm
 from ttvideo.decoders.rows import shuffled
 
@@ -31,11 +31,11 @@ class HunyuanImageTileDecoder(ImageDecoder):
         self.conv_in = frame_conv("conv_in", decoder.conv_in)
         self.shortcut = RepeatedShortcut(repeated("conv_in", decoder.conv_in, decoder.repeat))
         mid = decoder.mid_block
-        blocks = [ImageResidual("mid_block.resnets.0", mid.resnets[0])]
+        blocks = [Residual("mid_block.resnets.0", mid.resnets[0])]
         for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:]), start=1):
-            blocks += [ImageAttention(attention), ImageResidual(f"mid_block.resnets.{i}", resnet)]
+            blocks += [ImageAttention(attention), Residual(f"mid_block.resnets.{i}", resnet)]
         for i, block in enumerate(decoder.up_blocks):
-            kind = ImageUpsample if hasattr(block, "repeats") else ImageResidual
+            kind = ImageUpsample if hasattr(block, "repeats") else Residual
             blocks.append(kind(f"up_blocks.{i}", block))
         self.blocks = nn.ModuleList(blocks)
         self.scale = 2 ** sum(isinstance(block, ImageUpsample) for block in blocks)
@@ -47,26 +47,6 @@ class HunyuanImageTileDecoder(ImageDecoder):
         for block in self.blocks:
             x_nc, size = block(x_nc, size), enlarged(size, block)
         return self.conv_out(*group_norm_silu([x_nc], self.norm_out), size).flatten(0, -2)
-
-
-class ImageResidual(nn.Module):
-    """A `HunyuanImageResnetBlock` on a frame [N, C]."""
-
-    def __init__(self, name: str, stock: nn.Module):
-        super().__init__()
-        for norm in (stock.norm1, stock.norm2):
-            check_norm(name, norm, stock.nonlinearity)
-        self.norms = nn.ModuleList(deepcopy(norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(
-            frame_conv(f"{name}.{half}", getattr(stock, half)) for half in ("conv1", "conv2")
-        )
-        self.shortcut = None if stock.conv_shortcut is None else as_linear(stock.conv_shortcut)
-
-    def forward(self, x_nc: Tensor, size: Size) -> Tensor:
-        rest = x_nc if self.shortcut is None else self.shortcut(x_nc)
-        for norm, conv in zip(self.norms, self.convs):
-            x_nc = conv(*group_norm_silu([x_nc], norm), size).flatten(0, -2)
-        return x_nc + rest
 
 
 class ImageAttention(nn.Module):

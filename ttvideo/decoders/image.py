@@ -121,16 +121,15 @@ class Enlarge(nn.Module):
 
 
 class Residual(nn.Module):
-    """A `ResnetBlock2D` without a timestep, on a frame [N, C]."""
+    """A `ResnetBlock2D` without a timestep, or a `HunyuanImageResnetBlock`, on a frame [N, C]."""
 
     def __init__(self, name: str, stock: nn.Module):
         super().__init__()
-        got = stock.time_emb_proj, stock.upsample, stock.downsample, stock.output_scale_factor
-        if got != (None, None, None, 1):
+        got = [getattr(stock, part, None) for part in ("time_emb_proj", "upsample", "downsample")]
+        divisor = getattr(stock, "output_scale_factor", 1)
+        if got != [None, None, None] or divisor != 1:
             need = "no timestep, no change of size, divided by 1"
-            raise Refused(
-                name, "time_emb_proj, upsample, downsample, output_scale_factor: {}".format(got), need
-            )
+            raise Refused(name, f"timestep, upsampling, downsampling {got}, divided by {divisor}", need)
         for norm in (stock.norm1, stock.norm2):
             check_norm(name, norm, stock.nonlinearity)
         self.norms = nn.ModuleList(deepcopy(norm) for norm in (stock.norm1, stock.norm2))
