@@ -2,9 +2,9 @@
 
     python -m batches GRID --out DIR [--scheduler tcp://…] [--compare OLD.parquet]
 
-DIR/runs has a folder a run, DIR/records.parquet and .csv all that they found, DIR/report.html the same to look at. The same
-command again goes on where it stopped: what passed isn't run again. Exit codes: 0 all runs pass, 1 one didn't, 2 something
-given can't be used, 130 interrupted.
+DIR/runs has a folder a run, DIR/records.parquet and .csv all that they found, DIR/report.html the same to
+look at. The same command again goes on where it stopped: what passed isn't run again. Exit codes: 0 all runs
+pass, 1 one didn't, 2 something given can't be used, 130 interrupted.
 """
 
 import argparse

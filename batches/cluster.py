@@ -1,4 +1,5 @@
-"""Runs on Dask: as many at a time as there are cores and memory for, on this machine or on a scheduler's workers."""
+"""Runs on Dask: as many at a time as there are cores and memory for, on this machine or on a scheduler's
+workers."""
 
 import contextlib
 import logging
@@ -38,7 +39,8 @@ def gigabytes(run: Run) -> float:
 
 @contextlib.contextmanager
 def connected(scheduler: str | None, jobs: int | None = None) -> Iterator[Client]:
-    """A client of that scheduler, or of a cluster of this process's own. Raises `Refused` if nobody answers or works there."""
+    """A client of that scheduler, or of a cluster of this process's own. Raises `Refused` if nobody answers
+    or works there."""
     with contextlib.ExitStack() as stack:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if scheduler is None:
@@ -59,7 +61,8 @@ def connected(scheduler: str | None, jobs: int | None = None) -> Iterator[Client
 
 
 def own_cluster(slots: int, folder: str) -> LocalCluster:
-    """Threads, for each only waits for a process; so Ctrl-C meets no workers that it would end before their runs."""
+    """Threads, for each only waits for a process; so Ctrl-C meets no workers that it would end before their
+    runs."""
     return LocalCluster(
         n_workers=1, threads_per_worker=slots, processes=False, dashboard_address="127.0.0.1:0", local_directory=folder,
         silence_logs=logging.CRITICAL,

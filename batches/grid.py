@@ -5,8 +5,9 @@
     cases: [{notebook: 03_full_decoder, target: p150-mock, latent_frames: 3}]
     plugins: [0.1.2, 0.1.3]
 
-A notebook takes of `parameters` what it has; a combination that then comes twice is one run. A case without `notebook` is for
-all of them. `plugins` are versions of the PyPI plugin, each in an environment of its own; without, the installed one serves.
+A notebook takes of `parameters` what it has; a combination that then comes twice is one run. A case without
+`notebook` is for all of them. `plugins` are versions of the PyPI plugin, each in an environment of its own;
+without, the installed one serves.
 """
 
 import ast
@@ -30,7 +31,8 @@ KEYS = ("notebooks", "parameters", "cases", "plugins")
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a notebook with all its parameters but `output_dir`; `plugin` is a version, or "installed"."""
+    """One execution of a notebook with all its parameters but `output_dir`; `plugin` is a version, or
+    "installed"."""
 
     notebook: str
     parameters: dict[str, object]
@@ -49,7 +51,8 @@ class Run:
 
 
 def read_grid(path: Path, versions: dict[str, str]) -> list[Run]:
-    """The runs of a grid file, each once. Raises `Refused` for what isn't a grid, a name or a value that no notebook takes."""
+    """The runs of a grid file, each once. Raises `Refused` for what isn't a grid, a name or a value that no
+    notebook takes."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,4 +1,5 @@
-"""What a sweep found: one table, as Parquet, CSV and a page that sorts and filters; pictures; what changed since another."""
+"""What a sweep found: one table, as Parquet, CSV and a page that sorts and filters; pictures; what changed
+since another."""
 
 import base64
 import io
@@ -28,7 +29,8 @@ STYLE = "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:1500px} im
 
 
 def table(runs: list[Run], rows: dict[str, dict], folder: Path) -> pd.DataFrame:
-    """One row a verdict, or a run that has none: parameters, versions, how the run ended, the verdict, its program's cost."""
+    """One row a verdict, or a run that has none: parameters, versions, how the run ended, the verdict, its
+    program's cost."""
     found = []
     for run in runs:
         ended = rows.get(run.name) or {"status": NOT_RUN, "reason": None, "seconds": None, "gb": None}
@@ -81,7 +83,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def changes(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """One row a value that differs, of the rows that both tables have, and one a row that only one of them has."""
+    """One row a value that differs, of the rows that both tables have, and one a row that only one of them
+    has."""
     names = [name for name in new if name in KEY or name.startswith("parameter ")]
     sides = [side.reindex(columns=list(dict.fromkeys([*names, *COMPARED]))) for side in (old, new)]
     if len(set(map(plugins, sides))) > 1 and all(len(plugins(side)) == 1 for side in sides):
@@ -171,7 +174,8 @@ def page(found: pd.DataFrame, changed: pd.DataFrame | None) -> str:
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
-    """The parameters of which a notebook has several values; not those that differ from one notebook to another."""
+    """The parameters of which a notebook has several values; not those that differ from one notebook to
+    another."""
     names = [name for name in runs if name == "plugin" or name.startswith("parameter ")]
     each = [runs[runs["notebook"] == notebook] for notebook in runs["notebook"].unique()]
     return [name for name in names if any(own[name].map(repr).nunique() > 1 for own in each)]
@@ -226,7 +230,8 @@ def verdict_grid(found: pd.DataFrame) -> Figure:
 
 
 def costs_over_axes(found: pd.DataFrame):
-    """For each axis that the sweep has (frames, pixels): peak and traffic of a run's largest program, with the boards' DRAM."""
+    """For each axis that the sweep has (frames, pixels): peak and traffic of a run's largest program, with
+    the boards' DRAM."""
     if "peak_dram_bytes" not in found:
         return
     found = found.assign(

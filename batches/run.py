@@ -2,7 +2,8 @@
 
     python -m batches.run FOLDER
 
-FOLDER holds `asked.json`; `out.ipynb` and the notebook's own record go there too. `row.json` is written by whoever started it.
+FOLDER holds `asked.json`; `out.ipynb` and the notebook's own record go there too. `row.json` is written by
+whoever started it.
 """
 
 import contextlib
@@ -29,9 +30,11 @@ POLL_SECONDS = 1  # a look at the memory of all of a run takes 0.06 s of a core
 def execute(
     asked: dict, folder: Path, python: str, timeout: float, stopped: Callable[[], bool] = lambda: False
 ) -> dict:
-    """Run `asked` (notebook, parameters) in `folder` by the interpreter `python`; returns its row and keeps it there.
+    """Run `asked` (notebook, parameters) in `folder` by the interpreter `python`; returns its row and keeps
+    it there.
 
-    A row says how it ended (pass, fail, stopped), why, after how many seconds, with how many GB in all its processes.
+    A row says how it ended (pass, fail, stopped), why, after how many seconds, with how many GB in all its
+    processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in ("row.json", "record.json", "out.ipynb"):
@@ -109,7 +112,8 @@ def last_line(log: Path) -> str:
 
 
 def resident(process: psutil.Process) -> int:
-    """Bytes in memory, of a process and all under it; a library's pages are shared out among those that have them."""
+    """Bytes in memory, of a process and all under it; a library's pages are shared out among those that have
+    them."""
     total = 0
     for member in family(process):
         with contextlib.suppress(psutil.Error):

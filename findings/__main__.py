@@ -69,7 +69,7 @@ def stale(name: str, path: Path) -> dict[str, str]:
 def entry(name: str) -> str:
     """What the list says of a finding."""
     finding = load(name)
-    lines = [name, inspect.getdoc(finding).splitlines()[0]]
+    lines = [name, " ".join(inspect.getdoc(finding).split("\n\n")[0].split())]
     if not hasattr(finding, "make"):
         return "\n    ".join([*lines, "printed, not stored"])
     parts, why = len(finding.KEYS), Counter(stale(name, result(name)).values())

@@ -1,4 +1,5 @@
-"""What do the compiler's options bring for a block and a step of the decoder: level 1, and what upstream's bring-ups use?
+"""What do the compiler's options bring for a block and a step of the decoder: level 1, and what upstream's
+bring-ups use?
 
     python -m findings compile_options
 
@@ -35,7 +36,8 @@ KEYS = [
 
 
 class Tiles(nn.Module):
-    """The block as `TileDecoder` runs it: a frame [H * W, C] and four frames of the past -> a frame, and the new past."""
+    """The block as `TileDecoder` runs it: a frame [H * W, C] and four frames of the past -> a frame, and the
+    new past."""
 
     def __init__(self, decoder: TileDecoder):
         super().__init__()

@@ -22,10 +22,11 @@ OTHERS = (3, 2)
 
 @dataclass(frozen=True)
 class FamilyRow:
-    """`max_abs` is the largest difference to diffusers' own in float64, `split_max_abs` between steps and whole clip.
+    """`max_abs` is the largest difference to diffusers' own in float64, `split_max_abs` between steps and
+    whole clip.
 
-    `pcc` compares bf16 frames, made by `outputs_from`, with float64 of the same weights; None where a step failed, of
-    which `status` says how.
+    `pcc` compares bf16 frames, made by `outputs_from`, with float64 of the same weights; None where a step
+    failed, of which `status` says how.
     """
 
     model: str
@@ -54,8 +55,8 @@ def family_row(model: str, target: str) -> FamilyRow:
     """The small decoder of `model`, a name of `SMALL` or `SMALL_IMAGES`: exactness here, then its clip on
     `target` in steps.
 
-    On a target without results it is compiled for that board, and the frames are the programs', evaluated on the host.
-    Raises `Refused` for a target that isn't there.
+    On a target without results it is compiled for that board, and the frames are the programs', evaluated on
+    the host. Raises `Refused` for a target that isn't there.
     """
     target = resolve(target)
     target = target if target.outputs_are_real or target.fidelity else target.compiler

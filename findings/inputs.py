@@ -17,8 +17,8 @@ NO_SAY = {".md", ".png", ".pyc"}  # prose and pictures
 def files(module: str, root: Path = PROJECT) -> dict[str, str]:
     """By path, what each file says that the module depends on, as a digest.
 
-    It is all that is imported within the project, in functions too, or started by its name; and of each package
-    the files that none imports: weights, coefficients, kernels, TT-NN's host.
+    It is all that is imported within the project, in functions too, or started by its name; and of each
+    package the files that none imports: weights, coefficients, kernels, TT-NN's host.
     """
     found, todo = {}, [where(module, root)]
     while todo:
@@ -72,7 +72,8 @@ def brief(data: bytes) -> str:
 
 
 def plain(node):
-    """A syntax tree as lists, the same in each version of Python: some have more fields, which are empty here."""
+    """A syntax tree as lists, the same in each version of Python: some have more fields, which are empty
+    here."""
     if isinstance(node, ast.AST):
         fields = ((name, plain(value)) for name, value in ast.iter_fields(node) if value not in (None, []))
         return [type(node).__name__, *fields]

@@ -3,7 +3,8 @@
     python -m findings legality [--forms TEXT]
 
 By probing every form, as it is and decomposed: with the installed plugin on the mocked chip, too, for a few;
-with other PyPI versions compiled only, each in an environment of its own (`ttvideo.targets.environments`). `--forms` takes those whose name has TEXT in it.
+with other PyPI versions compiled only, each in an environment of its own (`ttvideo.targets.environments`).
+`--forms` takes those whose name has TEXT in it.
 """
 
 import json

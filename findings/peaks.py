@@ -1,4 +1,5 @@
-"""How far is the peak of DRAM that ttvideo.programs.cost computes from what TT-NN's allocator says, on both boards?
+"""How far is the peak of DRAM that ttvideo.programs.cost computes from what TT-NN's allocator says, on both
+boards?
 
     python -m findings peaks
 

@@ -67,7 +67,8 @@ class Norm(nn.Module):
 
 @torch.no_grad()
 def cases(conv: nn.Conv3d, only: Callable[[str], bool] = lambda name: True) -> dict[tuple[str, str], Case]:
-    """(group, case) -> module and inputs in bf16, for a trained 3×3×3; seeded. Those whose case `only` accepts."""
+    """(group, case) -> module and inputs in bf16, for a trained 3×3×3; seeded. Those whose case `only`
+    accepts."""
     torch.manual_seed(0)
     channels = conv.in_channels
     plain = nn.Conv3d(channels, channels, 3, padding=1)

@@ -40,9 +40,11 @@ def installed() -> dict[str, str]:
 
 
 def making(finding: str, others: Iterable[str] = (), own: bool = False, root: Path = PROJECT) -> dict:
-    """With what rows of the finding are made now: commit, files and versions, of `others` too ("ttnn", "ttsim").
+    """With what rows of the finding are made now: commit, files and versions, of `others` too ("ttnn",
+    "ttsim").
 
-    Raises `Refused` where files that it depends on aren't as committed, unless it's for a file of one's `own`.
+    Raises `Refused` where files that it depends on aren't as committed, unless it's for a file of one's
+    `own`.
     """
     found = inputs.files(f"findings.{finding}", root)
     commit = git("rev-parse", "--short=12", "HEAD", root=root) or "unknown"

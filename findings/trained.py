@@ -1,4 +1,5 @@
-"""The demo clip by a small trained autoencoder of another family: by stock in float64, and by the decoder for tiles."""
+"""The demo clip by a small trained autoencoder of another family: by stock in float64, and by the decoder for
+tiles."""
 
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ LATENTS = (1, 16, 3, 8, 8)  # nine frames of 64 × 64
 
 @dataclass(frozen=True)
 class Trained:
-    """`clip` is what was encoded, `stock` what diffusers decodes of it in float64, `frames` what the target's programs do.
+    """`clip` is what was encoded, `stock` what diffusers decodes of it in float64, `frames` what the target's
+    programs do.
 
     [1, 3, 9, 64, 64] each. `verdict` is the last step's, which has its reason where one failed.
     """
@@ -42,8 +44,8 @@ class Trained:
 def decoded(model: str, target: str, dtype: torch.dtype = torch.bfloat16) -> Trained:
     """The demo clip encoded and decoded by `model`, a name of `TRAINED`, in the decoder's least steps.
 
-    On a target without results, or one that takes hours for these, the decoder is compiled for that board, and the
-    frames are the programs', evaluated on the host. Raises `Refused` for a target that isn't there.
+    On a target without results, or one that takes hours for these, the decoder is compiled for that board,
+    and the frames are the programs', evaluated on the host. Raises `Refused` for a target that isn't there.
     """
     target = resolve(target)
     target = target if target.outputs_are_real and not target.simulated else target.compiler

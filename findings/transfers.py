@@ -141,7 +141,8 @@ KEYS = [
 
 
 def native_steps(chip: Chip) -> list[dict]:
-    """Every op of a native decoder's first step, and of one that goes on: `exact` are those with all bytes as estimated."""
+    """Every op of a native decoder's first step, and of one that goes on: `exact` are those with all bytes as
+    estimated."""
     decoder, board, found = NativeDecoder(load_vae("demo")), chip.target.board, defaultdict(list)
     for begins in (True, False):
         made = decoder.step(NATIVE, begins, board.name)

@@ -47,7 +47,8 @@ def case(
     if name == "last" and not late:
         raise Refused("case", "last", "a decoder whose frames come late")
     size = steps[-1] if name == "last" else steps[1]
-    # A state that grows is largest before the last step; one of a decoder that is late is whole in a long clip.
+    # A state that grows is largest before the last step; one of a decoder that is late is whole in a long
+    # clip.
     seen = latents[2] - size if name == "last" or not late else None
     shapes = decoder.state_shapes(1, *latents[3:], latents=seen)
     # Views of one zero: a state of gigabytes would lie in three processes at once.

@@ -69,7 +69,8 @@ class ShuffledByTorch(PixelShuffle):
 
 
 def without(rewrite: str, mochi: nn.Module) -> TileDecoder:
-    """The decoder for tiles with this rewrite off, if it is one: the parts that have it are made to do without."""
+    """The decoder for tiles with this rewrite off, if it is one: the parts that have it are made to do
+    without."""
     decoder = TileDecoder(mochi, packed_sizes=0 if rewrite == "pairs" else 2)
     kinds = {"weights": WeightsInTheGraph, "padding": PaddedByTorch, "row_major": ThroughTiles}
     kinds |= {"group_norm": NormedByTorch, "pixel_shuffle": ShuffledByTorch}

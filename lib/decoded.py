@@ -11,8 +11,8 @@ from ttvideo.media.frames import FrameFolder, video_file
 class Decoded:
     """Follows a run's steps. Frames go to `folder` and to its `frames.mp4` as they come; none is held.
 
-    `frames` are those that the target's lane has, `compared` how close they are to the reference's, as far as it goes,
-    `passed` and `steps` count the steps; `programs` is how many were compiled.
+    `frames` are those that the target's lane has, `compared` how close they are to the reference's, as far as
+    it goes, `passed` and `steps` count the steps; `programs` is how many were compiled.
     """
 
     def __init__(self, folder: Path, reference: FrameFolder, fps: int):

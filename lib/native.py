@@ -1,4 +1,5 @@
-"""Mochi's decoder three ways: stock, compiled for tiles, written in TT-NN's ops; stored figures and frames, side by side."""
+"""Mochi's decoder three ways: stock, compiled for tiles, written in TT-NN's ops; stored figures and frames,
+side by side."""
 
 from dataclasses import asdict
 
@@ -17,7 +18,8 @@ FRAMES = RESULTS / "native.safetensors"
 
 
 def three_ways() -> pd.DataFrame:
-    """A line a board and way: what its program costs, stock's for a whole clip, the others' for a latent frame.
+    """A line a board and way: what its program costs, stock's for a whole clip, the others' for a latent
+    frame.
 
     The allocator's peaks are those of a stream, in which a state is let go where it is used up.
     """
@@ -42,7 +44,8 @@ def three_ways() -> pd.DataFrame:
 
 
 def bytes_by_kind() -> pd.DataFrame:
-    """GB of a steady step at 480×848 by kind of op, on each board; beside it what reading each operand once would move."""
+    """GB of a steady step at 480×848 by kind of op, on each board; beside it what reading each operand once
+    would move."""
     table = {}
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
@@ -54,7 +57,8 @@ def bytes_by_kind() -> pd.DataFrame:
 
 
 def clip_table() -> pd.DataFrame:
-    """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the simulation's cost."""
+    """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the
+    simulation's cost."""
     table = {(row.chip, COMPILED): closeness(asdict(row)) for row in stored_frames()[0]}
     for row in stored("native")["frames"]:
         table[row["chip"], f"{NATIVE}, {LABELS[row['fidelity']]}"] = closeness(row)

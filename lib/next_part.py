@@ -1,4 +1,5 @@
-"""Which part next? Stored costs of the pipeline's parts on one chip, multiplied out to a clip; all seconds are estimates."""
+"""Which part next? Stored costs of the pipeline's parts on one chip, multiplied out to a clip; all seconds
+are estimates."""
 
 import pandas as pd
 import torch
@@ -20,8 +21,8 @@ from ttvideo.targets.boards import BOARDS
 
 LATENT_FRAMES = 28
 SOME_STEPS, WAN = (4, 8, 20, 40, 64), "Wan 2.1"
-# Seconds that a test of tt_dit's hand-written pipeline allows on cards, 168 frames at 848×480 in 50 steps (tt-metal,
-# models/tt_dit/tests/models/mochi/test_performance_mochi.py).
+# Seconds that a test of tt_dit's hand-written pipeline allows on cards, 168 frames at 848×480 in 50 steps
+# (tt-metal, models/tt_dit/tests/models/mochi/test_performance_mochi.py).
 PUBLISHED = {
     "8 Wormhole": {"text encoder": 8, "transformer": 1320, "decoder": 55},
     "4 Blackhole": {"text encoder": 8, "transformer": 2600, "decoder": 90},
@@ -36,7 +37,8 @@ def part_rows() -> pd.DataFrame:
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The parts without the encoder, by board: what a call costs, and whether it runs on TT-NN's mocked board."""
+    """The parts without the encoder, by board: what a call costs, and whether it runs on TT-NN's mocked
+    board."""
     rows = rows[~rows["part"].str.startswith("encoder")].set_index(["part", "board"])
     memory = ("largest tensor, GB", "peak, GB", ALLOCATED, "weights, GB")
     table = figures(rows, "ops", "TFLOP", "GB moved", *memory)
@@ -72,8 +74,8 @@ def stock_encoder(rows: pd.DataFrame) -> pd.DataFrame:
 def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     """Estimate: roofline seconds of each part for 163 frames at 480×848 on one chip, were its memory enough.
 
-    Text: two prompts. Transformer: 64 steps, with the prompt and without. The encoder, which making a video from a text
-    doesn't need: by the p150's programs, for the n150's end before the clip does.
+    Text: two prompts. Transformer: 64 steps, with the prompt and without. The encoder, which making a video
+    from a text doesn't need: by the p150's programs, for the n150's end before the clip does.
     """
     decoder = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"])
     table = {}
@@ -104,7 +106,8 @@ def arithmetic(found: dict, board: str) -> float:
 
 
 def pass_seconds(products: Products, board: str, times: int = 1) -> float:
-    """Expected of a pass's matrix products in HiFi2 on one chip, attention as TT-NN's op: norms and copies aren't in it."""
+    """Expected of a pass's matrix products in HiFi2 on one chip, attention as TT-NN's op: norms and copies
+    aren't in it."""
     on = machine(BOARDS[board].chip)
     works = [matmul_work(Product(*sizes), on, "hifi2") for sizes in products.linears]
     for batch, heads, queries, keys, width in products.attentions:
@@ -140,7 +143,8 @@ def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
 
 
 def decoder_share(board: str = "p150") -> pd.DataFrame:
-    """The decoder's share of a clip's expected seconds, over steps; without guidance, and with it, which takes two passes."""
+    """The decoder's share of a clip's expected seconds, over steps; without guidance, and with it, which
+    takes two passes."""
     passes, decoders = a_pass(board), decoder_seconds(board)
     table = {
         (model, way, guided): [whole / (whole + n * times * passes[model]) for n in SOME_STEPS]
@@ -173,7 +177,8 @@ def stored_bytes(shapes: list[tuple[int, ...]], dtype: str) -> int:
 
 
 def what_fits(peak_bytes: int) -> pd.DataFrame:
-    """Weights in each type, and the boards whose DRAM holds the transformer's, split evenly, with a block's activations."""
+    """Weights in each type, and the boards whose DRAM holds the transformer's, split evenly, with a block's
+    activations."""
     table = {}
     for part, shapes in weight_shapes().items():
         for dtype in TYPES:

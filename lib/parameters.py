@@ -111,7 +111,8 @@ def check_parameters(notebook: str, namespace: dict) -> Parameters:
 
 
 def check_values(notebook: str, given: dict[str, object]) -> None:
-    """Raises `Refused` for an unknown or missing name, an impossible value, values that contradict each other."""
+    """Raises `Refused` for an unknown or missing name, an impossible value, values that contradict each
+    other."""
     checks = NOTEBOOKS[notebook]
     if unknown := sorted(set(given) - set(checks)):
         raise Refused("parameter", ", ".join(unknown), f"one of {', '.join(checks)}")

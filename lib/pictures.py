@@ -30,7 +30,8 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def plot_live(costs: dict[str, Cost]) -> Figure:
-    """Left, DRAM live over each named program; right, bytes moved by kind of op, marked where it computes nothing."""
+    """Left, DRAM live over each named program; right, bytes moved by kind of op, marked where it computes
+    nothing."""
     figure, (over_time, by_kind) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for name, cost in costs.items():
         position = [i / max(1, len(cost.live) - 1) for i in range(len(cost.live))]

@@ -48,7 +48,8 @@ class Record:
         return path
 
     def programs(self) -> dict[str, dict]:
-        """What each program that was compiled costs a run (see `ttvideo.programs.cost`), by module and target."""
+        """What each program that was compiled costs a run (see `ttvideo.programs.cost`), by module and
+        target."""
         compiled = [verdict for verdict in self.verdicts.values() if verdict.ttnn]
         return {f"{verdict.name}, {verdict.target}": verdict.cost.record() for verdict in compiled}
 

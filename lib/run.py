@@ -1,4 +1,5 @@
-"""`make run`: the notebooks through papermill, in order, into `runs/latest`, each also as HTML when it is done.
+"""`make run`: the notebooks through papermill, in order, into `runs/latest`, each also as HTML when it is
+done.
 
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """

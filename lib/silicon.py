@@ -13,9 +13,10 @@ CHIPS = ("n150-ttsim", "p150-ttsim")
 class SiliconRow:
     """One module on one simulated chip. `status` is "pass" or what went wrong, and then the figures are None.
 
-    `pcc` and `max_abs` compare the chip's result with float64, `pcc_evaluated` the evaluator's with it. `steps` is the
-    largest difference between chip and evaluator in bf16 steps at the largest output; `worst_op` is the op that is
-    farthest from the evaluator's when both are given the same, by `worst_op_steps`. `checksum` is of the result's bits.
+    `pcc` and `max_abs` compare the chip's result with float64, `pcc_evaluated` the evaluator's with it.
+    `steps` is the largest difference between chip and evaluator in bf16 steps at the largest output;
+    `worst_op` is the op that is farthest from the evaluator's when both are given the same, by
+    `worst_op_steps`. `checksum` is of the result's bits.
     """
 
     group: str

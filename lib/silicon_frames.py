@@ -1,4 +1,5 @@
-"""The demo clip as the chips' own kernels decode it, simulated: frames and figures that `findings/silicon_frames.py` made."""
+"""The demo clip as the chips' own kernels decode it, simulated: frames and figures that
+`findings/silicon_frames.py` made."""
 
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ LATENTS = (1, 12, 4, 8, 8)
 
 @dataclass(frozen=True)
 class OnChip:
-    """The clip on one chip: PSNR against stock in float64 a frame, and what the simulation took in all its steps.
+    """The clip on one chip: PSNR against stock in float64 a frame, and what the simulation took in all its
+    steps.
 
     `seconds` are TT-NN's, kernel builds included; `memory_bytes` is its process's largest resident size.
     """

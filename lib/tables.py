@@ -78,7 +78,8 @@ def cell(verdict: Verdict) -> str:
 
 
 def ways_table(rows: Iterable[WayRow]) -> pd.DataFrame:
-    """One row a way of a kernel (see `ttvideo.ways.measure`); costs are those of the program compiled for p150."""
+    """One row a way of a kernel (see `ttvideo.ways.measure`); costs are those of the program compiled for
+    p150."""
     table = pd.DataFrame(
         {
             "kernel": row.kernel,

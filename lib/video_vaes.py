@@ -1,4 +1,5 @@
-"""The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table and a plot."""
+"""The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table
+and a plot."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,7 +15,8 @@ CHIPS = ("n150", "p150")
 
 
 def default_sizes() -> pd.DataFrame:
-    """One row a program: model x board x case (stock, first, steady, last), with what it costs and how far it gets."""
+    """One row a program: model x board x case (stock, first, steady, last), with what it costs and how far it
+    gets."""
     rows = pd.DataFrame(stored("video_vaes")["rows"])
     rows["gb_per_latent"] = rows["dram_bytes_moved"] / rows["latent_frames"] / 1e9
     rows["runs"] = outcomes(rows)
@@ -55,7 +57,8 @@ def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and board whose clips end with a step of its own, which gives all frames: what it costs."""
+    """One row a model and board whose clips end with a step of its own, which gives all frames: what it
+    costs."""
     last = rows.xs("last", level="case")
     frames = last["latents"].str[2]
     moved = (last["dram_bytes_moved"] / frames / 1e9).round(1)
@@ -64,7 +67,8 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def predicted(row: pd.Series) -> str:
-    """Expected seconds a latent frame, and their range; a dash where the program was costed before there was a model."""
+    """Expected seconds a latent frame, and their range; a dash where the program was costed before there was
+    a model."""
     found, frames = row.get("expected"), row["latent_frames"]
     if not isinstance(found, dict):
         return "–"

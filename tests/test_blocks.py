@@ -26,7 +26,8 @@ def test_the_first_is_the_least_time_and_no_time_is_under_the_roofline():
 
 
 def test_a_steady_step_has_the_convolutions_that_the_native_decoder_writes():
-    """Found by calling the decoder for tiles, of which pairs of frames are one; beside a program made in another way."""
+    """Found by calling the decoder for tiles, of which pairs of frames are one; beside a program made in
+    another way."""
     model = MODELS["Mochi"]
     with torch.device("meta"):
         vae = diffusers.AutoencoderKLMochi()

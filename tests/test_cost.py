@@ -43,8 +43,8 @@ def test_a_convolution_by_hand(conv3d):
     """x [1, 32, 3, 16, 16] -> tiles, NDHWC, rows, conv, tiles, NCDHW; 2 bytes an element, 32-row tiles."""
     tiles_in, nhwc_tiles, rows_in = 96 * 2048, 48 * 2048, 768 * 32 * 2
     rows_out, nhwc_out, tiles_out = 768 * 64 * 2, 48 * 2 * 2048, 192 * 2048
-    # Blocks of 1 output by 32 channels, twice 3x16x16 of them on 110 cores: of two halves by three frames by 16 rows, each
-    # a core's, which reads 3 frames of 3 rows but for the zeros around it, and the bias.
+    # Blocks of 1 output by 32 channels, twice 3x16x16 of them on 110 cores: of two halves by three frames by
+    # 16 rows, each a core's, which reads 3 frames of 3 rows but for the zeros around it, and the bias.
     blocks_read = 2 * (3 * 3 - 2) * (16 * 3 - 2) * 16 * 32 * 2
     weights = 27 * 2 * 2048 + 3 * 16 * 2 * 2048
     moved = [
@@ -60,14 +60,15 @@ def test_a_convolution_by_hand(conv3d):
 
 def test_weights_left_on_the_host_go_through_dram():
     (conv,) = [op for op in cost(read(compiled.text("conv2d"))).ops if op.name == "ttnn.conv2d"]
-    # 4 columns of cores hold 8 channels each, 16 bytes, read from the 64 bytes' boundary before them; a row of the
-    # kernel for 8 channels is one tile wide.
+    # 4 columns of cores hold 8 channels each, 16 bytes, read from the 64 bytes' boundary before them; a row
+    # of the kernel for 8 channels is one tile wide.
     x, out, weight, bias = 256 * (16 + 32 + 48 + 64), 8 * 2 * 2048, 64 * 32 * 9 * 2, 64 * 2
     assert (conv.read, conv.written) == (x + 4 * 3 * 2 * 2048 + 2 * 2048, out + weight + bias)
 
 
 def test_live_ends_with_what_outlives_the_run(conv3d):
-    """Argument x, the cached weight and bias, the output. Rows of 16 take 64 bytes; tiles fill 8 banks evenly."""
+    """Argument x, the cached weight and bias, the output. Rows of 16 take 64 bytes; tiles fill 8 banks
+    evenly."""
     x, weight, bias, out = 1536 * 64, 56 * 2048, 8 * 2048, 192 * 2048
     assert conv3d.live[0] == x + weight + bias
     assert conv3d.live[-1] == x + weight + bias + out

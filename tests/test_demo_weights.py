@@ -1,4 +1,5 @@
-"""The small autoencoders in the repository load with no network and still reconstruct what they were never shown."""
+"""The small autoencoders in the repository load with no network and still reconstruct what they were never
+shown."""
 
 import json
 import socket

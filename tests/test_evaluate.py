@@ -84,7 +84,8 @@ def test_planted_fault_is_caught(name, there, instead):
 
 
 def faulty(text: str, there: str, instead: str) -> str:
-    """With one place changed; operands and operand types that the change made unequal in number are put right."""
+    """With one place changed; operands and operand types that the change made unequal in number are put
+    right."""
     pattern = there if "\\" in there else re.escape(there)
     faulted = re.sub(pattern, instead, text, count=1)
     lines = faulted.splitlines(keepends=True)
@@ -156,7 +157,8 @@ def test_knows_names_what_is_missing():
 
 
 def test_norm_keeps_a_small_variance():
-    """At a mean of 30 deviations E[x²] − E[x]² in bf16 would drown; the variance of the distances to the mean doesn't."""
+    """At a mean of 30 deviations E[x²] − E[x]² in bf16 would drown; the variance of the distances to the mean
+    doesn't."""
     torch.manual_seed(0)
     x = (torch.randn(1, 32, 16, 16) * 0.1 + 3).bfloat16()
     module = nn.GroupNorm(2, 32).bfloat16()

@@ -1,4 +1,5 @@
-"""`decompose` on every autoencoder of diffusers that has a 3D convolution: none left, the same numbers, caches and all."""
+"""`decompose` on every autoencoder of diffusers that has a 3D convolution: none left, the same numbers,
+caches and all."""
 
 import importlib
 import inspect
@@ -61,8 +62,9 @@ def test_is_equal(name):
             assert relative(small.decode(new, z), frames) <= TOLERANCE
 
 
-# Where the model itself goes through float32: Mochi's Fourier features; the norms of Kandinsky, LTX and MiniMax-H3, whose
-# positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's interpolation.
+# Where the model itself goes through float32: Mochi's Fourier features; the norms of Kandinsky, LTX and
+# MiniMax-H3, whose positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's
+# interpolation.
 IN_FLOAT32 = {
     "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
 }  # fmt: skip

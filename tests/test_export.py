@@ -1,4 +1,5 @@
-"""What a verdict leaves for others: files that compile again without this project, and a text for the tracker."""
+"""What a verdict leaves for others: files that compile again without this project, and a text for the
+tracker."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""Every family as a user brings it: weights and latents from files, streamed as its structure allows, or refused."""
+"""Every family as a user brings it: weights and latents from files, streamed as its structure allows, or
+refused."""
 
 import json
 
@@ -30,7 +31,8 @@ def test_steps_that_a_structure_does_not_allow(decoders, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_streams_what_the_autoencoder_decodes(name, tmp_path):
-    """In a process of its own, interrupted after the first step; the state of a clip that has ended is kept, too."""
+    """In a process of its own, interrupted after the first step; the state of a clip that has ended is kept,
+    too."""
     frames, per_step = CLIPS.get(name, OTHERS)
     vae = SMALL[name].make().float()
     decoder = for_tiles(vae)

@@ -48,7 +48,8 @@ def test_a_clip_that_has_ended_or_whose_end_was_not_said():
 
 @torch.no_grad()
 def test_the_oldest_frame_is_attended_to():
-    """Planted fault: HunyuanVideo-1.5's state with a frame less of keys and values, as if attention had a window."""
+    """Planted fault: HunyuanVideo-1.5's state with a frame less of keys and values, as if attention had a
+    window."""
     decoder, z = for_tiles(SMALL["HunyuanVideo-1.5"].make()), latents(1, 4, 4, 3, 5)
     _, state = decoder(z[:, :, :3])
     want = decoder(z[:, :, 3:], state)[0]
@@ -80,7 +81,8 @@ def test_compiled_and_evaluated(name):
 @pytest.mark.parametrize("name", ["LTX", "LTX, of a timestep"])
 @torch.no_grad()
 def test_compiled_and_evaluated_with_a_delay(name):
-    """A step while nothing comes, one while a clip begins, the steady one and the last, as compiled for a p150."""
+    """A step while nothing comes, one while a clip begins, the steady one and the last, as compiled for a
+    p150."""
     vae = (DELAYED | CONDITIONED)[name].make().bfloat16()
     decoder = for_tiles(vae)
     timestep = {"temb": torch.tensor([0.05]).bfloat16()} if decoder.embedder is not None else {}

@@ -84,7 +84,8 @@ def test_refuses_another_attention(stock):
 
 
 def test_as_compiled_it_encodes_pixels_in_float32(stock):
-    """Rounded to bf16, pixels lose the phase of the Fourier features: the planted fault that this test is to see."""
+    """Rounded to bf16, pixels lose the phase of the Fourier features: the planted fault that this test is to
+    see."""
     x = clip(7, 32, 32).float()
     with InFloat64():
         want = TileEncoder(stock)(x.double())[0]

@@ -1,4 +1,5 @@
-"""Every op that TT-NN's process has a rule for, executed on both simulated chips and compared with the evaluator."""
+"""Every op that TT-NN's process has a rule for, executed on both simulated chips and compared with the
+evaluator."""
 
 import ast
 import math

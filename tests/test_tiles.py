@@ -163,9 +163,9 @@ def test_group_norm_silu_is_exact(n):
         assert compare(got, want).max_abs <= ROUNDING
 
 
-# Rounding the result to bf16 alone leaves 59 dB. What is lost beyond that grows with mean / deviation of a group,
-# squared: the mean square and the scale are rounded before the mean is taken off. In the demo decoder, trained, the
-# mean is at most twice the deviation.
+# Rounding the result to bf16 alone leaves 59 dB. What is lost beyond that grows with mean / deviation of a
+# group, squared: the mean square and the scale are rounded before the mean is taken off. In the demo decoder,
+# trained, the mean is at most twice the deviation.
 @pytest.mark.parametrize(
     "mean, psnr_db", [(0, 55), (1, 52), (3, 40)], ids=["centred", "mean_1_sigma", "mean_3_sigma"]
 )

@@ -1,4 +1,5 @@
-"""The small autoencoders of ttvideo/media/weights, a family each: what it is built of, how it starts, what it learns on."""
+"""The small autoencoders of ttvideo/media/weights, a family each: what it is built of, how it starts, what it
+learns on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from ttvideo.media.video_models import TRAINED
 class Demo:
     """`config` is the class's, its own but for width and depth.
 
-    A clip has `every` k + 1 frames. `early` and `late` are what is trained on, [((batch, frames, crop), odds)], before
-    and after six tenths of the time. `decode` gives what the decoder makes of z [B, C, T, H, W], nothing dropped or
-    clamped, `before` how many frames of that come before the clip's first. `statistics` is what a config says of
-    latents, each channel a row [C, N] in float64.
+    A clip has `every` k + 1 frames. `early` and `late` are what is trained on, [((batch, frames, crop),
+    odds)], before and after six tenths of the time. `decode` gives what the decoder makes of z [B, C, T, H,
+    W], nothing dropped or clamped, `before` how many frames of that come before the clip's first.
+    `statistics` is what a config says of latents, each channel a row [C, N] in float64.
     """
 
     autoencoder: type[nn.Module]
@@ -78,8 +79,8 @@ DEMOS = {
             latents_std=(1.0,) * 12,
         ),
         6,
-        # About the same work each. Small crops teach most in a minute; GroupNorm takes its statistics over the whole
-        # frame, so whole frames and longer clips must come in before the end.
+        # About the same work each. Small crops teach most in a minute; GroupNorm takes its statistics over
+        # the whole frame, so whole frames and longer clips must come in before the end.
         [((2, 13, 32), 0.85), ((1, 13, 64), 0.15)],
         [((2, 13, 32), 0.25), ((1, 13, 64), 0.3), ((1, 19, 48), 0.25), ((1, 37, 32), 0.2)],
         lambda vae, z: vae.decoder(z)[0],
@@ -105,7 +106,8 @@ DEMOS = {
     "cogvideox": Demo(
         AutoencoderKLCogVideoX,
         TRAINED["cogvideox-demo"],
-        # Four channels or more a group: of two, a norm leaves little but the sign of their difference in a flat frame.
+        # Four channels or more a group: of two, a norm leaves little but the sign of their difference in a
+        # flat frame.
         dict(block_out_channels=(32, 32, 48, 48), layers_per_block=1, norm_num_groups=8, scaling_factor=1.0),
         8,
         [((4, 9, 32), 1.0)],
@@ -117,9 +119,9 @@ DEMOS = {
 
 
 def build(demo: Demo) -> nn.Module:
-    """The untrained model, started so that the picture gets through: residual branches begin at zero, the layers
-    between them keep the variance. From torch's own start the branches' normalised noise drowns the picture, and
-    training sits still for long."""
+    """The untrained model, started so that the picture gets through: residual branches begin at zero, the
+    layers between them keep the variance. From torch's own start the branches' normalised noise drowns the
+    picture, and training sits still for long."""
     vae = demo.autoencoder(**demo.config)
     with torch.no_grad():
         for name, module in vae.named_modules():
@@ -150,8 +152,8 @@ def start(place: list[str], module: nn.Module) -> None:
 
 
 def average_frames(conv: nn.Conv3d) -> None:
-    """Wan's convolutions over time begin as what its first frame gets, which goes around them: nothing done. Downwards
-    that is the mean of two frames, upwards the same frame twice."""
+    """Wan's convolutions over time begin as what its first frame gets, which goes around them: nothing done.
+    Downwards that is the mean of two frames, upwards the same frame twice."""
     conv.weight.zero_()
     taps = conv.stride[0]
     for half in conv.weight[..., -taps:, 0, 0].split(conv.in_channels):

@@ -31,8 +31,8 @@ def held_out(demo: Demo, name: str) -> list[torch.Tensor]:
 
 
 def measure(demo: Demo, vae):
-    """PSNR of each held-out set in dB: mean and least over its clips of the frames the pipeline keeps, and the mean with
-    those it drops, if any, which ought to repeat the first."""
+    """PSNR of each held-out set in dB: mean and least over its clips of the frames the pipeline keeps, and
+    the mean with those it drops, if any, which ought to repeat the first."""
     figures = {}
     for name in clips.HELD_OUT:
         kept, whole = [], []
@@ -53,7 +53,8 @@ def measure(demo: Demo, vae):
 
 
 def sample(demo: Demo, vae, path):
-    """A picture for the eye: pairs of rows, a clip above its reconstruction, every third frame from left to right."""
+    """A picture for the eye: pairs of rows, a clip above its reconstruction, every third frame from left to
+    right."""
     rows = []
     for x in (clips.demo_clip(), clips.held_out("other seeds")[0], clips.held_out("other shapes")[3]):
         x = x[:, : demo.longest(x.shape[1])]

@@ -1,10 +1,11 @@
 """Muon: SGD with momentum whose step is made orthogonal, for the weight matrices of hidden layers.
 
-Each step's matrix gets all its singular values near one, so that rare directions are learned as fast as common ones.
-A convolution's weight [out, in, t, h, w] counts as the matrix [out, in * t * h * w].
+Each step's matrix gets all its singular values near one, so that rare directions are learned as fast as
+common ones. A convolution's weight [out, in, t, h, w] counts as the matrix [out, in * t * h * w].
 
 Source: Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
-https://kellerjordan.github.io/posts/muon/; the step size that matches AdamW's from Liu et al., arXiv:2502.16982.
+https://kellerjordan.github.io/posts/muon/; the step size that matches AdamW's from Liu et al.,
+arXiv:2502.16982.
 """
 
 import torch

@@ -3,9 +3,9 @@
     python -m training.train_demo --minutes 66 --threads 1
     python -m training.train_demo --family wan --minutes 6 --batch-factor 32 --workers 7 --check-every 60
 
-Run it again with the same options after an interruption and it goes on from its last checkpoint. The weights in
-`--out` are always those of the best validation so far. `measure_demo.py`, which it runs at the end, judges them.
-What the families are built of, and learn on, is in `demos.py`.
+Run it again with the same options after an interruption and it goes on from its last checkpoint. The weights
+in `--out` are always those of the best validation so far. `measure_demo.py`, which it runs at the end, judges
+them. What the families are built of, and learn on, is in `demos.py`.
 """
 
 import argparse
@@ -87,8 +87,9 @@ class Batches(Dataset):
 
 
 def loss_of(demo, vae, x, generator):
-    """Squared and some absolute error of the decoded clip; the latents are pulled gently to zero, and the posterior's
-    width is held at SIGMA: left to itself it starts at one, and the decoder learns to look away from the noise."""
+    """Squared and some absolute error of the decoded clip; the latents are pulled gently to zero, and the
+    posterior's width is held at SIGMA: left to itself it starts at one, and the decoder learns to look away
+    from the noise."""
     posterior = vae.encode(x).latent_dist
     z = posterior.mean + SIGMA * torch.randn(posterior.mean.shape, generator=generator, device=x.device)
     y = demo.decode(vae, z).float()
@@ -112,7 +113,8 @@ def validate(demo, vae):
 
 @torch.no_grad()
 def save_weights(demo, vae, out):
-    """Measure the latents' statistics over 16 training clips, as the family's config has them, and save in float16."""
+    """Measure the latents' statistics over 16 training clips, as the family's config has them, and save in
+    float16."""
     xs = [clip(FIRST_TRAINING_SEED + i, demo.clip_frames)[None].to(vae.device) for i in range(16)]
     z = torch.cat([vae.encode(x).latent_dist.mode() for x in xs]).transpose(0, 1).flatten(1).double()
     half = demo.autoencoder.from_config(dict(vae.config, **demo.statistics(z)))
@@ -197,7 +199,8 @@ class Run:
         torch.save(dict(kept, optimisers=[o.state_dict() for o in self.optimisers]), self.args.checkpoint)
 
     def step(self, x, progress):
-        """One step on clips x at `progress` (0 to 1) of the schedule, a warm-up and a cosine. Returns the squared error."""
+        """One step on clips x at `progress` (0 to 1) of the schedule, a warm-up and a cosine. Returns the
+        squared error."""
         args, step = self.args, self.state["step"]
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         for group in [group for optimiser in self.optimisers for group in optimiser.param_groups]:
@@ -219,7 +222,8 @@ class Run:
         return mse.item()
 
     def check(self, losses):
-        """Validate, keep the weights if they are the best so far, and save the checkpoint. Returns the curve's point."""
+        """Validate, keep the weights if they are the best so far, and save the checkpoint. Returns the
+        curve's point."""
         psnr = validate(self.demo, self.average)
         point = dict(step=self.state["step"], seconds=round(self.state["seconds"]), psnr=round(psnr, 2))
         if losses:

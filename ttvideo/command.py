@@ -1,4 +1,5 @@
-"""`ttvideo`: decode a clip without a notebook, for its video and the target's verdicts; choose a conv3d's blocks.
+"""`ttvideo`: decode a clip without a notebook, for its video and the target's verdicts; choose a conv3d's
+blocks.
 
     ttvideo decode LATENTS [--model MODEL] [--target TARGET] [--out VIDEO] [--keep DIR] …
     ttvideo blocks TxHxW C_IN C_OUT [--kernel 3x3x3] [--board p150] …

@@ -1,4 +1,5 @@
-"""In TT-NN's environment: comparisons with zero in two forms, over signs, zeros, infinities, NaN, denormals and extremes."""
+"""In TT-NN's environment: comparisons with zero in two forms, over signs, zeros, infinities, NaN, denormals
+and extremes."""
 
 import json
 import os

@@ -65,7 +65,8 @@ class Child:
             os.close(writing)
 
     def ask(self, message: dict, timeout: float | None) -> Iterator[dict]:
-        """Its events, up to the one that is the answer; {} for a moment without one. Raises `TimedOut` or `Died`."""
+        """Its events, up to the one that is the answer; {} for a moment without one. Raises `TimedOut` or
+        `Died`."""
         deadline = time.monotonic() + timeout if timeout else None
         with contextlib.suppress(BrokenPipeError):  # it has ended; its events say why
             self.process.stdin.write((json.dumps(message) + "\n").encode())

@@ -10,7 +10,8 @@ from ttvideo.basics.errors import Refused
 
 @dataclass(frozen=True)
 class Closeness:
-    """`pcc` (Pearson, raw), `max_abs` (same unit as the tensors), `psnr_db` (for the given peak-to-peak range)."""
+    """`pcc` (Pearson, raw), `max_abs` (same unit as the tensors), `psnr_db` (for the given peak-to-peak
+    range)."""
 
     pcc: float
     max_abs: float

@@ -17,7 +17,8 @@ class Refused(ValueError):
 
 
 class Failed(RuntimeError):
-    """What was asked for broke on its target: `verdict` says where and why, and saves what is needed to see it again."""
+    """What was asked for broke on its target: `verdict` says where and why, and saves what is needed to see
+    it again."""
 
     def __init__(self, verdict):
         self.verdict = verdict

@@ -1,4 +1,5 @@
-"""Folders: workers' temporary ones, made where there is room and swept when their owner was killed; files put in place at once."""
+"""Folders: workers' temporary ones, made where there is room and swept when their owner was killed; files put
+in place at once."""
 
 import os
 import shutil
@@ -31,7 +32,8 @@ def new_folder(needed: int) -> Path:
 
 
 def places() -> list[Path]:
-    """Where a worker's folder may lie: in memory first, where a start takes 5 s instead of 14, unless TMPDIR is set."""
+    """Where a worker's folder may lie: in memory first, where a start takes 5 s instead of 14, unless TMPDIR
+    is set."""
     temporary = Path(tempfile.gettempdir())
     return (
         [temporary] if "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK) else [IN_MEMORY, temporary]

@@ -64,7 +64,8 @@ def _stream(stack):
 def someone_is_there() -> bool:
     """Whether this is a notebook in front of a person: only then may the kernel ask for input.
 
-    papermill, nbconvert and nbval execute with `allow_stdin=False`, and their outputs are compared and stored.
+    papermill, nbconvert and nbval execute with `allow_stdin=False`, and their outputs are compared and
+    stored.
     """
     kernel = (
         getattr(sys.modules["IPython"].get_ipython(), "kernel", None) if "IPython" in sys.modules else None

@@ -47,7 +47,8 @@ class CausalAttention(nn.Module):
     def state_shapes(
         self, size: tuple[int, int], latents: int | None = None
     ) -> dict[str, tuple[int, int, int]]:
-        """Name and shape, without the batch, of each entry after so many latent frames of this size, by default one."""
+        """Name and shape, without the batch, of each entry after so many latent frames of this size, by
+        default one."""
         return dict.fromkeys(self.names(size), (1, (latents or 1) * size[0] * size[1], self.proj.in_features))
 
     def forward(self, frames: list[Tensor], normed: list[Tensor], memory: Memory) -> list[Tensor]:

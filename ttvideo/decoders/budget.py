@@ -1,7 +1,9 @@
-"""What decoding takes on the host: memory, from a step's largest tensors, and arithmetic; asked before it starts.
+"""What decoding takes on the host: memory, from a step's largest tensors, and arithmetic; asked before it
+starts.
 
-At 480 x 848 a latent frame is minutes on a few cores, and the state between two of them gigabytes in float64. So
-what is decoded on the host by default follows from the size, and what memory can't hold is refused with the figure.
+At 480 x 848 a latent frame is minutes on a few cores, and the state between two of them gigabytes in float64.
+So what is decoded on the host by default follows from the size, and what memory can't hold is refused with
+the figure.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from ttvideo.decoders.host import BLOCK_BYTES
 from ttvideo.decoders.mochi_layout import Resnet, mochi_layout
 from ttvideo.media.latents import pixels_of
 
-# Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a third of that.
+# Arithmetic that the host does without being asked: a latent frame at 480 x 848, and float64 where it is a
+# third of that.
 HOST_FLOPS, FLOAT64_FLOPS, CROP_FLOPS = 4e13, 1.3e13, 1e11
 SPARE = 0.5e9  # what else it takes: buffers of the libraries, pages not yet given back
 COMPILER = 1.2e9  # Tenstorrent's libraries, with a program, in a process of their own
@@ -60,9 +63,11 @@ def flops(decoder: nn.Module, height: int, width: int) -> float:
 
 
 def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Peak memory of `HostDecoder` on latents of `shape` [B, C, T, H, W], a latent frame a step, its weights included.
+    """Peak memory of `HostDecoder` on latents of `shape` [B, C, T, H, W], a latent frame a step, its weights
+    included.
 
-    In the largest stage: its frames, the windows of a residual block's two convolutions, three frames on their way.
+    In the largest stage: its frames, the windows of a residual block's two convolutions, three frames on
+    their way.
     """
     batch, _, latent_frames, height, width = shape
     parts = stages(decoder, height, width)
@@ -75,9 +80,9 @@ def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -
 def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step: int = 1) -> int:
     """Peak memory of evaluating the steps of a `TileDecoder` in bf16, from the same.
 
-    Weights and state as stored, the state twice (the step before's and this one's); a stage's frames before and after
-    a block, and padded; two pairs of frames and a convolution's weights in float32, as arithmetic sees them. The
-    target's process beside it has the weights too.
+    Weights and state as stored, the state twice (the step before's and this one's); a stage's frames before
+    and after a block, and padded; two pairs of frames and a convolution's weights in float32, as arithmetic
+    sees them. The target's process beside it has the weights too.
     """
     _, _, latent_frames, height, width = shape
     step = min(frames_per_step, latent_frames)
@@ -91,9 +96,11 @@ def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the host does of a clip's `latent_frames`: the first `host_frames` decoded, `evaluated_frames` evaluated.
+    """What the host does of a clip's `latent_frames`: the first `host_frames` decoded, `evaluated_frames`
+    evaluated.
 
-    `dtype` is the reference's. `crop` [T, H, W] is what is small enough to be decoded by everything, in float64.
+    `dtype` is the reference's. `crop` [T, H, W] is what is small enough to be decoded by everything, in
+    float64.
     """
 
     latent_frames: int
@@ -142,11 +149,12 @@ def plan(
     host: str = "cpu",
     available: int | None = None,
 ) -> Plan:
-    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames: as many as the size suggests.
+    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames: as many as the
+    size suggests.
 
-    `dtype` None is float64 where that is quick, else float32; `evaluates` False where the target's own frames are real.
-    Raises `Refused` for more frames than there are, for evaluated frames without a reference, and for what doesn't fit
-    into memory (`available` bytes; None asks the machine).
+    `dtype` None is float64 where that is quick, else float32; `evaluates` False where the target's own frames
+    are real. Raises `Refused` for more frames than there are, for evaluated frames without a reference, and
+    for what doesn't fit into memory (`available` bytes; None asks the machine).
     """
     latent_frames, height, width = shape[2:]
     per_frame = flops(decoder, height, width)

@@ -1,14 +1,15 @@
 """Causal convolutions on frames [N, C], N = H * W: a Conv2d for each frame that is read, added up.
 
-A frame is read by each of the kt outputs that it belongs to, and kept for those of the next step. Before a clip stand
-zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, HunyuanVideo, LTX, Mochi). Space is padded
-with zeros, by Conv2d itself; reflected (LTX-2), by a gather of rows; or with the frame's edges again (HunyuanVideo,
-Mochi), once for all outputs that read the frame, and kept so.
+A frame is read by each of the kt outputs that it belongs to, and kept for those of the next step. Before a
+clip stand zeros (Wan), which need no arithmetic, or its first frame again (CogVideoX, HunyuanVideo, LTX,
+Mochi). Space is padded with zeros, by Conv2d itself; reflected (LTX-2), by a gather of rows; or with the
+frame's edges again (HunyuanVideo, Mochi), once for all outputs that read the frame, and kept so.
 
-Hazards, in the order met: ttnn.conv3d compiles and can't run here; a 3x3 kernel in the last two dimensions is stored as
-32x32, 113 times the bytes, so weights are reordered before they reach the graph; padding and stacking whole clips
-copies them. Where the start of a clip repeats, the compiler applies a Conv2d to the same frame only once.
-Upstream: tt-xla#1662 and tt-mlir#5397 (Conv3d), tt-metal#15103 (an early decomposition, PCC 0.98).
+Hazards, in the order met: ttnn.conv3d compiles and can't run here; a 3x3 kernel in the last two dimensions is
+stored as 32x32, 113 times the bytes, so weights are reordered before they reach the graph; padding and
+stacking whole clips copies them. Where the start of a clip repeats, the compiler applies a Conv2d to the same
+frame only once. Upstream: tt-xla#1662 and tt-mlir#5397 (Conv3d), tt-metal#15103 (an early decomposition, PCC
+0.98).
 """
 
 import torch
@@ -25,10 +26,11 @@ REFLECT, EDGES = "reflect", "replicate"
 
 
 class FrameConv(nn.Module):
-    """A Conv2d on one frame: [H * W, C] -> [1, 1, H * W, O], as TT-NN has it, so that sums of several need no reshape each.
+    """A Conv2d on one frame: [H * W, C] -> [1, 1, H * W, O], as TT-NN has it, so that sums of several need no
+    reshape each.
 
-    Without spatial extent it is a Linear, of [H * W, O]. `padding` is ZEROS or REFLECT; with EDGES the frame comes with
-    them: [(H + kh - 1) * (W + kw - 1), C].
+    Without spatial extent it is a Linear, of [H * W, O]. `padding` is ZEROS or REFLECT; with EDGES the frame
+    comes with them: [(H + kh - 1) * (W + kw - 1), C].
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, padding: str = ZEROS):
@@ -46,7 +48,8 @@ class FrameConv(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x_nc: Tensor, size: tuple[int, int]) -> Tensor:
-        """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be reshaped."""
+        """Also takes [1, 1, H * W, C], as it comes from the host: what is of rank 4 there need not be
+        reshaped."""
         if self.pointwise:
             return F.linear(x_nc.flatten(0, -2), self.weight, self.bias)
         if self.reflects:
@@ -60,13 +63,13 @@ class FrameConv(nn.Module):
 class CausalConv(nn.Module):
     """A 3D convolution of stride 1 that looks back: a list of frames [N, C] -> as many [N, O].
 
-    `weight` is [O, C, kt, kh, kw]; `before` says what stands before a clip, ZEROS or FIRST; `scale` is how many times
-    the latents' height and width its frames have; `padding` is space's. Of `packed` frames, [N, packed * C], see
-    `ttvideo.decoders.packed`. What it keeps are the last kt - 1 frames, [1, 1, N, packed * C] each; with EDGES N counts
-    them. Raises `Refused` where packed frames can't hold kt - 1.
+    `weight` is [O, C, kt, kh, kw]; `before` says what stands before a clip, ZEROS or FIRST; `scale` is how
+    many times the latents' height and width its frames have; `padding` is space's. Of `packed` frames, [N,
+    packed * C], see `ttvideo.decoders.packed`. What it keeps are the last kt - 1 frames, [1, 1, N, packed *
+    C] each; with EDGES N counts them. Raises `Refused` where packed frames can't hold kt - 1.
 
-    Hazard: ttnn.conv2d takes [1, 1, N, C] in rows, as which a state comes from the host. Were it kept as [N, C], the
-    program would make tiles of it for the reshape, and rows again: 4 passes over each.
+    Hazard: ttnn.conv2d takes [1, 1, N, C] in rows, as which a state comes from the host. Were it kept as [N,
+    C], the program would make tiles of it for the reshape, and rows again: 4 passes over each.
     """
 
     def __init__(
@@ -100,7 +103,8 @@ class CausalConv(nn.Module):
         return [self.output(window, memory.at(self.scale)) for window in windows]
 
     def surrounded(self, x_nc: Tensor, memory: Memory, by: int = 1) -> Tensor:
-        """The frame with its edges, [1, 1, N, C], or as it is; `by` times as high and wide, in the same gather."""
+        """The frame with its edges, [1, 1, N, C], or as it is; `by` times as high and wide, in the same
+        gather."""
         if self.edges == (0, 0) and by == 1:
             return x_nc
         height, width = memory.at(self.scale)

@@ -1,4 +1,5 @@
-"""What the decoders for tiles have in common: a clip in steps, what is kept between them, and what is refused before."""
+"""What the decoders for tiles have in common: a clip in steps, what is kept between them, and what is refused
+before."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def split(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-    """Cut a clip into steps: [first, n, n, …], by default of one frame. What doesn't divide goes into the first step.
+    """Cut a clip into steps: [first, n, n, …], by default of one frame. What doesn't divide goes into the
+    first step.
 
     So a clip of any length needs two programs: one for its first step, one for all others.
     Raises `Refused` for a clip or a step of less than one frame.
@@ -28,10 +30,11 @@ def split(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
 
 @dataclass
 class Memory:
-    """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one leaves.
+    """One clip's step: what the step before left (`old`, None at the start of a clip), and what this one
+    leaves.
 
-    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that the clip
-    does, with this step.
+    `size` is the latents' height and width; at scale 4, frames are 4 times as high and wide. `ends` says that
+    the clip does, with this step.
     """
 
     size: tuple[int, int]
@@ -60,15 +63,17 @@ def keys(name: str, size: tuple[int, int], kept: int, packed: int = 1) -> list[s
 
 
 class ClipDecoder(nn.Module):
-    """Decodes a clip in steps of any number of latent frames: `(z [B, C, T, H, W], state=None) -> (frames, state)`.
+    """Decodes a clip in steps of any number of latent frames: `(z [B, C, T, H, W], state=None) -> (frames,
+    state)`.
 
-    Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no dimension under
-    32 in the last two places. The state is a flat dict of what its modules keep: whatever has
-    `state_shapes(size, latents) -> {name: shape without the batch}` for latents of this height and width, after so many.
-    A subclass sets `latent_channels` and implements `clip`.
+    Inside, a clip is a list of frames, and a frame is pixels by channels, [H * W, C]: channels last, no
+    dimension under 32 in the last two places. The state is a flat dict of what its modules keep: whatever has
+    `state_shapes(size, latents) -> {name: shape without the batch}` for latents of this height and width,
+    after so many. A subclass sets `latent_channels` and implements `clip`.
 
-    Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs no telling.
-    `steps(latent_frames, frames_per_step=None)` cuts a clip as it can be streamed, `streaming` says at what price.
+    Where frames wait for latents that follow, `ends=False` says that there are some; a causal decoder needs
+    no telling. `steps(latent_frames, frames_per_step=None)` cuts a clip as it can be streamed, `streaming`
+    says at what price.
     """
 
     latent_channels: int
@@ -85,7 +90,8 @@ class ClipDecoder(nn.Module):
         raise NotImplementedError
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
-        """The state's names and shapes, for latents of this height and width; after so many, where it depends on it."""
+        """The state's names and shapes, for latents of this height and width; after so many, where it depends
+        on it."""
         keepers = [
             module for module in self.modules() if module is not self and hasattr(module, "state_shapes")
         ]
@@ -225,7 +231,8 @@ def check_step(
     state_shapes: Callable[[int, int, int], Shapes],
     what: str = "latents",
 ) -> None:
-    """Raise `Refused` for latents, or what else goes in, or a state of a wrong rank, size or type. Looks at no value.
+    """Raise `Refused` for latents, or what else goes in, or a state of a wrong rank, size or type. Looks at
+    no value.
 
     `state_shapes(batch, height, width)` gives the state's names and shapes.
     """

@@ -115,8 +115,8 @@ class Residual(nn.Module):
 
 
 class Upsample(nn.Module):
-    """A `CogVideoXUpsample3D`: twice the height and width; with `compress_time` twice the frames, but one for the first
-    of an odd number. A frame that stands twice is upsampled once."""
+    """A `CogVideoXUpsample3D`: twice the height and width; with `compress_time` twice the frames, but one for
+    the first of an odd number. A frame that stands twice is upsampled once."""
 
     def __init__(self, scale: int, stock: nn.Module):
         super().__init__()

@@ -1,4 +1,5 @@
-"""The 3-D convolutions of a decoder's steady step, by size, and the blocks for each: what a program in TT-NN's ops has."""
+"""The 3-D convolutions of a decoder's steady step, by size, and the blocks for each: what a program in
+TT-NN's ops has."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -18,7 +19,8 @@ from ttvideo.programs.seconds.blocks import Choice, ranked
 def block_rows(
     size: Size, board: str, fidelity: str, best: int = 1, names: tuple[str, ...] = ()
 ) -> list[dict]:
-    """The `best` blocks of a convolution on a board, each with what is expected of it. Raises `Refused` as `ranked` does."""
+    """The `best` blocks of a convolution on a board, each with what is expected of it. Raises `Refused` as
+    `ranked` does."""
     return [row(size, names, choice) for choice in ranked(size, board, fidelity)[:best]]
 
 
@@ -40,8 +42,8 @@ def model_rows(model: VideoModel, board: str, fidelity: str) -> list[dict]:
 def conv_sizes(decoder: ClipDecoder, latents: tuple[int, ...]) -> dict[Size, list[str]]:
     """Sizes with the names of the convolutions that have them, of a steady step on latents [B, C, T, H, W].
 
-    Without pointwise ones. Channels are filled up as `Writer` does it. The decoder, as `for_tiles` gives it, is run
-    without values (and stays on the meta device).
+    Without pointwise ones. Channels are filled up as `Writer` does it. The decoder, as `for_tiles` gives it,
+    is run without values (and stays on the meta device).
     """
     decoder, (_, channels, frames, height, width) = decoder.to("meta"), latents
     dtype, (first, *later) = next(decoder.parameters()).dtype, decoder.steps(frames)
@@ -73,7 +75,8 @@ def conv_sizes(decoder: ClipDecoder, latents: tuple[int, ...]) -> dict[Size, lis
 
 
 def counted(found: Counter, name: str, tap: FrameConv, conv: CausalConv | None):
-    """A hook that counts the calls of a tap by the size of the convolution that it is of, for one call's frames."""
+    """A hook that counts the calls of a tap by the size of the convolution that it is of, for one call's
+    frames."""
     packed, past = (conv.packed, conv.kept * conv.packed) if conv else (1, 0)
     (c_out, c_in), space = (n // packed for n in tap.weight.shape[:2]), tuple(tap.weight.shape[2:]) or (1, 1)
     kernel, padding = (past + 1, *space), (0, space[0] // 2, space[1] // 2)

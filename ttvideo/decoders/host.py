@@ -1,8 +1,9 @@
-"""The Mochi decoder for the host, eager PyTorch on CPU or CUDA: the same weights and function, a frame at a time.
+"""The Mochi decoder for the host, eager PyTorch on CPU or CUDA: the same weights and function, a frame at a
+time.
 
-What is slow or large there, in the order met: GroupNorm and padding of whole clips, each a copy of them; a convolution in
-float64, which PyTorch unfolds to 27 copies of its input; and the two frames that each convolution keeps between steps,
-which at 480 x 848 are 10.6 GB in float64: more than all the rest.
+What is slow or large there, in the order met: GroupNorm and padding of whole clips, each a copy of them; a
+convolution in float64, which PyTorch unfolds to 27 copies of its input; and the two frames that each
+convolution keeps between steps, which at 480 x 848 are 10.6 GB in float64: more than all the rest.
 """
 
 from copy import deepcopy
@@ -21,8 +22,9 @@ BLOCK_BYTES = 2**25  # of a frame in float32 at a time: what is held in the wide
 class HostDecoder(nn.Module):
     """A `MochiDecoder3D` (diffusers) that decodes in steps on the host, exactly; called like `TileDecoder`.
 
-    A frame is [H, W, C]. The state is the last two frames of each convolution's input, padded, by the convolution's
-    name: [B, 2, H + 2, W + 2, C]. Copies the weights. Raises `Refused` for a module that isn't a Mochi decoder.
+    A frame is [H, W, C]. The state is the last two frames of each convolution's input, padded, by the
+    convolution's name: [B, 2, H + 2, W + 2, C]. Copies the weights. Raises `Refused` for a module that isn't
+    a Mochi decoder.
     """
 
     streaming = "constant state"
@@ -62,8 +64,8 @@ class HostDecoder(nn.Module):
     def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
         """Decode a step: [B, 12, T, H, W] -> [B, 3, 6 T, 8 H, 8 W], and the state for the next step.
 
-        `state` is None at the start of a clip; the one given is used up: the new one is written over it. Where the
-        clip `ends` no state is returned, nor held. Raises `Refused` as `check` does.
+        `state` is None at the start of a clip; the one given is used up: the new one is written over it.
+        Where the clip `ends` no state is returned, nor held. Raises `Refused` as `check` does.
         """
         self.check(z_bcthw, state)
         pasts = [{name: past[b] for name, past in (state or {}).items()} for b in range(len(z_bcthw))]
@@ -143,8 +145,8 @@ def convolved(frames_thwc: Tensor, conv: nn.Conv3d) -> Tensor:
 def as_products(frames_thwc: Tensor, conv: nn.Conv3d) -> Tensor:
     """`convolved` as 27 matrix products, one a tap, added up where they stand.
 
-    Rows of pixels follow one another, so a tap is the same rows, moved: nothing is copied. The last two pixels of each
-    row come out as nonsense, and are cut off.
+    Rows of pixels follow one another, so a tap is the same rows, moved: nothing is copied. The last two
+    pixels of each row come out as nonsense, and are cut off.
     """
     _, height, width, channels = frames_thwc.shape
     pixels = frames_thwc.reshape(-1, channels)

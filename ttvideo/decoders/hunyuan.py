@@ -26,10 +26,11 @@ from ttvideo.decoders.rows import nearest
 
 @dataclass(frozen=True)
 class Stretches:
-    """How an autoencoder cuts a clip: each stretch is `latents` + 1 long and begins `stride` after the one before.
+    """How an autoencoder cuts a clip: each stretch is `latents` + 1 long and begins `stride` after the one
+    before.
 
-    All but the first drop their first video frame, and fade in over what the one before has beyond its stride; a clip of
-    no more than `latents` is one stretch. `frames` are the video frames of a latent.
+    All but the first drop their first video frame, and fade in over what the one before has beyond its
+    stride; a clip of no more than `latents` is one stretch. `frames` are the video frames of a latent.
     """
 
     latents: int
@@ -50,14 +51,16 @@ class Stretches:
 class HunyuanVideoTileDecoder(ClipDecoder):
     """A `HunyuanVideoDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
 
-    [B, 16, T, H, W] -> [B, 3, 4 T - 3, 8 H, 8 W]. Its norms take the statistics of all frames that are decoded together,
-    and its attention sees all before: no frame of the decoder's own is known before the last latent. But a pipeline's
-    autoencoder by default decodes stretches of five latent frames, three apart, and fades each into the next
-    (`use_framewise_decoding`). That is what `for_tiles(vae)` gives, not the whole clip normalised as one. Streaming with
-    a constant state and a delay of one latent frame: the first step is of 5 + 3 k latent frames, later ones of 3 k, and
-    the last, of any number, gives what waited. All but the last are called with `ends=False`.
+    [B, 16, T, H, W] -> [B, 3, 4 T - 3, 8 H, 8 W]. Its norms take the statistics of all frames that are
+    decoded together, and its attention sees all before: no frame of the decoder's own is known before the
+    last latent. But a pipeline's autoencoder by default decodes stretches of five latent frames, three apart,
+    and fades each into the next (`use_framewise_decoding`). That is what `for_tiles(vae)` gives, not the
+    whole clip normalised as one. Streaming with a constant state and a delay of one latent frame: the first
+    step is of 5 + 3 k latent frames, later ones of 3 k, and the last, of any number, gives what waited. All
+    but the last are called with `ends=False`.
 
-    Without `stretches`, as for a decoder alone, or for an autoencoder with `use_framewise_decoding` off: the clip at once.
+    Without `stretches`, as for a decoder alone, or for an autoencoder with `use_framewise_decoding` off: the
+    clip at once.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
@@ -101,7 +104,8 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         return f"constant state, {self.stretches.overlap - 1} latent frame late"
 
     def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-        """Cut a clip: a stretch, then by default a stride at a time, and what is left; without stretches it stays whole.
+        """Cut a clip: a stretch, then by default a stride at a time, and what is left; without stretches it
+        stays whole.
 
         Raises `Refused` for a step of another number than so many strides.
         """
@@ -207,7 +211,8 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """An `Attention` of one head, as it stands in a `HunyuanVideoMidBlock3D`: each frame sees itself and those before."""
+    """An `Attention` of one head, as it stands in a `HunyuanVideoMidBlock3D`: each frame sees itself and
+    those before."""
 
     def __init__(self, name: str, stock: nn.Module):
         super().__init__()
@@ -255,9 +260,10 @@ class Upsample(nn.Module):
 class UpsampledResidual(nn.Module):
     """An `Upsample` and the residual block after it, whose shortcut is taken of what the upsampling reads.
 
-    Hazard: torch_xla orders a program from its outputs, so a shortcut comes when the end of its block needs it, and what
-    it reads is held till then: 17 frames of 256 channels at 720 x 1280, 8 GB, beside the 4 GB of the first convolution.
-    The shortcut of an upsampling is one convolution, of frames that are 1 GB before they are enlarged.
+    Hazard: torch_xla orders a program from its outputs, so a shortcut comes when the end of its block needs
+    it, and what it reads is held till then: 17 frames of 256 channels at 720 x 1280, 8 GB, beside the 4 GB of
+    the first convolution. The shortcut of an upsampling is one convolution, of frames that are 1 GB before
+    they are enlarged.
     """
 
     def __init__(self, upsample: Upsample, residual: Residual):
@@ -284,7 +290,8 @@ class UpsampledResidual(nn.Module):
 
 
 def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
-    """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes otherwise."""
+    """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes
+    otherwise."""
     if not vae.use_framewise_decoding:
         return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv)
     lengths, ratio = (

@@ -16,10 +16,11 @@ from ttvideo.decoders.rows import shuffled
 class HunyuanVideo15TileDecoder(ClipDecoder):
     """A `HunyuanVideo15Decoder3D` (diffusers), exactly; its autoencoder adds nothing to it.
 
-    [B, 32, T, H, W] -> [B, 3, 4 T, 16 H, 16 W], the first step 3 frames fewer: the first latent frame of a clip is one
-    frame of video. Streaming in steps of any length with a state that grows: convolutions are causal, with the first
-    frame repeated before the clip, and norms look at one pixel, but the attention sees all frames so far, whose keys and
-    values are kept. For a latent frame of 30 x 53 these are 6.5 MB in bf16, so each step is another program.
+    [B, 32, T, H, W] -> [B, 3, 4 T, 16 H, 16 W], the first step 3 frames fewer: the first latent frame of a
+    clip is one frame of video. Streaming in steps of any length with a state that grows: convolutions are
+    causal, with the first frame repeated before the clip, and norms look at one pixel, but the attention sees
+    all frames so far, whose keys and values are kept. For a latent frame of 30 x 53 these are 6.5 MB in bf16,
+    so each step is another program.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
@@ -83,7 +84,8 @@ class RepeatedShortcut(nn.Module):
 
 
 def repeated(name: str, conv: nn.Conv3d, repeats: int, part: int = 1) -> Tensor:
-    """The picks of `conv`'s shortcut, or of a `part`-th of its outputs: each input so many times. Raises `Refused` if they differ."""
+    """The picks of `conv`'s shortcut, or of a `part`-th of its outputs: each input so many times. Raises
+    `Refused` if they differ."""
     outputs = conv.out_channels // part
     if conv.out_channels % part or conv.in_channels * repeats != outputs:
         got = f"{outputs} outputs for {conv.in_channels} inputs, each {repeats} times"
@@ -118,9 +120,10 @@ class Attention(nn.Module):
 class Upsample(nn.Module):
     """A `HunyuanVideo15Upsample`: depth to space, and to time but for the first frame of a clip.
 
-    A frame's outputs are, in this order of channels, (t, h, w, O): each t is a convolution of its own. Of a clip's first
-    frame they are (h, w, 2, O), half of them left out; its past is itself, so its taps are added up beforehand. The
-    shortcut is the input, each number repeated: it joins before the pixels are put in place.
+    A frame's outputs are, in this order of channels, (t, h, w, O): each t is a convolution of its own. Of a
+    clip's first frame they are (h, w, 2, O), half of them left out; its past is itself, so its taps are added
+    up beforehand. The shortcut is the input, each number repeated: it joins before the pixels are put in
+    place.
     """
 
     def __init__(self, name: str, scale: int, stock: nn.Module):

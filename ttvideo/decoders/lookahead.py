@@ -1,9 +1,10 @@
-"""Convolutions that look ahead as far as they look back, on frames [N, C], and what waits for them: exact, but later.
+"""Convolutions that look ahead as far as they look back, on frames [N, C], and what waits for them: exact,
+but later.
 
-Such a convolution can't give its last output before the next frame is there, or the clip's end. So from step to step
-each keeps the frames that it has yet to use, and its shortcut waits. Before and after a clip stand its first
-and its last frame again. While a clip begins, deeper layers have seen fewer frames, with fewer entries in the state:
-their names say where a clip stands, so a program knows it without looking at a value.
+Such a convolution can't give its last output before the next frame is there, or the clip's end. So from step
+to step each keeps the frames that it has yet to use, and its shortcut waits. Before and after a clip stand
+its first and its last frame again. While a clip begins, deeper layers have seen fewer frames, with fewer
+entries in the state: their names say where a clip stands, so a program knows it without looking at a value.
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ from ttvideo.decoders.clip_decoder import Memory, keys
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a decoder frames are: `scale` times as high and wide as latents, and of n latents, while more follow,
-    `rate` * n - `lag` frames have come. `ahead` is how far its convolutions look ahead."""
+    """Where in a decoder frames are: `scale` times as high and wide as latents, and of n latents, while more
+    follow, `rate` * n - `lag` frames have come. `ahead` is how far its convolutions look ahead."""
 
     ahead: int
     scale: int = 1
@@ -37,7 +38,8 @@ class Place:
 
 
 class CentredConv(CausalConv):
-    """A 3D convolution of stride 1 and three taps in time: a list of frames [N, C] -> as many [N, O], one frame late.
+    """A 3D convolution of stride 1 and three taps in time: a list of frames [N, C] -> as many [N, O], one
+    frame late.
 
     A clip's first step gives one fewer, its last one more. Raises `Refused` for other taps.
     """

@@ -20,20 +20,21 @@ from ttvideo.decoders.rows import shuffled
 class LTXTileDecoder(ClipDecoder):
     """An `LTXVideoDecoder3d` or `LTX2VideoDecoder3d` (diffusers), exactly.
 
-    [B, 128, T, H, W] -> [B, 3, 8 T - 7, 32 H, 32 W], in steps of any number of latent frames. Its convolutions repeat a
-    clip's first frame. Where they are causal, streaming is with a constant state. Where they look ahead, as in all that
-    Lightricks published, they repeat the last frame too, and streaming is with a delay: after `delay` latent frames
-    there is no frame yet, the next one brings the first, and what is pending comes with the step that `ends` the clip,
-    after which there is no state. The state grows with each of those latent frames and is constant from there on.
-    The delay is 24 latent frames in LTX-Video 0.9 and 22 in LTX-2: of shorter clips all comes with the last step.
+    [B, 128, T, H, W] -> [B, 3, 8 T - 7, 32 H, 32 W], in steps of any number of latent frames. Its
+    convolutions repeat a clip's first frame. Where they are causal, streaming is with a constant state. Where
+    they look ahead, as in all that Lightricks published, they repeat the last frame too, and streaming is
+    with a delay: after `delay` latent frames there is no frame yet, the next one brings the first, and what
+    is pending comes with the step that `ends` the clip, after which there is no state. The state grows with
+    each of those latent frames and is constant from there on. The delay is 24 latent frames in LTX-Video 0.9
+    and 22 in LTX-2: of shorter clips all comes with the last step.
 
     The timestep `temb`, one number a clip and the same in each step, is what `vae.decode` takes; without
-    `timestep_conditioning` it is left unused, as there. Set as the decoder's `temb` [1], it is that of every call
-    without one, so of a stream. Instead of LTX-2's `decode(causal=True)`, set the decoder's
-    `is_causal` first.
+    `timestep_conditioning` it is left unused, as there. Set as the decoder's `temb` [1], it is that of every
+    call without one, so of a stream. Instead of LTX-2's `decode(causal=True)`, set the decoder's `is_causal`
+    first.
 
-    Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture, and for noise that
-    is injected: it is drawn anew whenever a clip is decoded.
+    Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture, and for
+    noise that is injected: it is drawn anew whenever a clip is decoded.
     """
 
     follows, padding_modes = ("is_causal",), ("zeros", "reflect")
@@ -67,11 +68,13 @@ class LTXTileDecoder(ClipDecoder):
 
     @property
     def delay(self) -> int:
-        """After so many latent frames, while more follow, there is no frame yet; the next one brings the first."""
+        """After so many latent frames, while more follow, there is no frame yet; the next one brings the
+        first."""
         return next(n for n in count() if self.place.seen(n + 1))
 
     def seen(self, state: State, size: tuple[int, int]) -> int | None:
-        """How many latent frames a state has seen; None where it is constant. Each adds something, so its entries tell."""
+        """How many latent frames a state has seen; None where it is constant. Each adds something, so its
+        entries tell."""
         if not self.place.ahead:
             return None
         if not state:
@@ -183,10 +186,11 @@ class Residual(nn.Module):
 
 
 class Upsample(nn.Module):
-    """An `LTXVideoUpsampler3d`, or LTX-2's: a convolution and depth to space, in time too, without a clip's very first.
+    """An `LTXVideoUpsampler3d`, or LTX-2's: a convolution and depth to space, in time too, without a clip's
+    very first.
 
-    Its residual is the input, repeated and moved from depth to space itself: picked by a matrix of ones and zeros, it
-    is added ahead of what both share.
+    Its residual is the input, repeated and moved from depth to space itself: picked by a matrix of ones and
+    zeros, it is added ahead of what both share.
     """
 
     def __init__(self, name: str, place: Place, stock: nn.Module):
@@ -222,7 +226,8 @@ class Upsample(nn.Module):
 
 
 class NormSilu(nn.Module):
-    """An RMS norm over channels without a gain, shifted and scaled by what the timestep says, and SiLU: on [N, C]."""
+    """An RMS norm over channels without a gain, shifted and scaled by what the timestep says, and SiLU: on
+    [N, C]."""
 
     def __init__(self, name: str, norm: nn.Module, activation: nn.Module):
         super().__init__()
@@ -287,7 +292,8 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
 
 
 def ltx_video(vae: nn.Module) -> LTXTileDecoder:
-    """An `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades stretches into another."""
+    """An `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades stretches
+    into another."""
     if vae.use_framewise_decoding:
         raise Refused(
             "autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False"

@@ -17,15 +17,17 @@ from ttvideo.media.latents import DROPPED_FRAMES
 class TileDecoder(ClipDecoder):
     """A `MochiDecoder3D` (diffusers) that decodes a clip in steps of any number of latent frames, exactly.
 
-    [B, 12, T, H, W] -> [B, 3, 6 T, 8 H, 8 W]. One latent frame is decoded after the other, so that no tensor is larger
-    than two frames of the video, whatever the length of the step. At so many of the last sizes as `packed_sizes` says,
-    where a latent frame gives an even number of frames, a tensor holds two, [H * W, 2 C] (see `ttvideo.decoders.packed`).
+    [B, 12, T, H, W] -> [B, 3, 6 T, 8 H, 8 W]. One latent frame is decoded after the other, so that no tensor
+    is larger than two frames of the video, whatever the length of the step. At so many of the last sizes as
+    `packed_sizes` says, where a latent frame gives an even number of frames, a tensor holds two, [H * W, 2 C]
+    (see `ttvideo.decoders.packed`).
 
-    The state are the two frames that each convolution saw last, with their edges: [B, 1, (H + 2) * (W + 2), C] each,
-    "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, 1, (H + 2) * (W + 2), 2 C],
-    "block_out.resnets.0.conv1.480x848.past2". It can be saved as it is.
+    The state are the two frames that each convolution saw last, with their edges: [B, 1, (H + 2) * (W + 2),
+    C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, 1, (H + 2) * (W +
+    2), 2 C], "block_out.resnets.0.conv1.480x848.past2". It can be saved as it is.
 
-    Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
+    Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi
+    decoder.
     """
 
     dropped_frames = DROPPED_FRAMES
@@ -56,7 +58,8 @@ class TileDecoder(ClipDecoder):
             frames = [self.conv_in(z_nc)]
             for block in self.blocks:
                 frames = block(frames, memory)
-            # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for all frames.
+            # Channels first here: [3, N] is the order of the video, and 3 stands where it is padded once, for
+            # all frames.
             pictures += [
                 self.proj_out.weight @ F.silu(x_nc).t() + self.proj_out.bias[:, None] for x_nc in frames
             ]

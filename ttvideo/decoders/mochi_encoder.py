@@ -1,9 +1,9 @@
 """The Mochi encoder for tiles: the same weights and the same numbers, streamed in time.
 
-What its structure allows: convolutions look back, norms see one frame, so their state is constant. Each attention goes, at
-every pixel, over all frames so far: what it read of them is kept, and grows, most of it for the three attentions
-at the largest size (`findings/next_part.py` has the bytes). While a step runs it is there twice: the compiler gives
-what goes out another layout than what comes in.
+What its structure allows: convolutions look back, norms see one frame, so their state is constant. Each
+attention goes, at every pixel, over all frames so far: what it read of them is kept, and grows, most of it
+for the three attentions at the largest size (`findings/next_part.py` has the bytes). While a step runs it is
+there twice: the compiler gives what goes out another layout than what comes in.
 """
 
 import math
@@ -23,17 +23,20 @@ from ttvideo.decoders.time_attention import TimeAttention
 
 
 class TileEncoder(ClipDecoder):
-    """A `MochiEncoder3D` (diffusers) that encodes a clip in steps, exactly: mean and log variance of its latents.
+    """A `MochiEncoder3D` (diffusers) that encodes a clip in steps, exactly: mean and log variance of its
+    latents.
 
-    The first frame of a clip is a latent frame of its own, then each 6 are one. So a first step is 1 + 6 n frames, the
-    others are 6 n; inside, one latent frame is made after the other. (Frames after the last whole 6 change nothing in the
-    stock encoder's result; here they are refused.) A frame is pixels by channels, [H * W, C], as in the decoder.
+    The first frame of a clip is a latent frame of its own, then each 6 are one. So a first step is 1 + 6 n
+    frames, the others are 6 n; inside, one latent frame is made after the other. (Frames after the last whole
+    6 change nothing in the stock encoder's result; here they are refused.) A frame is pixels by channels, [H
+    * W, C], as in the decoder.
 
-    The state is a flat dict: the two frames that each convolution saw last, padded, [B, 1, (H + 2) * (W + 2), C],
-    "block_in.resnets.0.conv1.480x848.past2"; and all frames that each attention saw, [B, H * W, C],
+    The state is a flat dict: the two frames that each convolution saw last, padded, [B, 1, (H + 2) * (W + 2),
+    C], "block_in.resnets.0.conv1.480x848.past2"; and all frames that each attention saw, [B, H * W, C],
     "down_blocks.0.attentions.0.240x424.frame17". The latter are passed through from step to step.
 
-    Copies the encoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi encoder.
+    Copies the encoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi
+    encoder.
     """
 
     streaming = "state grows"
@@ -75,7 +78,8 @@ class TileEncoder(ClipDecoder):
         self.norm_out, self.proj_out = deepcopy(encoder.norm_out.norm_layer), deepcopy(encoder.proj_out)
 
     def steps(self, frames: int, frames_per_step: int | None = None) -> list[int]:
-        """Cut a clip of 1 + 6 n frames into steps, by default one of 1 frame, then of 6: `frames_per_step` is 6 n.
+        """Cut a clip of 1 + 6 n frames into steps, by default one of 1 frame, then of 6: `frames_per_step` is
+        6 n.
 
         Raises `Refused` for a clip or a step of another length.
         """
@@ -91,12 +95,14 @@ class TileEncoder(ClipDecoder):
         return [1, *(group * n for n in (first, *rest))]
 
     def seen(self, state: State, size: tuple[int, int]) -> int:
-        """How many latent frames a state has seen, by what its last attention keeps; 1 where that can't be told."""
+        """How many latent frames a state has seen, by what its last attention keeps; 1 where that can't be
+        told."""
         attentions = [stage for stage in self.stages if isinstance(stage, Attention)]
         return max(1, attentions[-1].seen(state)) if attentions else 1
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
-        """The state's names and shapes after so many latent frames, by default one, of video of this height and width."""
+        """The state's names and shapes after so many latent frames, by default one, of video of this height
+        and width."""
         return super().state_shapes(batch, height // self.shrink, width // self.shrink, latents)
 
     def check(self, x_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
@@ -117,7 +123,8 @@ class TileEncoder(ClipDecoder):
             raise Refused("clip", f"{frames} frames", need)
 
     def clip(self, x_cthw: Tensor, memory: Memory) -> Tensor:
-        """A clip, [3, 1 + 6 n or 6 n, H, W], in float32 or the weights' type -> [24, 1 + n or n, H / 8, W / 8]."""
+        """A clip, [3, 1 + 6 n or 6 n, H, W], in float32 or the weights' type -> [24, 1 + n or n, H / 8, W /
+        8]."""
         memory.size = tuple(n // self.shrink for n in memory.size)
         latents, first = divmod(x_cthw.shape[1], self.frames_per_latent)
         moments = []
@@ -138,9 +145,10 @@ class TileEncoder(ClipDecoder):
 class FourierProjection(nn.Module):
     """`FourierFeatures` and the projection of them, of a frame as it comes: [3, N] -> [N, C].
 
-    Hazard: with 3 channels last, each is stored as 32. Channels stay first until they are 15. The angles, up to 800, are
-    float32, as in the stock one: in bf16 their sine would mean nothing. Nor does that of a pixel that was rounded to bf16, whose
-    angle is up to 1.6 off: so a clip is taken in float32, too, whatever the weights' type.
+    Hazard: with 3 channels last, each is stored as 32. Channels stay first until they are 15. The angles, up
+    to 800, are float32, as in the stock one: in bf16 their sine would mean nothing. Nor does that of a pixel
+    that was rounded to bf16, whose angle is up to 1.6 off: so a clip is taken in float32, too, whatever the
+    weights' type.
     """
 
     def __init__(self, features: nn.Module, proj: nn.Linear):
@@ -169,7 +177,8 @@ class FourierProjection(nn.Module):
 
 
 class Attention(nn.Module):
-    """The attention after a residual block, with its norm, on frames: each pixel sees itself in all frames so far."""
+    """The attention after a residual block, with its norm, on frames: each pixel sees itself in all frames so
+    far."""
 
     def __init__(self, name: str, scale: int, rate: int, norm: nn.Module, stock: nn.Module):
         super().__init__()
@@ -184,7 +193,8 @@ class Attention(nn.Module):
         return sum(name.startswith(f"{self.name}.") for name in state or ())
 
     def state_shapes(self, size: tuple[int, int], latents: int | None = None) -> Shapes:
-        """What it keeps after so many latent frames, by default one: the first is one frame, the others `rate` each."""
+        """What it keeps after so many latent frames, by default one: the first is one frame, the others
+        `rate` each."""
         at, frames = (size[0] * self.scale, size[1] * self.scale), 1 + self.rate * ((latents or 1) - 1)
         return {self.key(at, frame): (at[0] * at[1], self.norm.num_channels) for frame in range(frames)}
 
@@ -198,9 +208,11 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """The convolution that a `MochiDownBlock3D` begins with: its kernel is its stride, so no output shares an input.
+    """The convolution that a `MochiDownBlock3D` begins with: its kernel is its stride, so no output shares an
+    input.
 
-    [H * W, C] each -> [H / s * W / s, O], one for each t frames; the first frame of a clip, alone, stands for all t.
+    [H * W, C] each -> [H / s * W / s, O], one for each t frames; the first frame of a clip, alone, stands for
+    all t.
     """
 
     def __init__(self, conv: nn.Conv3d, scale: int):

@@ -1,4 +1,5 @@
-"""What a Mochi decoder is made of, in the order of its data: read by its forms for tiles, for the host and in TT-NN's ops."""
+"""What a Mochi decoder is made of, in the order of its data: read by its forms for tiles, for the host and in
+TT-NN's ops."""
 
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ from ttvideo.basics.errors import Refused
 
 @dataclass(frozen=True)
 class Resnet:
-    """A residual block: its name in the decoder, on frames `scale` times as high and wide as latents, `frames` a latent."""
+    """A residual block: its name in the decoder, on frames `scale` times as high and wide as latents,
+    `frames` a latent."""
 
     name: str
     scale: int
@@ -29,7 +31,8 @@ class Resnet:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """A projection and its depth to space, `times` frames and `by` times the height and width, of frames at `scale`."""
+    """A projection and its depth to space, `times` frames and `by` times the height and width, of frames at
+    `scale`."""
 
     name: str
     scale: int

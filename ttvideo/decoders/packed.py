@@ -1,11 +1,13 @@
-"""Packed frames: two frames of the last two sizes side by side along the channels, [N, 2 C], convolved as one.
+"""Packed frames: two frames of the last two sizes side by side along the channels, [N, 2 C], convolved as
+one.
 
-Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: as three Conv2d and two additions that
-is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition for two frames, 7
-passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's weights is zero: on an n150,
-which arithmetic binds, it takes about what is saved (`python -m findings decoder_cost` has both, and pairs at the last
-size alone). Which frames share a pair is their place in the clip, so a split into steps changes nothing. (A frame that
-overflowed would spoil the other: zero times infinity.)
+Hazard: a causal 3x3x3 convolution reads three frames for each that it writes: as three Conv2d and two
+additions that is 12 passes over a frame. A pair reads the pair before and itself: two Conv2d and one addition
+for two frames, 7 passes each. The price is arithmetic, a third more, because a quarter of those Conv2d's
+weights is zero: on an n150, which arithmetic binds, it takes about what is saved (`python -m findings
+decoder_cost` has both, and pairs at the last size alone). Which frames share a pair is their place in the
+clip, so a split into steps changes nothing. (A frame that overflowed would spoil the other: zero times
+infinity.)
 """
 
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 
 
 def packed_weight(weight: Tensor, packed: int) -> Tensor:
-    """A Conv3d's weight, [out, in, kt, kh, kw], on packed frames: [packed * out, (kt - 1 + packed) * in, kh, kw].
+    """A Conv3d's weight, [out, in, kt, kh, kw], on packed frames: [packed * out, (kt - 1 + packed) * in, kh,
+    kw].
 
     Output frame i meets the input frames i ... i + kt - 1, and with a weight of zero the others.
     """
@@ -23,7 +26,8 @@ def packed_weight(weight: Tensor, packed: int) -> Tensor:
 
 
 def packed_pointwise(weight: Tensor, packed: int) -> Tensor:
-    """A linear layer's weight, [out, in], on packed frames: [packed * out, packed * in], zeros between frames."""
+    """A linear layer's weight, [out, in], on packed frames: [packed * out, packed * in], zeros between
+    frames."""
     return torch.block_diag(*[weight] * packed)
 
 

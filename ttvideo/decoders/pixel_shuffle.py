@@ -17,10 +17,11 @@ def rows_in_order(parameter: Tensor, times: int, by: int, joined: int = 1, packe
 
 
 class PixelShuffle(nn.Module):
-    """The end of a `MochiUpBlock3D`: frames [H * W, given * C] -> `times` as many, [by H * by W, packed * C'].
+    """The end of a `MochiUpBlock3D`: frames [H * W, given * C] -> `times` as many, [by H * by W, packed *
+    C'].
 
-    `given` and `packed` are how many frames stand in a tensor before and after. Where one tensor gives fewer than should,
-    so many are joined first. Raises `Refused` where they can't be divided up.
+    `given` and `packed` are how many frames stand in a tensor before and after. Where one tensor gives fewer
+    than should, so many are joined first. Raises `Refused` where they can't be divided up.
     """
 
     def __init__(self, proj: nn.Linear, scale: int, times: int, by: int, packed: int = 1, given: int = 1):

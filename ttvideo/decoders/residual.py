@@ -1,8 +1,8 @@
 """Norms over the channels of each pixel, and the residual block that Wan and HunyuanVideo-1.5 make with them.
 
-With channels last, such a norm is of a row at a time. Wan's own is `F.normalize` over dimension 1 of [B, C, T, H, W],
-times sqrt(C) and a gain: in bf16 a reduction over planes in float32. The two differ where a pixel's channels are all
-under 1e-12.
+With channels last, such a norm is of a row at a time. Wan's own is `F.normalize` over dimension 1 of [B, C,
+T, H, W], times sqrt(C) and a gain: in bf16 a reduction over planes in float32. The two differ where a pixel's
+channels are all under 1e-12.
 """
 
 import torch
@@ -51,7 +51,8 @@ class CentredNorm(nn.Module):
 
 
 class ChannelResidual(nn.Module):
-    """Causal convolutions of frames [N, C], each after a norm of the channels and SiLU; without `shortcut`, plus the frames."""
+    """Causal convolutions of frames [N, C], each after a norm of the channels and SiLU; without `shortcut`,
+    plus the frames."""
 
     def __init__(self, norms: list[nn.Module], convs: list[nn.Module], shortcut: nn.Module | None):
         super().__init__()

@@ -1,9 +1,11 @@
-"""CogVideoX's norm: GroupNorm over all the frames of a chunk, scaled and shifted by the latents at each pixel.
+"""CogVideoX's norm: GroupNorm over all the frames of a chunk, scaled and shifted by the latents at each
+pixel.
 
     (norm(x) * scale(z) + shift(z)), where norm(x) = a x + b with a and b a number each channel
 
-is x * (a scale)(z) + (b scale + shift)(z): the group statistics go into the small weights, [C, 16], of two linear layers
-of z, and no normalised activation is ever written. z is upsampled as it is, 16 channels, once for a size.
+is x * (a scale)(z) + (b scale + shift)(z): the group statistics go into the small weights, [C, 16], of two
+linear layers of z, and no normalised activation is ever written. z is upsampled as it is, 16 channels, once
+for a size.
 """
 
 import torch

@@ -20,11 +20,13 @@ def decode_steps(
     state: State | None = None,
     ends: bool = True,
 ) -> Iterator[tuple[Tensor, State]]:
-    """Decode latents step by step, in this process; after each, yield its video frames and the state to go on from.
+    """Decode latents step by step, in this process; after each, yield its video frames and the state to go on
+    from.
 
-    `decoder` is what `for_tiles` gives, or a `HostDecoder`; `ends` says that the clip does, with the last step. `z_bcthw`
-    are the latent frames still to decode: with a `state`, those after the ones that the state has seen. Concatenated over time, the frames [B, 3, t, H, W] are those
-    of one call on the whole clip. On a target, and with what the pipeline drops left out: `ttvideo.decoders.stream.stream_decode`.
+    `decoder` is what `for_tiles` gives, or a `HostDecoder`; `ends` says that the clip does, with the last
+    step. `z_bcthw` are the latent frames still to decode: with a `state`, those after the ones that the state
+    has seen. Concatenated over time, the frames [B, 3, t, H, W] are those of one call on the whole clip. On a
+    target, and with what the pipeline drops left out: `ttvideo.decoders.stream.stream_decode`.
     """
     pieces = z_bcthw.split(decoder.steps(z_bcthw.shape[2], frames_per_step), dim=2)
     for number, piece in enumerate(pieces, start=1):
@@ -37,7 +39,8 @@ def save_state(path: Path | str, state: State, latent_frames: int) -> None:
     """Write the state, and how many latent frames it has seen, as a safetensors file."""
     path = Path(path)
     part = path.with_name(path.name + ".part")  # an interrupted save leaves the file before it as it was
-    # Clones: before a clip one frame stands for two, as one tensor under two names, which safetensors doesn't take.
+    # Clones: before a clip one frame stands for two, as one tensor under two names, which safetensors doesn't
+    # take.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state.items()

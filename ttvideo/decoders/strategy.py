@@ -1,4 +1,5 @@
-"""Which decoder of an autoencoder a target runs: in TT-NN's own ops, compiled for tiles, or as a host is quickest."""
+"""Which decoder of an autoencoder a target runs: in TT-NN's own ops, compiled for tiles, or as a host is
+quickest."""
 
 import torch
 from diffusers import AutoencoderKLMochi
@@ -23,9 +24,9 @@ def decoder_for(
 ) -> nn.Module:
     """What streams the clips of an autoencoder on a target, its weights in `dtype`, by default in theirs.
 
-    `strategy` is "native" (`native`, whose frames may leave the chip in `eight_bits`), "tiles" (`for_tiles`), or
-    "auto": native where TT-NN executes programs in bf16 and the family has it, on a host Mochi's own, else for
-    tiles. Raises `Refused` for what it can't be.
+    `strategy` is "native" (`native`, whose frames may leave the chip in `eight_bits`), "tiles" (`for_tiles`),
+    or "auto": native where TT-NN executes programs in bf16 and the family has it, on a host Mochi's own, else
+    for tiles. Raises `Refused` for what it can't be.
     """
     if strategy not in STRATEGIES:
         raise Refused("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")

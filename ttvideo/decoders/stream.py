@@ -35,9 +35,10 @@ class Step:
 class Stream(contextlib.AbstractContextManager):
     """A streaming decoder on a target, its state kept there from step to step.
 
-    `decoder` is what `for_tiles` gives, a `NativeDecoder`, or a `HostDecoder`. With `evaluate`, frames and state
-    are those of the compiled programs, or of the native one's, run on the host: of all steps, or of the first
-    few. Where `number` is 0, and no `state` was given, a clip begins: one stream decodes clip after clip.
+    `decoder` is what `for_tiles` gives, a `NativeDecoder`, or a `HostDecoder`. With `evaluate`, frames and
+    state are those of the compiled programs, or of the native one's, run on the host: of all steps, or of the
+    first few. Where `number` is 0, and no `state` was given, a clip begins: one stream decodes clip after
+    clip.
     """
 
     def __init__(self, decoder, target: str = "auto", state=None, evaluate: bool | int = False):
@@ -104,10 +105,12 @@ def decode_on_host(
     host: str = "cpu",
     keep: Path | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Decode z [B, C, T, H, W] in this process, in the decoder's type: frames [B, 3, t, H, W] as they come, on the CPU.
+    """Decode z [B, C, T, H, W] in this process, in the decoder's type: frames [B, 3, t, H, W] as they come,
+    on the CPU.
 
-    The pipeline's drop of the first frames is kept; `host` is 'cpu' or 'cuda'; `keep` is as for `stream_decode`.
-    Raises `Refused` before anything starts: no CUDA, and what `stream_decode` refuses; and for frames that aren't finite.
+    The pipeline's drop of the first frames is kept; `host` is 'cpu' or 'cuda'; `keep` is as for
+    `stream_decode`. Raises `Refused` before anything starts: no CUDA, and what `stream_decode` refuses; and
+    for frames that aren't finite.
     """
     resolve(host).plugin()
     dtype, device = decoder.conv_in.weight.dtype, torch.device(host)
@@ -142,16 +145,16 @@ def stream_decode(
 ) -> Iterator[Step]:
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
-    `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes programs;
-    its `steps` says how it cuts a clip, by default into the least that it can. Where its state is constant, the
-    first step and the steady step are two compiled programs, and no more, whatever the length; a delay adds those
-    of the clip's begin and its end, and a state that grows has a program for each step. Mochi's pipeline's drop of
-    the first frames is kept. It ends at the first step that fails, or whose frames aren't finite: its verdict says
-    why.
+    `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes
+    programs; its `steps` says how it cuts a clip, by default into the least that it can. Where its state is
+    constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
+    a delay adds those of the clip's begin and its end, and a state that grows has a program for each step.
+    Mochi's pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames
+    aren't finite: its verdict says why.
 
-    With `keep`, frames and state are written to that folder after each step that has results, and a run that was
-    interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that aren't
-    finite, of another rank or channel count, a folder with the steps of another clip, model or split.
+    With `keep`, frames and state are written to that folder after each step that has results, and a run that
+    was interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that
+    aren't finite, of another rank or channel count, a folder with the steps of another clip, model or split.
     """
     check_latents(latents_bcthw, decoder.latent_channels)
     chunks = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
@@ -173,14 +176,16 @@ def stream_decode(
 def decode_at_once(
     decoder, latents_bcthw: torch.Tensor, target: str = "auto", evaluate: bool = False
 ) -> Iterator[Step]:
-    """The whole clip as one step of one program, for a decoder that keeps no state: `(frames, ...) = decoder(z)`."""
+    """The whole clip as one step of one program, for a decoder that keeps no state: `(frames, ...) =
+    decoder(z)`."""
     verdict = probe(decoder, (latents_bcthw,), target, name="whole clip", evaluate=evaluate)
     frames = None if verdict.outputs is None else verdict.outputs[0][:, :, DROPPED_FRAMES:]
     yield Step(0, frames, replace(verdict, outputs=frames))
 
 
 class Kept:
-    """The folder of a run that can be interrupted: each step's frames, the state after the last, and of what clip."""
+    """The folder of a run that can be interrupted: each step's frames, the state after the last, and of what
+    clip."""
 
     def __init__(self, folder: Path, decoder, chunks: tuple[torch.Tensor, ...]):
         self.folder, self.ends = folder, list(accumulate(chunk.shape[2] for chunk in chunks))

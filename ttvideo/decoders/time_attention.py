@@ -1,10 +1,11 @@
 """Attention over time at each pixel, for frames [N, C] that come a few at a time.
 
-Hazard: written as [N, heads, T, 32] for all pixels, keys, values and scores of a 240 x 424 frame are 15 GB at T = 163, in
-which T is rounded up to 192. So pixels are cut into bands, which don't see each other. And with frames last but one before
-they are turned, [N, T, C], each new frame would be stored as 32.
-Queries and keys have length 1 each (`qk_norm="l2"`): an RMS norm without a gain, over sqrt(32). So scores lie within 0.18
-of 0, and their exponential needs no maximum taken off. ttnn.softmax would take it of a straight line within each octave.
+Hazard: written as [N, heads, T, 32] for all pixels, keys, values and scores of a 240 x 424 frame are 15 GB at
+T = 163, in which T is rounded up to 192. So pixels are cut into bands, which don't see each other. And with
+frames last but one before they are turned, [N, T, C], each new frame would be stored as 32. Queries and keys
+have length 1 each (`qk_norm="l2"`): an RMS norm without a gain, over sqrt(32). So scores lie within 0.18 of
+0, and their exponential needs no maximum taken off. ttnn.softmax would take it of a straight line within each
+octave.
 """
 
 import math
@@ -34,7 +35,8 @@ class TimeAttention(nn.Module):
         if stock.residual_connection or stock.rescale_output_factor != 1:
             raise Refused("attention", "a residual or a factor of its own", "Mochi's VAE's, without")
         self.tiny, each = norms[0].eps ** 2, self.channels // self.heads
-        # Both come sqrt(32) long out of an RMS norm. A factor here costs no pass, and no float32 as it would later.
+        # Both come sqrt(32) long out of an RMS norm. A factor here costs no pass, and no float32 as it would
+        # later.
         self.scale = nn.Parameter(
             torch.full((each,), each**-1.5, dtype=stock.to_q.weight.dtype), requires_grad=False
         )
@@ -45,7 +47,8 @@ class TimeAttention(nn.Module):
         )
 
     def forward(self, past: list[Tensor], frames: list[Tensor]) -> list[Tensor]:
-        """For each of `frames`, [N, C]: what it gets from itself and all before it, `past` among them, oldest first."""
+        """For each of `frames`, [N, C]: what it gets from itself and all before it, `past` among them, oldest
+        first."""
         if not past and len(frames) == 1:  # all its weight is on itself
             return [self.proj(self.kv(frames[0]).chunk(2, -1)[1])]
         seen = [*past, *frames]
@@ -90,8 +93,9 @@ class CausalTimeAttention(CausalAttention):
 
 
 def rows_of(frames: list[Tensor], rows: slice) -> Tensor:
-    """A band of each frame, [N, C] -> [T, n, C]. Cut before they are put together: whole frames would be one block of DRAM
-    as large as all of them, for which at last a board that has the memory has no room in one piece."""
+    """A band of each frame, [N, C] -> [T, n, C]. Cut before they are put together: whole frames would be one
+    block of DRAM as large as all of them, for which at last a board that has the memory has no room in one
+    piece."""
     return torch.cat([x[rows] for x in frames]).unflatten(0, (len(frames), -1))
 
 

@@ -1,7 +1,8 @@
 """The stock decoder with the two rewrites that are proposed upstream, as a point of comparison.
 
-Replicate padding by slices and concatenations in the activations' own type (tt-xla#6051, tt-forge-models#926), and
-GroupNorm with its scale and shift outside of it (tt-xla#6057). Convolutions, layouts and pixel shuffle stay.
+Replicate padding by slices and concatenations in the activations' own type (tt-xla#6051,
+tt-forge-models#926), and GroupNorm with its scale and shift outside of it (tt-xla#6057). Convolutions,
+layouts and pixel shuffle stay.
 """
 
 import copy

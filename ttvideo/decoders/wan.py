@@ -15,10 +15,10 @@ from ttvideo.decoders.rows import keep_row_major, nearest, shuffled
 class WanTileDecoder(ClipDecoder):
     """A `WanDecoder3d` or `QwenImageDecoder3d` (diffusers), driven as its autoencoder drives it, exactly.
 
-    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W] (2.2, with `patch` 2: 16 H, 16 W), the first step 3 frames fewer: the first
-    latent frame of a clip is one frame of video, for no time convolution sees it, not even as the past. Streaming with a
-    constant state: convolutions are causal, attention is within a frame. With the autoencoder, its `post_quant_conv`, its
-    patches and the clamp belong to it.
+    [B, 16, T, H, W] -> [B, 3, 4 T, 8 H, 8 W] (2.2, with `patch` 2: 16 H, 16 W), the first step 3 frames
+    fewer: the first latent frame of a clip is one frame of video, for no time convolution sees it, not even
+    as the past. Streaming with a constant state: convolutions are causal, attention is within a frame. With
+    the autoencoder, its `post_quant_conv`, its patches and the clamp belong to it.
 
     Copies the weights and changes nothing in the decoder. Raises `Refused` for another architecture.
     """
@@ -92,9 +92,11 @@ class UpBlock(nn.Module):
 
 
 class UpsampledShortcut(nn.Module):
-    """A `DupUp3D`: [N, C] -> `factor_t` frames (the first of a clip: one) [2 H * 2 W, O], each number out of one of x.
+    """A `DupUp3D`: [N, C] -> `factor_t` frames (the first of a clip: one) [2 H * 2 W, O], each number out of
+    one of x.
 
-    A frame's channels are picked by a matrix of ones and zeros, for each of its 2 x 2 pixels, and the pixels put in place.
+    A frame's channels are picked by a matrix of ones and zeros, for each of its 2 x 2 pixels, and the pixels
+    put in place.
     """
 
     def __init__(self, scale: int, stock: nn.Module, dtype: torch.dtype):

@@ -1,11 +1,13 @@
-"""Procedural video clips: soft shapes that move, turn and pass behind one another, letters, gradients, texture.
+"""Procedural video clips: soft shapes that move, turn and pass behind one another, letters, gradients,
+texture.
 
-A clip is drawn from its seed alone, so nobody needs a data set, and any size and length can be had. Lengths are in
-pixels of a 64-pixel frame and in frames; larger frames scale the picture up, smaller ones show less of it, so that the
-finest detail is never finer than at 64 x 64. The values are rounded to 8 bits, as in a video file, which also hides
-the last-digit differences between machines.
+A clip is drawn from its seed alone, so nobody needs a data set, and any size and length can be had. Lengths
+are in pixels of a 64-pixel frame and in frames; larger frames scale the picture up, smaller ones show less of
+it, so that the finest detail is never finer than at 64 x 64. The values are rounded to 8 bits, as in a video
+file, which also hides the last-digit differences between machines.
 
-`HELD_OUT` names the clips that the small autoencoders of ttvideo/media/weights are judged on and never trained on.
+`HELD_OUT` names the clips that the small autoencoders of ttvideo/media/weights are judged on and never
+trained on.
 """
 
 from dataclasses import dataclass, field
@@ -67,9 +69,9 @@ class Background:
 def clip(seed: int, frames: int = 19, height: int = 64, width: int = 64, kind: str = "seen") -> Tensor:
     """Draw the clip of this seed: Tensor [3, frames, height, width] (CTHW), float32 in [-1, 1].
 
-    kind "seen" has the shapes and letters that the small autoencoders were trained on, "unseen" has others. The Mochi VAE
-    takes frames = 6 k + 1 and sizes in multiples of 8; here any will do. Raises `Refused`, a ValueError, for
-    values that are impossible.
+    kind "seen" has the shapes and letters that the small autoencoders were trained on, "unseen" has others.
+    The Mochi VAE takes frames = 6 k + 1 and sizes in multiples of 8; here any will do. Raises `Refused`, a
+    ValueError, for values that are impossible.
     """
     if kind not in SHAPES:
         raise Refused("clip: kind", repr(kind), " or ".join(map(repr, SHAPES)))
@@ -88,8 +90,8 @@ def held_out(name: str) -> list[Tensor]:
 
 
 def demo_clip(frames: int = 19, height: int = 64, width: int = 64) -> Tensor:
-    """The clip of the notebooks: [3, 19, 64, 64] in [-1, 1]. A word, with a disk that passes behind it and a box that
-    turns in front: a decoder that blurs, shifts or mixes up frames is seen at a glance."""
+    """The clip of the notebooks: [3, 19, 64, 64] in [-1, 1]. A word, with a disk that passes behind it and a
+    box that turns in front: a decoder that blurs, shifts or mixes up frames is seen at a glance."""
     background = Background(
         colours=((0.08, 0.12, 0.35), (0.35, 0.62, 0.78)), angle=1.2, waves=[(0.04, 0.16, 0.10, 0.10, 0.0)]
     )
@@ -104,7 +106,8 @@ def demo_clip(frames: int = 19, height: int = 64, width: int = 64) -> Tensor:
 
 
 def draw(background: Background, layers: list[Layer], frames: int, height: int, width: int) -> Tensor:
-    """Draw the layers over the background, later ones in front: [3, frames, height, width], float32 in [-1, 1]."""
+    """Draw the layers over the background, later ones in front: [3, frames, height, width], float32 in [-1,
+    1]."""
     for name, value, least in (("frames", frames, 1), ("height", height, 8), ("width", width, 8)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise Refused(f"clip: {name}", repr(value), f"an integer >= {least}")
@@ -135,8 +138,8 @@ def draw(background: Background, layers: list[Layer], frames: int, height: int, 
     return (picture.clamp(0, 1) * 255).round() / 127.5 - 1
 
 
-# Signed distance of each shape of radius 1 (negative inside) at (u, v).
-# Source of the formulas: Inigo Quilez, "2D distance functions", https://iquilezles.org/articles/distfunctions2d/
+# Signed distance of each shape of radius 1 (negative inside) at (u, v). Source of the formulas: Inigo Quilez,
+# "2D distance functions", https://iquilezles.org/articles/distfunctions2d/
 
 
 def _box(u, v, a=0.8, b=0.8):

@@ -65,7 +65,8 @@ def write_animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale:
 
 @contextlib.contextmanager
 def video_file(path: Path, fps: int = 12) -> Iterator:
-    """An MP4 (H.264) that is written while it is decoded: yields `write(video_bcthw)`, for each piece in turn.
+    """An MP4 (H.264) that is written while it is decoded: yields `write(video_bcthw)`, for each piece in
+    turn.
 
     What was written before an error is a video that plays.
     """
@@ -88,7 +89,8 @@ def write_video(video_bcthw: torch.Tensor, path: Path, fps: int = 12) -> Path:
 
 
 class FrameFolder:
-    """A clip's frames on disk, one a file, so that none has to stay in memory: added in order, read from anywhere."""
+    """A clip's frames on disk, one a file, so that none has to stay in memory: added in order, read from
+    anywhere."""
 
     def __init__(self, folder: Path):
         self.folder, self.count = folder, 0

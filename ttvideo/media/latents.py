@@ -69,7 +69,8 @@ def load_latents(
 
 
 def frames_of(shape: tuple[int, ...], per_latent: int = FRAMES_PER_LATENT) -> int:
-    """Video frames of T latent frames: the first stands for one, each other for `per_latent`, Mochi's six unless said."""
+    """Video frames of T latent frames: the first stands for one, each other for `per_latent`, Mochi's six
+    unless said."""
     return per_latent * (shape[2] - 1) + 1
 
 
@@ -97,8 +98,8 @@ def compression(vae: nn.Module) -> tuple[int, int]:
 
 
 def encode(clip_cthw: torch.Tensor, vae: nn.Module) -> torch.Tensor:
-    """A clip [3, n k + 1, H, W] in [-1, 1] -> z [1, C, k + 1, H / m, W / m], the mean of the posterior; n and m are
-    those of `compression`. Raises `Refused` as that does, and for a model without encoder."""
+    """A clip [3, n k + 1, H, W] in [-1, 1] -> z [1, C, k + 1, H / m, W / m], the mean of the posterior; n and
+    m are those of `compression`. Raises `Refused` as that does, and for a model without encoder."""
     compression(vae)
     if vae.encoder is None:
         raise Refused(
@@ -120,7 +121,8 @@ def colours_of(vae: nn.Module) -> int:
 
 
 def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise by.
+    """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise
+    by.
 
     Some autoencoders have them channel by channel (LTX's as buffers), some one factor for all, some both.
     Raises `Refused` for a config with more or fewer of them than channels.
@@ -226,8 +228,8 @@ def read_comfyui(path: Path) -> torch.Tensor:
 class Statistics:
     """How far a clip's mean and spread, channel by channel, are from those of either form, root mean square.
 
-    In units of the spread: 0.1 is a mean off by a tenth of it, or a spread that is a tenth larger. `values` are the
-    means and spreads compared, `rms` is the whole tensor's own.
+    In units of the spread: 0.1 is a mean off by a tenth of it, or a spread that is a tenth larger. `values`
+    are the means and spreads compared, `rms` is the whole tensor's own.
     """
 
     distance: dict[str, float]
@@ -235,7 +237,8 @@ class Statistics:
     rms: float
 
     def odds(self, form: str) -> float:
-        """How many times likelier than the other form: the likelihoods' ratio, for deviations of unknown size."""
+        """How many times likelier than the other form: the likelihoods' ratio, for deviations of unknown
+        size."""
         other = DENORMALISED if form == NORMALISED else NORMALISED
         logarithm = self.values * math.log(max(self.distance[other], 1e-9) / max(self.distance[form], 1e-9))
         return math.exp(min(max(logarithm, -99), 99))

@@ -39,10 +39,11 @@ def load_vae(model: str = "demo", seed: int = 0, variant: str = "") -> Autoencod
     """An `AutoencoderKLMochi` in float32, in eval mode.
 
     'demo' is trained and ships with the project, 'random' has full size (362.5 M parameters in the decoder)
-    and 'small' few channels, both with seeded weights. Anything else is a folder (the VAE's, or a whole pipeline's), a
-    hub id, or one .safetensors file: in diffusers' layout, genmo's (decoder.safetensors) or ComfyUI's. Weights are
-    safetensors, in one file or sharded, in any type; `variant` names those of a folder, such as 'bf16'.
-    Raises `Refused` for a model that can't be found, isn't Mochi's, or holds NaN or Inf.
+    and 'small' few channels, both with seeded weights. Anything else is a folder (the VAE's, or a whole
+    pipeline's), a hub id, or one .safetensors file: in diffusers' layout, genmo's (decoder.safetensors) or
+    ComfyUI's. Weights are safetensors, in one file or sharded, in any type; `variant` names those of a
+    folder, such as 'bf16'. Raises `Refused` for a model that can't be found, isn't Mochi's, or holds NaN or
+    Inf.
     """
     if model in SEEDED:
         with torch.random.fork_rng():
@@ -111,10 +112,11 @@ def variants(folder: Path) -> list[str]:
 
 
 def _single_file(path: Path) -> AutoencoderKLMochi:
-    """The VAE of one file; of a file that holds a decoder alone, or in another layout than diffusers', with no encoder.
+    """The VAE of one file; of a file that holds a decoder alone, or in another layout than diffusers', with
+    no encoder.
 
-    The sizes are Mochi's own, or those of a config.json beside the file. (diffusers 0.42.1 has no `from_single_file`
-    for this class.)
+    The sizes are Mochi's own, or those of a config.json beside the file. (diffusers 0.42.1 has no
+    `from_single_file` for this class.)
     """
     if (kind := family_of(path)) not in (MOCHI, None):
         raise Refused("model", f"{path.name}, weights of an {kind}", f"those of an {MOCHI}")
@@ -161,7 +163,8 @@ def _fill(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 
 def diffusers_name(name: str) -> str:
-    """A decoder weight's name in the original layout -> in diffusers' (its scripts/convert_mochi_to_diffusers.py)."""
+    """A decoder weight's name in the original layout -> in diffusers' (its
+    scripts/convert_mochi_to_diffusers.py)."""
     for pattern, new in ORIGINAL.items():
         renamed, found = re.subn(f"^{pattern}", new, name)
         if found:

@@ -1,7 +1,8 @@
-"""The parts of Mochi's pipeline around its VAE, one at a time: a block of the transformer, its ends, a block of the text encoder.
+"""The parts of Mochi's pipeline around its VAE, one at a time: a block of the transformer, its ends, a block
+of the text encoder.
 
-Weights are random and seeded, widths the published ones or small; 48 blocks of 0.4 GB are never made. Each part comes as a
-module of tensors alone and its inputs. None has a convolution in three dimensions.
+Weights are random and seeded, widths the published ones or small; 48 blocks of 0.4 GB are never made. Each
+part comes as a module of tensors alone and its inputs. None has a convolution in three dimensions.
 """
 
 import math
@@ -57,10 +58,11 @@ def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same as one op, ttir.scaled_dot_product_attention, by a custom call: torch_xla takes torch's own apart.
+    """The same as one op, ttir.scaled_dot_product_attention, by a custom call: torch_xla takes torch's own
+    apart.
 
-    The call is tt-xla's (python_package/tt_torch/custom_ops.py). The compiler knows TT-NN's op, which keeps scores in L1;
-    this plugin's, at its default level, takes it apart all the same.
+    The call is tt-xla's (python_package/tt_torch/custom_ops.py). The compiler knows TT-NN's op, which keeps
+    scores in L1; this plugin's, at its default level, takes it apart all the same.
     """
     if q.device.type != "xla":
         return F.scaled_dot_product_attention(q, k, v)
@@ -78,17 +80,19 @@ def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def in_chunks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same, `CHUNK` queries after the other: each row of scores is whole, so nothing else changes.
 
-    Scaled before the scores are made, which are 350 times as large. For 44,776 tokens they are 96 GB at once, 1.5 GB here.
+    Scaled before the scores are made, which are 350 times as large. For 44,776 tokens they are 96 GB at once,
+    1.5 GB here.
     """
     q, k = q / math.sqrt(q.shape[-1]), k.transpose(-1, -2)
     return torch.cat([F.softmax(part @ k, dim=-1) @ v for part in q.split(CHUNK, -2)], -2)
 
 
 class JointAttention:
-    """`MochiAttnProcessor2_0` where every token of the prompt counts; a shorter prompt is given without its padding.
+    """`MochiAttnProcessor2_0` where every token of the prompt counts; a shorter prompt is given without its
+    padding.
 
-    Stock reads the mask back to the host for it (`torch.nonzero`): the graph is cut in every block. With `halves`, the
-    rotation's even and odd channels are the halves of a head (see `even_channels_first`).
+    Stock reads the mask back to the host for it (`torch.nonzero`): the graph is cut in every block. With
+    `halves`, the rotation's even and odd channels are the halves of a head (see `even_channels_first`).
     """
 
     def __init__(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor], halves: bool):
@@ -128,7 +132,8 @@ def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def even_channels_first(block: MochiTransformerBlock) -> MochiTransformerBlock:
-    """A copy whose queries and keys have their heads' even channels before the odd ones: scores are the same sums.
+    """A copy whose queries and keys have their heads' even channels before the odd ones: scores are the same
+    sums.
 
     Raises `Refused` for another block.
     """
@@ -148,9 +153,11 @@ WAYS = {"stock": None, "written out": written_out, "fused": fused, "in chunks": 
 
 
 class Block(nn.Module):
-    """A transformer block: (visual [1, N, C], text [1, M, D], conditioning [1, C], cos, sin [N, heads, c / 2]) -> both.
+    """A transformer block: (visual [1, N, C], text [1, M, D], conditioning [1, C], cos, sin [N, heads, c /
+    2]) -> both.
 
-    `way` is one of `WAYS`: 'stock' with its mask; the others without, 'in chunks' with its channels reordered, too.
+    `way` is one of `WAYS`: 'stock' with its mask; the others without, 'in chunks' with its channels
+    reordered, too.
     """
 
     def __init__(self, block: MochiTransformerBlock, way: str = "in chunks"):
@@ -197,7 +204,8 @@ class After(nn.Module):
 class TextBlock(nn.Module):
     """A block of T5's encoder, version 1.1: [1, M, C] and the relative bias [1, heads, M, M] -> [1, M, C].
 
-    Self-attention without a scale, then a gated GELU, each after an RMS norm and around it (Raffel et al., JMLR 21, 2020).
+    Self-attention without a scale, then a gated GELU, each after an RMS norm and around it (Raffel et al.,
+    JMLR 21, 2020).
     """
 
     def __init__(self, width: int, heads: int, inner: int):
@@ -235,7 +243,8 @@ PARTS = ("block, written out", "block, fused", "block, in chunks", "before", "af
 def make_part(
     name: str, size: Size, dtype: torch.dtype = torch.bfloat16
 ) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """A module of `PARTS`, or 'block, stock', with seeded weights in `dtype`, and inputs. Raises `Refused` for another name."""
+    """A module of `PARTS`, or 'block, stock', with seeded weights in `dtype`, and inputs. Raises `Refused`
+    for another name."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if name == "text block":

@@ -1,4 +1,5 @@
-"""The matrix products of a module, found by running it without values: what a cost or a time can be worked out from."""
+"""The matrix products of a module, found by running it without values: what a cost or a time can be worked
+out from."""
 
 import torch
 from torch import Tensor, nn

@@ -17,11 +17,12 @@ from ttvideo.media.single_files import family_of, from_single_file, refuse_pickl
 
 @dataclass(frozen=True)
 class VideoModel:
-    """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from its defaults.
+    """`autoencoder` is diffusers' class and `config` its keywords, where the published weights differ from
+    its defaults.
 
-    `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream` is the thread
-    where Tenstorrent's compiler meets it. An autoencoder of `frames` takes them [B * T, C, H, W]; of one that
-    decodes only in tiles it is the `part` that decodes each.
+    `latents` [B, C, T, H, W] are those of the pipeline's default size and length, `clip` in words. `upstream`
+    is the thread where Tenstorrent's compiler meets it. An autoencoder of `frames` takes them [B * T, C, H,
+    W]; of one that decodes only in tiles it is the `part` that decodes each.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """Ops that torch_xla 2.9 can't trace as torch means them, put in other words before it sees them.
 
-Each is a hazard of its own: one that raises, or one that goes to the host. The latter is worse: torch_xla runs the
-graph so far, on a device whose results may be garbage, to have the op's operands, and goes on with a second program.
+Each is a hazard of its own: one that raises, or one that goes to the host. The latter is worse: torch_xla
+runs the graph so far, on a device whose results may be garbage, to have the op's operands, and goes on with a
+second program.
 """
 
 import math
@@ -30,7 +31,8 @@ def repeat(x: Tensor, repeats: list[int]) -> Tensor:
 
 
 def nearest(x: Tensor, sizes: list[int], *scales: float | None, shift: float = 0.0) -> Tensor:
-    """Nearest upsampling, [B, C, *spatial] -> [B, C, *sizes]: some kinds go to the host, the others are float32 sums."""
+    """Nearest upsampling, [B, C, *spatial] -> [B, C, *sizes]: some kinds go to the host, the others are
+    float32 sums."""
     for axis, (size, scale) in enumerate(zip(sizes, scales or [None] * len(sizes)), start=2):
         old = x.shape[axis]
         step = 1 / scale if scale else old / size
@@ -45,8 +47,8 @@ def nearest(x: Tensor, sizes: list[int], *scales: float | None, shift: float = 0
 def repeated(x: Tensor, axis: int, times: int) -> Tensor:
     """Each entry along `axis` so many times in a row.
 
-    Along the last two dimensions by a matrix of ones and zeros, exactly: a small dimension of its own, to be repeated,
-    would be stored as 32.
+    Along the last two dimensions by a matrix of ones and zeros, exactly: a small dimension of its own, to be
+    repeated, would be stored as 32.
     """
     if times == 1:
         return x

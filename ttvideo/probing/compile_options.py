@@ -1,7 +1,9 @@
-"""Options for the compiler, such as {"optimization_level": 1}: tt-xla's, by its names (its pjrt_implementation, compile_options.cc).
+"""Options for the compiler, such as {"optimization_level": 1}: tt-xla's, by its names (its
+pjrt_implementation, compile_options.cc).
 
-Tenstorrent's wheel takes them through torch_xla. PyPI's torch_xla has no way to hand them on, so for the PyPI build the traced
-StableHLO is compiled by jaxlib's client, in a process of its own; what it prints is read as the rest is.
+Tenstorrent's wheel takes them through torch_xla. PyPI's torch_xla has no way to hand them on, so for the PyPI
+build the traced StableHLO is compiled by jaxlib's client, in a process of its own; what it prints is read as
+the rest is.
 """
 
 import subprocess
@@ -16,7 +18,8 @@ Options = dict[str, str | int | bool]
 
 
 def checked_options(options: Options | None, target: Target) -> Options:
-    """Raises `Refused` for a target without a compiler, and what can't be an option. Unknown names the plugin refuses."""
+    """Raises `Refused` for a target without a compiler, and what can't be an option. Unknown names the plugin
+    refuses."""
     options = dict(options or {})
     if options and not target.needs_plugin:
         need = "a target that Tenstorrent's compiler serves"
@@ -38,10 +41,12 @@ def taken_by_torch_xla(options: Options) -> bool:
 
 
 def compile_elsewhere(stablehlo: bytes, options: Options, folder: Path) -> None:
-    """Compile for the board that this process's environment describes or mocks. Raises `RuntimeError` with what was said."""
+    """Compile for the board that this process's environment describes or mocks. Raises `RuntimeError` with
+    what was said."""
     folder.mkdir(exist_ok=True)
     write_repro(stablehlo, options, folder)
-    # Its standard error is kept apart for its last line; all else it prints is this process's, and so in the log.
+    # Its standard error is kept apart for its last line; all else it prints is this process's, and so in the
+    # log.
     done = subprocess.run(
         [sys.executable, "-P", folder / REPRO_NAME],
         cwd=folder,

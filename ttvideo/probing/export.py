@@ -27,7 +27,8 @@ INLINE_CHARACTERS = 40_000
 
 
 def save(verdict, folder: Path) -> Path:
-    """Write stablehlo.mlir, ttir.mlir and ttnn.mlir as far as it got, log.txt, README.md, and what compiles it again.
+    """Write stablehlo.mlir, ttir.mlir and ttnn.mlir as far as it got, log.txt, README.md, and what compiles
+    it again.
 
     A report that the probe was asked for becomes the folder ttnn-report, which ttnn-visualizer opens.
     Raises `Refused` if the folder can't be written.
@@ -60,7 +61,8 @@ def save(verdict, folder: Path) -> Path:
 
 
 def write_repro(stablehlo: str | bytes, options: dict, folder: Path) -> None:
-    """The module (text or bytecode), the script that compiles it, and the compiler's options if there are any."""
+    """The module (text or bytecode), the script that compiles it, and the compiler's options if there are
+    any."""
     (folder / "stablehlo.mlir").write_bytes(stablehlo if isinstance(stablehlo, bytes) else stablehlo.encode())
     (folder / REPRO_NAME).write_text(REPRO.read_text())
     if options:
@@ -102,7 +104,8 @@ def readme(verdict, texts: dict[str, str]) -> str:
 
 
 def issue(verdict) -> str:
-    """Markdown for the tracker: title, versions, message, location, and a script that shows it without this project.
+    """Markdown for the tracker: title, versions, message, location, and a script that shows it without this
+    project.
 
     Raises `Refused` for a verdict that passed, was replayed, or failed before or after the plugin.
     """

@@ -9,7 +9,8 @@ from ttvideo.targets.target import KERNELS, RUN, TRACE
 # A failure's kind → how the stack words it (named groups: op, location) and, if the compiler is done
 # by then, the stage that it ends. The first match wins, so the more telling patterns come first.
 KINDS = (
-    # ttsim, docs/sim_error_handling.md: what it doesn't model, or won't, ends the process; the op itself may be right.
+    # ttsim, docs/sim_error_handling.md: what it doesn't model, or won't, ends the process; the op itself may
+    # be right.
     (
         "simulator stop",
         RUN,

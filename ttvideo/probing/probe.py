@@ -34,7 +34,8 @@ def probe(
     report: bool = False,
     **keywords,
 ) -> Verdict:
-    """Trace `module` with its weights marked as parameters, compile it for `target` and, where that lane can, run it.
+    """Trace `module` with its weights marked as parameters, compile it for `target` and, where that lane can,
+    run it.
 
     It happens in a process of its own, so whatever the stack does (abort, hang, be killed) comes back as a
     `Verdict`. `module` is one, or a method of one. `inputs` are its positional arguments: tensors on the

@@ -24,7 +24,8 @@ SPATIAL_DIMENSIONS = 3
 
 
 def replay(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = "") -> Verdict:
-    """What the compiler of October 2025 made of `module`: lowered by the installed tools, judged by the old rule.
+    """What the compiler of October 2025 made of `module`: lowered by the installed tools, judged by the old
+    rule.
 
     Takes what `probe` takes. If lowering itself fails, that verdict comes back, marked as a replay as well.
     """

@@ -1,7 +1,8 @@
-"""Compile stablehlo.mlir, which lies beside this file, by Tenstorrent's plugin, and run it on zeros where it can run.
+"""Compile stablehlo.mlir, which lies beside this file, by Tenstorrent's plugin, and run it on zeros where it
+can run.
 
-It needs jax and the plugin alone. `environment.json`, if it is there, says which board is described or mocked; on a machine
-with a card, delete it. `options.json`, if it is there, holds options for the compiler.
+It needs jax and the plugin alone. `environment.json`, if it is there, says which board is described or
+mocked; on a machine with a card, delete it. `options.json`, if it is there, holds options for the compiler.
 """
 
 import json

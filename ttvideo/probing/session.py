@@ -35,8 +35,8 @@ class Session(contextlib.AbstractContextManager):
         """Trace, compile and, where the lane can, run the module; a failure is in the verdict.
 
         `keywords` are the module's own, tensors or not. `state` is its keyword of that name; None for none,
-        or for the one that the call before left, unless `keywords` has a `state` of None: that begins anew. With `evaluate`, outputs and state are those of the program,
-        run on the host. `timeout` is in seconds.
+        or for the one that the call before left, unless `keywords` has a `state` of None: that begins anew.
+        With `evaluate`, outputs and state are those of the program, run on the host. `timeout` is in seconds.
         """
         keywords = dict(keywords or {}) | ({} if state is None else {"state": state})
         before, self.on_host = self.on_host, None

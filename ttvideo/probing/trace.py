@@ -24,8 +24,9 @@ class Place(int):
 def mark(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
     """Tell tt-mlir that `tensor` (on the XLA device, any shape) is a 'parameter', 'constant' or 'input'.
 
-    Parameters are prepared once, in const-eval functions; unmarked weights are prepared in every run. The custom
-    call is tt-xla's (python_package/tt_torch/custom_ops.py); the name stands on the program's argument.
+    Parameters are prepared once, in const-eval functions; unmarked weights are prepared in every run. The
+    custom call is tt-xla's (python_package/tt_torch/custom_ops.py); the name stands on the program's
+    argument.
     """
     from torch_xla.experimental.stablehlo_custom_call import stablehlo_custom_call
 
@@ -40,13 +41,14 @@ def mark(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
 
 
 class Located(TorchDispatchMode):
-    """Names every op after the module that issued it and the line of the model that called it, and notes cuts.
+    """Names every op after the module that issued it and the line of the model that called it, and notes
+    cuts.
 
     In the form `Conv3d[conv_in]/forward(autoencoder_kl_mochi.py:623)/`, as tt-xla's own backend does
     (python_package/tt_torch/backend/metadata_propagation.py); the IR's `loc(...)` then says it.
 
-    `on_cut` is told each place where the trace reads a value back to the host (`.item()`, `if x.sum() > 0`, a numpy
-    array): there the graph ends, is compiled and run, and the trace goes on with what comes back.
+    `on_cut` is told each place where the trace reads a value back to the host (`.item()`, `if x.sum() > 0`, a
+    numpy array): there the graph ends, is compiled and run, and the trace goes on with what comes back.
     """
 
     def __init__(self, module: nn.Module, on_cut: Callable[[str], None]):
@@ -101,8 +103,8 @@ def heeding_writes(made: torch.Tensor) -> torch.Tensor:
 def values_read_back() -> int:
     """How many values came from the device so far, by torch_xla's own count.
 
-    Its count of programs that ran (`ExecuteTime`) would tell too, but late: it is added when the plugin's own thread
-    says so, which may be after the next trace began.
+    Its count of programs that ran (`ExecuteTime`) would tell too, but late: it is added when the plugin's own
+    thread says so, which may be after the next trace began.
     """
     from torch_xla.debug import metrics
 

@@ -102,7 +102,8 @@ class Verdict:
 
     @cached_property
     def hazards(self) -> dict[Hazard, int]:
-        """What is known to go wrong with the program on silicon, and with how many of its ops; {} where there is none."""
+        """What is known to go wrong with the program on silicon, and with how many of its ops; {} where there
+        is none."""
         try:
             return hazards(self.program) if self.has_program else {}
         except Refused:  # a text that can't be read is a failure told elsewhere
@@ -147,11 +148,13 @@ class Verdict:
         return row
 
     def save(self, folder: Path) -> Path:
-        """Write the texts of all stages, the log, a README and a script that compiles it again (see `ttvideo.probing.export`)."""
+        """Write the texts of all stages, the log, a README and a script that compiles it again (see
+        `ttvideo.probing.export`)."""
         return export.save(self, folder)
 
     def issue(self) -> str:
-        """What to paste into the compiler's tracker; Markdown. Raises `Refused` unless the plugin refused the module."""
+        """What to paste into the compiler's tracker; Markdown. Raises `Refused` unless the plugin refused the
+        module."""
         return export.issue(self)
 
     @property
@@ -170,7 +173,8 @@ class Verdict:
         return f"; {self.ran.peak_dram_bytes / 1e9:.2f} GB at most {ALLOCATED}" if self.ran else ""
 
     def _predicted(self) -> list[str]:
-        """A run's time on a card, a line; nothing for a program that can't be read or has an op of no known cost."""
+        """A run's time on a card, a line; nothing for a program that can't be read or has an op of no known
+        cost."""
         try:
             return [str(self.expected)] if self.passed and self.has_program else []
         except Refused:

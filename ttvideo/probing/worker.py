@@ -138,8 +138,8 @@ class Client:
             )  # its text has locations that MLIR can't read
             self.timed(RUN, lambda: compile_elsewhere(stablehlo, self.options, self.folder / "elsewhere"))
             return None
-        # Compiles, then runs; the stages in between are read off the compiler's log.
-        # The outputs alone: a sync of all live tensors would also return the base of an output that is a view.
+        # Compiles, then runs; the stages in between are read off the compiler's log. The outputs alone: a
+        # sync of all live tensors would also return the base of an output that is a view.
         self.timed(RUN, lambda: torch_xla._XLAC._xla_sync_multi(tensors(outputs), [], wait=True))
         return outputs
 
@@ -221,7 +221,8 @@ def die_with_parent() -> None:
 
 
 def deepen_stack() -> None:
-    """The usual 8 MB overflow once HunyuanVideo-1.5's decoder is compiled for a whole clip: something there is recursive."""
+    """The usual 8 MB overflow once HunyuanVideo-1.5's decoder is compiled for a whole clip: something there
+    is recursive."""
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     deep = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
     resource.setrlimit(resource.RLIMIT_STACK, (deep, most))

@@ -12,7 +12,8 @@ _FULL = re.compile(
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """The first refused allocation: bytes asked for, in all and a bank, and the state of a bank then; None if unsaid."""
+    """The first refused allocation: bytes asked for, in all and a bank, and the state of a bank then; None if
+    unsaid."""
 
     memory: str
     wanted_bytes: int

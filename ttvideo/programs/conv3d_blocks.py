@@ -1,14 +1,17 @@
-"""In which blocks a `ttnn.conv3d` can be done: what L1 allows, and the bytes of DRAM that each asks for, by the counted model.
+"""In which blocks a `ttnn.conv3d` can be done: what L1 allows, and the bytes of DRAM that each asks for, by
+the counted model.
 
-A block is an output of (T, H, W) pixels by some output channels, made of some input channels: `Blocks`. Each output block
-reads its halo again, each block of output channels the whole input, and cores that share the input channels of an output
-add up over the network on the chip, which costs no DRAM. What a block takes of L1 are its patches (27 pixels' channels
-for each output of 3x3x3), the weights, the input that it reads, and partial sums: as the op's program factory allocates
-them (tt-metal, ttnn/cpp/ttnn/operations/experimental/conv3d/device/conv3d_program_factory.cpp).
+A block is an output of (T, H, W) pixels by some output channels, made of some input channels: `Blocks`. Each
+output block reads its halo again, each block of output channels the whole input, and cores that share the
+input channels of an output add up over the network on the chip, which costs no DRAM. What a block takes of L1
+are its patches (27 pixels' channels for each output of 3x3x3), the weights, the input that it reads, and
+partial sums: as the op's program factory allocates them (tt-metal,
+ttnn/cpp/ttnn/operations/experimental/conv3d/device/conv3d_program_factory.cpp).
 
-Hazard: sums of one block of input channels are bf16, rounded before the bias is added and again after it; of several they
-are float32, rounded once (findings/native.py, "roundings"). So there are at least two, where the channels are more than 32.
-And no block is taken that silicon is known to hang at, or to get wrong (`ttvideo.programs.hazards`).
+Hazard: sums of one block of input channels are bf16, rounded before the bias is added and again after it; of
+several they are float32, rounded once (findings/native.py, "roundings"). So there are at least two, where the
+channels are more than 32. And no block is taken that silicon is known to hang at, or to get wrong
+(`ttvideo.programs.hazards`).
 """
 
 import itertools
@@ -102,7 +105,8 @@ def free_bytes(chip: Chip) -> int:
 
 
 def shares(size: Size, blocks: Blocks, chip: Chip) -> list[tuple[int, int]]:
-    """How many blocks there are of input channels, output channels, frames, rows and columns, and on how many cores."""
+    """How many blocks there are of input channels, output channels, frames, rows and columns, and on how many
+    cores."""
     of = (size.c_in // blocks.c_in, size.c_out // blocks.c_out)
     of += tuple(-(-o // b) for o, b in zip(size.out, (blocks.t, blocks.h, blocks.w), strict=True))
     return list(zip(of, spread(of, chip), strict=True))

@@ -1,17 +1,19 @@
-"""What a convolution asks of DRAM besides each operand once: rules read off the transfers of TT-NN 0.81.1's kernels.
+"""What a convolution asks of DRAM besides each operand once: rules read off the transfers of TT-NN 0.81.1's
+kernels.
 
 Counted on Tenstorrent's simulator, request by request (`findings/transfers.py`): a conv2d's rule is close at
 the first three sizes of the Mochi decoder, on both chips; a conv3d's is right to the byte.
 
-`ttnn.conv2d` wants input, output and one block of work in L1. Where that doesn't fit, it goes slice by slice along the
-output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo. Their output is as
-wide as whole tiles; where the width isn't, a reshape follows, with a map of its own (`ttvideo.programs.reshape`), that
-no program states: 212, 424 and 848 columns, all but the first size of a 480×848 clip. On a Blackhole, 11 columns of
-cores hold runs of channels that don't begin at its DRAM's 64 bytes, so more is read than asked for.
+`ttnn.conv2d` wants input, output and one block of work in L1. Where that doesn't fit, it goes slice by slice
+along the output's width, in whole tiles of 32 columns, and each slice reads the weights again, and its halo.
+Their output is as wide as whole tiles; where the width isn't, a reshape follows, with a map of its own
+(`ttvideo.programs.reshape`), that no program states: 212, 424 and 848 columns, all but the first size of a
+480×848 clip. On a Blackhole, 11 columns of cores hold runs of channels that don't begin at its DRAM's 64
+bytes, so more is read than asked for.
 
-`ttnn.conv3d` reads its input again for each block of output channels, and with each block of outputs its halo, but for
-what a core keeps along the width; its weights once, as cores hand them on, and its bias on each core. The compiler's
-blocks of 1×1×1 outputs by 32 channels read an input of 768 channels about 200 times.
+`ttnn.conv3d` reads its input again for each block of output channels, and with each block of outputs its
+halo, but for what a core keeps along the width; its weights once, as cores hand them on, and its bias on each
+core. The compiler's blocks of 1×1×1 outputs by 32 channels read an input of 768 channels about 200 times.
 """
 
 import math
@@ -178,7 +180,8 @@ def conv3d(op: Op, chip: Chip) -> Passes:
 
 
 def spread(counts: Iterable[int], chip: Chip) -> list[int]:
-    """On how many cores a conv3d's blocks are: of input channels, output channels, frames, rows and columns, in turn."""
+    """On how many cores a conv3d's blocks are: of input channels, output channels, frames, rows and columns,
+    in turn."""
     left, found = math.prod(chip.grid_yx), []
     for count in counts:
         each = -(-count // min(count, left))

@@ -1,11 +1,11 @@
 """What a compiled program costs: DRAM traffic, live DRAM and arithmetic, read off its text.
 
-Exact here: shapes, padding, lifetimes. An estimate: every op reads each operand once and writes each result once.
-Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of a tensor with
-itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is made); a reshape reads a tile
-for each result tile that draws on it; a slice or a concatenation that cuts tiles goes through rows and back; a sum over
-rows is stored in tiles of one row first; convolutions as `ttvideo.programs.convolution` says. `findings/transfers.py` has
-the counts.
+Exact here: shapes, padding, lifetimes. An estimate: every op reads each operand once and writes each result
+once. Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of
+a tensor with itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is
+made); a reshape reads a tile for each result tile that draws on it; a slice or a concatenation that cuts
+tiles goes through rows and back; a sum over rows is stored in tiles of one row first; convolutions as
+`ttvideo.programs.convolution` says. `findings/transfers.py` has the counts.
 """
 
 import math
@@ -38,8 +38,8 @@ DATA_MOVEMENT = {
 class OpCost:
     """`read` and `written` in bytes of device memory (DRAM only), `flops` in multiplies and adds.
 
-    `launches` are the programs that the op starts on the chip: 0 for a view, several for a convolution; `passes` those
-    of the multiplier, by the fidelity that the op asks for.
+    `launches` are the programs that the op starts on the chip: 0 for a view, several for a convolution;
+    `passes` those of the multiplier, by the fidelity that the op asks for.
     """
 
     name: str
@@ -59,14 +59,14 @@ class OpCost:
 class Cost:
     """Costs of one run (`ops`, `live`) and of the one-time const-eval functions (`const_eval`).
 
-    `live` holds the DRAM bytes allocated at the start and after each op of `main`, arguments and
-    const-eval results included: those belong to the caller and to the runtime's cache, and outlive
-    the run whatever the program deallocates (tt-mlir, runtime/ttvideo/ttnn/operations/cache/load_cached.cpp).
-    `peak_dram_bytes` is its peak, with each buffer rounded up to whole pages in every bank: what must fit.
-    `const_eval_peak_bytes` is that while the one-time work runs, before the first run.
-    Not in the text, hence not in these: what TT-NN allocates of itself. The largest part of it,
-    `reshape_map_bytes`, stays in DRAM after the first run (an estimate, see `ttvideo.programs.reshape`); the rest is
-    each op's own scratch space. `first_run_on_ttnn` has the maps in it, and `findings/peaks.py` how close that is.
+    `live` holds the DRAM bytes allocated at the start and after each op of `main`, arguments and const-eval
+    results included: those belong to the caller and to the runtime's cache, and outlive the run whatever the
+    program deallocates (tt-mlir, runtime/ttvideo/ttnn/operations/cache/load_cached.cpp). `peak_dram_bytes` is
+    its peak, with each buffer rounded up to whole pages in every bank: what must fit. `const_eval_peak_bytes`
+    is that while the one-time work runs, before the first run. Not in the text, hence not in these: what
+    TT-NN allocates of itself. The largest part of it, `reshape_map_bytes`, stays in DRAM after the first run
+    (an estimate, see `ttvideo.programs.reshape`); the rest is each op's own scratch space.
+    `first_run_on_ttnn` has the maps in it, and `findings/peaks.py` how close that is.
     """
 
     ops: tuple[OpCost, ...]
@@ -132,14 +132,15 @@ class Cost:
 
 
 def once(op: Op) -> int:
-    """Bytes, were each distinct operand of an op read once and each result written once; of a slice, what it takes."""
+    """Bytes, were each distinct operand of an op read once and each result written once; of a slice, what it
+    takes."""
     read = sum(value.type.stored_bytes for value in dict.fromkeys(op.operands) if value.type)
     written = sum(value.type.stored_bytes for value in op.results)
     return (min(read, written) if op.name == "ttnn.slice_static" else read) + written
 
 
-# From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the host adds
-# to it: 455 of 1,164 ms in tt-metal#50772.
+# From one program to the next on the device: 2 to 22 µs were measured (tt-metal#11386). Without a trace the
+# host adds to it: 455 of 1,164 ms in tt-metal#50772.
 LAUNCH_SECONDS = (2e-6, 22e-6)
 
 
@@ -157,7 +158,8 @@ class Roofline:
 
     @property
     def binds(self) -> str:
-        """The resource that takes longest: "arithmetic", "DRAM", "launches"; "DRAM or launches" if either can."""
+        """The resource that takes longest: "arithmetic", "DRAM", "launches"; "DRAM or launches" if either
+        can."""
         name, seconds = max((self.arithmetic_seconds, "arithmetic"), (self.dram_seconds, "DRAM"))[::-1]
         least, most = self.launch_seconds
         if least > seconds:
@@ -208,7 +210,8 @@ def roofline_of(hifi4_flops: float, dram_bytes: float, launches: int, board: Boa
 
 
 def in_turn(cost: Cost, board: Board) -> float:
-    """Estimate: the least seconds of one run whose ops don't overlap, each by what binds it, arithmetic or DRAM."""
+    """Estimate: the least seconds of one run whose ops don't overlap, each by what binds it, arithmetic or
+    DRAM."""
     chip = board.chip
     rate = chip.bf16_tflops * 1e12 * PASSES["hifi4"]
     return sum(max(op.flops * op.passes / rate, op.moved / (chip.dram_gb_per_s * 1e9)) for op in cost.ops)
@@ -287,7 +290,8 @@ REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
 
 
 def through_rows(op: Op) -> bool:
-    """Is it done in rows, between a copy to rows and one to tiles? So a slice or a concatenation that cuts tiles."""
+    """Is it done in rows, between a copy to rows and one to tiles? So a slice or a concatenation that cuts
+    tiles."""
     if any(value.type.layout != "tile" for value in (*op.operands[:1], *op.results[:1]) if value.type):
         return False
     a = op.attributes
@@ -300,7 +304,8 @@ def through_rows(op: Op) -> bool:
 
 
 def _kept_bytes(op: Op) -> int:
-    """A sum over rows or columns is first stored with them kept, as 1 of 32 in a tile; then a reshape drops them."""
+    """A sum over rows or columns is first stored with them kept, as 1 of 32 in a tile; then a reshape drops
+    them."""
     shape, result = op.operands[0].type.shape, op.results[0].type
     dims = {dim % len(shape) for dim in op.attributes["dim_arg"] or range(len(shape))}
     if op.attributes["keep_dim"] or not dims & {len(shape) - 1, len(shape) - 2}:
@@ -406,7 +411,8 @@ class _Dram:
 
 
 def first_run_on_ttnn(program: Program) -> int:
-    """The most bytes live after an op of a first run by `ttvideo.ttnn`: inputs are given up, maps are made on the way."""
+    """The most bytes live after an op of a first run by `ttvideo.ttnn`: inputs are given up, maps are made on
+    the way."""
     sizes, maps = Sizes.of_chip(program.chip), set()
     for _ in _const_eval(program, sizes, maps):
         pass

@@ -1,8 +1,9 @@
 """Math fidelity: in how many passes the matrix unit multiplies, and what it leaves out with fewer than four.
 
-A pass multiplies 5 bits of one source's mantissa, the weights', by 7 of the other's; four passes take 10 bits by 11. HiFi3
-leaves out the product of what is low in both, HiFi2 what is low in the activations, LoFi what is low in either (github
-tenstorrent/tt-isa-documentation, MVMUL; github tenstorrent/ttsim, src/tensix.cpp, `mvmul`).
+A pass multiplies 5 bits of one source's mantissa, the weights', by 7 of the other's; four passes take 10 bits
+by 11. HiFi3 leaves out the product of what is low in both, HiFi2 what is low in the activations, LoFi what is
+low in either (github tenstorrent/tt-isa-documentation, MVMUL; github tenstorrent/ttsim, src/tensix.cpp,
+`mvmul`).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
-"""What is known to go wrong on silicon and shows neither on a mocked board nor in ttsim: a condition on an op, with its source.
+"""What is known to go wrong on silicon and shows neither on a mocked board nor in ttsim: a condition on an
+op, with its source.
 
-Each is a function of an op, its program's chip and what its operands were made by. A verdict carries what applies to its
-program; `ttvideo.programs.seconds.blocks` takes no blocks that have one.
+Each is a function of an op, its program's chip and what its operands were made by. A verdict carries what
+applies to its program; `ttvideo.programs.seconds.blocks` takes no blocks that have one.
 """
 
 import math
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from ttvideo.programs.program import TILE, Op, Program, Value
 from ttvideo.targets.boards import Chip
 
-# DRAM of a device that a mock doesn't hold, kernels' binaries above all: at least and at most, as Tenstorrent found where
-# it predicts memory by mocked boards (tt-metal, models/tt_dit, MiniMax-H3, 2026).
+# DRAM of a device that a mock doesn't hold, kernels' binaries above all: at least and at most, as Tenstorrent
+# found where it predicts memory by mocked boards (tt-metal, models/tt_dit, MiniMax-H3, 2026).
 MOCK_MARGIN_BYTES = (17_000_000, 57_000_000)
 ALLOCATED = "by the allocator (a card: {} to {} MB more)".format(
     *(margin // 10**6 for margin in MOCK_MARGIN_BYTES)
@@ -26,7 +27,8 @@ Makers = Mapping[Value, Op]
 
 @dataclass(frozen=True)
 class Hazard:
-    """`what` happens `when`; `applies` says to which op: of an op, the chip, and the ops that made its operands."""
+    """`what` happens `when`; `applies` says to which op: of an op, the chip, and the ops that made its
+    operands."""
 
     name: str
     when: str
@@ -118,7 +120,8 @@ HAZARDS = (
 
 
 def hazards(program: Program) -> dict[Hazard, int]:
-    """The hazards that a card's run of the program has, each with the number of ops that have it; const-eval's too."""
+    """The hazards that a card's run of the program has, each with the number of ops that have it;
+    const-eval's too."""
     makers = makers_of(program)
     found: Counter[Hazard] = Counter()
     for function in program.functions.values():

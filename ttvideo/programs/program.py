@@ -106,7 +106,8 @@ class Function:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled module: `main` is what each run executes, `functions` all by name; `chip` it was compiled for."""
+    """A compiled module: `main` is what each run executes, `functions` all by name; `chip` it was compiled
+    for."""
 
     functions: dict[str, Function]
     main: Function

@@ -45,7 +45,8 @@ def is_view(op: Op) -> bool:
 
 
 def map_key(op: Op) -> tuple[Shape3, Shape3] | None:
-    """The two shapes that the map is for, as TT-NN folds them to three dimensions; None where there is no map."""
+    """The two shapes that the map is for, as TT-NN folds them to three dimensions; None where there is no
+    map."""
     if op.name != "ttnn.reshape" or op.results[0].type.layout != "tile" or is_view(op):
         return None
     return _three(op.operands[0].type.shape), _three(op.results[0].type.shape)

@@ -1,4 +1,5 @@
-"""Write what stands in for a card: a system descriptor (for compiling) and a cluster descriptor (for the mock).
+"""Write what stands in for a card: a system descriptor (for compiling) and a cluster descriptor (for the
+mock).
 
 Schemas: tt-mlir `include/ttmlir/Target/Common/{system_desc,types}.fbs` and
 tt-umd `docs/yaml_schemas/cluster_descriptor.yaml`.
@@ -15,8 +16,8 @@ DATA_TYPES = range(13)  # Float32 … Int32 of the schema's enum: all that the c
 TILE_SIZES_YX = ((4, 16), (16, 16), (32, 16), (4, 32), (16, 32), (32, 32))
 HOST_MMIO = 1
 
-# Cards ship with some of their parts switched off: an n150 or n300 with 1 of 10 Tensix rows a chip, a p150 with 2 of 14
-# Tensix columns, 2 of 14 Ethernet cores and 1 of 2 PCIe tiles.
+# Cards ship with some of their parts switched off: an n150 or n300 with 1 of 10 Tensix rows a chip, a p150
+# with 2 of 14 Tensix columns, 2 of 14 Ethernet cores and 1 of 2 PCIe tiles.
 HARVESTED = {
     "wormhole_b0": {"harvest_mask": 0b1, "eth_harvesting_mask": 0, "pcie_harvesting_mask": 0},
     "blackhole": {
@@ -61,7 +62,8 @@ def system_descriptor(board: Board, schema_hash: str) -> bytes:
 
 
 def cluster_descriptor(board: Board) -> str:
-    """The YAML from which a runtime mocks a machine with one `board`, whose first chip alone hangs on the PCIe bus."""
+    """The YAML from which a runtime mocks a machine with one `board`, whose first chip alone hangs on the
+    PCIe bus."""
     chips, arch = range(board.chips), board.chip.arch
     wormhole = arch == "wormhole_b0"
     harvested = {

@@ -41,7 +41,8 @@ def make(folder: Path, python: Path, version: str) -> None:
     # addsitedir, since a plain path would leave out the .pth files in it: the project's own is one.
     here = [path for path in site.getsitepackages() if Path(path).is_dir()]
     (own / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
-    # Without its dependencies, which are this environment's; ignoring it, which would be taken out of it otherwise.
+    # Without its dependencies, which are this environment's; ignoring it, which would be taken out of it
+    # otherwise.
     command = [
         "-m",
         "pip",

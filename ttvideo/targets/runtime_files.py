@@ -1,9 +1,9 @@
 """The plugin's runtime files, kept in one place, so that kernels built once stay built.
 
 libtt.so unpacks kernel sources and the RISC-V compiler into TMPDIR at every load, and names that folder in
-TT_METAL_RUNTIME_ROOT (pcmoritz/libtt, cpp/tt_metal_runtime_root.cc). tt-metal's kernel cache holds the path and the
-hash of every file that a kernel was built from: in a TMPDIR of each worker's own, all firmware and all kernels would be
-built again by every worker.
+TT_METAL_RUNTIME_ROOT (pcmoritz/libtt, cpp/tt_metal_runtime_root.cc). tt-metal's kernel cache holds the path
+and the hash of every file that a kernel was built from: in a TMPDIR of each worker's own, all firmware and
+all kernels would be built again by every worker.
 """
 
 import ctypes
@@ -16,7 +16,8 @@ UNPACKED = "libtt-tt-metal-runtime-assets-*"  # the rest of the name is the file
 
 
 def load(library: Path, keep: Path) -> None:
-    """Load the plugin, and have tt-metal find its runtime files in `keep`, whichever worker unpacked them first."""
+    """Load the plugin, and have tt-metal find its runtime files in `keep`, whichever worker unpacked them
+    first."""
     ctypes.CDLL(str(library))
     for unpacked in Path(tempfile.gettempdir()).glob(UNPACKED):
         os.environ["TT_METAL_RUNTIME_ROOT"] = str(kept(unpacked, keep))

@@ -153,9 +153,10 @@ def card_present() -> bool:
 def resolve(name: str) -> Target:
     """The target called `name`; `auto` is a card if there is one, else the mocked p150.
 
-    Where TT-NN executes programs, "n150-ttsim@hifi3" has them run in that fidelity of the matrix unit, whatever they ask
-    for. On a Wormhole card it is HiFi3 unless another is named, as TT-NN itself has it: what the compiler asks for is
-    wrong there (`ttvideo.programs.hazards`). Raises `Refused` for an unknown name or fidelity, and for one elsewhere.
+    Where TT-NN executes programs, "n150-ttsim@hifi3" has them run in that fidelity of the matrix unit,
+    whatever they ask for. On a Wormhole card it is HiFi3 unless another is named, as TT-NN itself has it:
+    what the compiler asks for is wrong there (`ttvideo.programs.hazards`). Raises `Refused` for an unknown
+    name or fidelity, and for one elsewhere.
     """
     name, at, fidelity = name.partition("@")
     if name == "auto":
@@ -175,7 +176,8 @@ def resolve(name: str) -> Target:
 
 
 def board_of_card() -> Board:
-    """The board whose chip is the first card's, told by its PCI device id. Raises `Refused` for a chip without one.
+    """The board whose chip is the first card's, told by its PCI device id. Raises `Refused` for a chip
+    without one.
 
     An n300 counts as an n150: a program that was compiled for one chip runs on one of its two.
     """

@@ -1,9 +1,10 @@
-"""`make sim`: TT-NN's environment, the simulator, and one op of each kind that decoders need on each simulated chip.
+"""`make sim`: TT-NN's environment, the simulator, and one op of each kind that decoders need on each
+simulated chip.
 
     python -m ttvideo.ttnn [--python PYTHON3.12]
 
-The environment is made in the user's cache, once; what TTSIM names, or `ttvideo.ttnn.ttsim` finds, is kept beside it. Each
-chip's ops are compared with the evaluator's.
+The environment is made in the user's cache, once; what TTSIM names, or `ttvideo.ttnn.ttsim` finds, is kept
+beside it. Each chip's ops are compared with the evaluator's.
 """
 
 import argparse
@@ -58,7 +59,8 @@ def main() -> int:
 
 
 def set_up(interpreter: str) -> None:
-    """TT-NN's environment, if it isn't there as `requirements.txt` wants it. Raises `Refused` for another Python."""
+    """TT-NN's environment, if it isn't there as `requirements.txt` wants it. Raises `Refused` for another
+    Python."""
     wanted = REQUIREMENTS.read_text()
     if READY.is_file() and READY.read_text() == wanted:
         return
@@ -117,7 +119,8 @@ def works(target: Target) -> bool:
 
 
 def kinds() -> list[tuple[Program, Arguments]]:
-    """A comparison, an exponential, a root, a matrix product and a convolution, both summed in float32, our own kernels."""
+    """A comparison, an exponential, a root, a matrix product and a convolution, both summed in float32, our
+    own kernels."""
     x, z, w = tensor("x", (64, 64)), tensor("z", (64, 64)), tensor("w", (64, 64))
     names = {"exp": tensor("exp", (64, 64)), "rsqrt": tensor("rsqrt", (64, 64))}
     ops = [op("ge", [x, z], tensor("ge", (64, 64)), **NO_ACTIVATIONS)]

@@ -1,4 +1,5 @@
-"""How far is the evaluator from the chip, op by op? Each op is given, on the host, what it was given on the chip."""
+"""How far is the evaluator from the chip, op by op? Each op is given, on the host, what it was given on the
+chip."""
 
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ MOVES = ("ttnn.deallocate", "ttnn.get_device", "ttcore.load_cached")
 class Apart:
     """One op: how many of its results' values differ, and by how much at most.
 
-    `steps` counts in steps of the stored type at each value's own size, `scaled_steps` in steps at the size of the
-    tensor's largest value: where terms cancel, only the second is small.
+    `steps` counts in steps of the stored type at each value's own size, `scaled_steps` in steps at the size
+    of the tensor's largest value: where terms cancel, only the second is small.
     """
 
     op: str

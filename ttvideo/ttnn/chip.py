@@ -35,11 +35,12 @@ REPORT = "report"
 class Ran:
     """What became of one run of a program.
 
-    `outputs` are the results asked for, by their place among all, on the host. `peak_dram_bytes` and `peak_l1_bytes` are
-    the allocator's own figures, read after each op of the main function; `prepare_peak_dram_bytes` the same for
-    the const-eval functions, 0 where none ran. `memory_bytes` is the process's largest resident size.
-    `transfers` are the bytes that each op of the main function read from DRAM and wrote to it, () from a simulator
-    that doesn't count them. `stand_ins` and `workarounds` are sentences, one for each kind. `values` are all ops' results, if asked for.
+    `outputs` are the results asked for, by their place among all, on the host. `peak_dram_bytes` and
+    `peak_l1_bytes` are the allocator's own figures, read after each op of the main function;
+    `prepare_peak_dram_bytes` the same for the const-eval functions, 0 where none ran. `memory_bytes` is the
+    process's largest resident size. `transfers` are the bytes that each op of the main function read from
+    DRAM and wrote to it, () from a simulator that doesn't count them. `stand_ins` and `workarounds` are
+    sentences, one for each kind. `values` are all ops' results, if asked for.
     """
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -73,7 +74,8 @@ class Broke(Exception):
 
 
 class Chip(contextlib.AbstractContextManager):
-    """TT-NN on a target's place, open until closed. Programs, weights and kept results stay there from run to run.
+    """TT-NN on a target's place, open until closed. Programs, weights and kept results stay there from run to
+    run.
 
     `variables` are added to its environment. Raises `Refused` where the place isn't set up.
     """
@@ -222,7 +224,8 @@ class Chip(contextlib.AbstractContextManager):
         return self.load(done["outputs"]["0"], dtype)
 
     def report(self) -> dict[str, bytes]:
-        """The last report's files by name; {} if none was asked for, or the process ended before it was written."""
+        """The last report's files by name; {} if none was asked for, or the process ended before it was
+        written."""
         return {path.name: path.read_bytes() for path in sorted((self.folder / REPORT).glob("*"))}
 
     def close(self) -> None:

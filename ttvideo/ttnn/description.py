@@ -15,9 +15,9 @@ CONSTANT = "ttnn.constant"
 def describe(program: Program) -> tuple[dict, dict[str, np.ndarray]]:
     """The whole program, const-eval functions too, and its constants by the key that stands in their step.
 
-    A function: arguments ([value, name, kind, type]), steps (op, operands, results ([value, type]), attributes,
-    location) and returns. A type: shape, dtype ("bf16"), layout ("tile" or "row_major"), memory ("dram", "l1" or
-    "system"). Raises `Refused` for a sharded tensor.
+    A function: arguments ([value, name, kind, type]), steps (op, operands, results ([value, type]),
+    attributes, location) and returns. A type: shape, dtype ("bf16"), layout ("tile" or "row_major"), memory
+    ("dram", "l1" or "system"). Raises `Refused` for a sharded tensor.
     """
     constants: dict[str, np.ndarray] = {}
     functions = {name: _function(function, constants) for name, function in program.functions.items()}

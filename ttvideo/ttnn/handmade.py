@@ -27,7 +27,8 @@ def program(
     returns: list[Value] | None = None,
     chip: Chip = BLACKHOLE,
 ) -> Program:
-    """The ops in order; it returns what the last one gives, or `returns`. A value alone is an input by its own name."""
+    """The ops in order; it returns what the last one gives, or `returns`. A value alone is an input by its
+    own name."""
     given = tuple(a if isinstance(a, Argument) else Argument(a, a.name, "input") for a in arguments)
     returned = ops[-1].results if returns is None else tuple(returns)
     main = Function("main", given, tuple(ops), returned, False)

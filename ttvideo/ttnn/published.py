@@ -1,9 +1,10 @@
 """Failures that upstream published from real cards: the allocation that failed, made again on a mocked board.
 
-A tensor's size in DRAM is arithmetic on its shape, its layout and the board's banks, so what a card refused the mock
-must refuse with the same bytes. Each case is the op that upstream's analysis names, alone: compilers have moved on, and
-today's may not write it. Where the card said how full its banks were, they are filled likewise first. What can
-differ is the size of a bank: how much of it the runtime keeps for itself moves from version to version.
+A tensor's size in DRAM is arithmetic on its shape, its layout and the board's banks, so what a card refused
+the mock must refuse with the same bytes. Each case is the op that upstream's analysis names, alone: compilers
+have moved on, and today's may not write it. Where the card said how full its banks were, they are filled
+likewise first. What can differ is the size of a bank: how much of it the runtime keeps for itself moves from
+version to version.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from ttvideo.ttnn.handmade import op, program, tensor
 
 @dataclass(frozen=True)
 class Published:
-    """`said` is the card's message, as far as the issue has it. `operand` and `result` are shapes, `op` what is run.
+    """`said` is the card's message, as far as the issue has it. `operand` and `result` are shapes, `op` what
+    is run.
 
-    `inferred` where the issue gives no shape: it is then the one that the model has at this place and of these bytes.
+    `inferred` where the issue gives no shape: it is then the one that the model has at this place and of
+    these bytes.
     """
 
     issue: str
@@ -41,7 +44,8 @@ class Published:
 
     @property
     def fits_the_card(self) -> bool:
-        """Can what the op reads be part of what the card said was allocated? Else upstream's read something smaller."""
+        """Can what the op reads be part of what the card said was allocated? Else upstream's read something
+        smaller."""
         if not self.operand or self.card.allocated_a_bank is None:
             return True
         operand = tensor("operand", self.operand, self.dtype, self.layout)
@@ -52,8 +56,8 @@ def permute(*order: int) -> dict:
     return {"op": "permute", "attributes": (("permutation", order),)}
 
 
-# What GroupNorm's decomposition subtracts a group's mean from: [1, H * W, 32 groups, C / 32] in float32, where the last
-# dimension is stored as 32.
+# What GroupNorm's decomposition subtracts a group's mean from: [1, H * W, 32 groups, C / 32] in float32,
+# where the last dimension is stored as 32.
 SUBTRACT = {"op": "subtract", "dtype": "f32", "inferred": True}
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
 SAID = "Not enough space to allocate"
@@ -153,7 +157,8 @@ def made(case: Published) -> Program:
 
 
 def fill(case: Published, operands: int, wanted: int) -> list[Op]:
-    """Buffers that leave each bank as the card's was: so much taken, and no free block larger than its largest.
+    """Buffers that leave each bank as the card's was: so much taken, and no free block larger than its
+    largest.
 
     With no word from the card, a bank is filled until what is wanted can't fit. All in bytes of a bank.
     """

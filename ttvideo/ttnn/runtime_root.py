@@ -1,4 +1,5 @@
-"""What TT-NN builds kernels of: its own kernel sources, beside the RISC-V compiler that the plugin brings along."""
+"""What TT-NN builds kernels of: its own kernel sources, beside the RISC-V compiler that the plugin brings
+along."""
 
 import contextlib
 import os
@@ -49,8 +50,8 @@ def runtime_root(packages: Path, workaround: Workaround | None = None) -> Path:
 def compiler() -> Path:
     """Tenstorrent's RISC-V compiler for both chips: a copy of the plugin's, made once, that shares its files.
 
-    The one that is there stays, whichever plugin is installed: kernels are TT-NN's, and their cache knows its path.
-    Raises `Refused` where there is none and the plugin's is too old.
+    The one that is there stays, whichever plugin is installed: kernels are TT-NN's, and their cache knows its
+    path. Raises `Refused` where there is none and the plugin's is too old.
     """
     if found := [
         path for path in sorted(KEPT.glob("sfpi-*-both")) if numbers(path.name.split("-")[1]) >= OLDEST

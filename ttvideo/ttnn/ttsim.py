@@ -1,7 +1,9 @@
-"""Tenstorrent's simulator (github tenstorrent/ttsim): one library for each chip, unchanged, taken from its user or its releases.
+"""Tenstorrent's simulator (github tenstorrent/ttsim): one library for each chip, unchanged, taken from its
+user or its releases.
 
-Looked for in this order: `TTSIM=<file or folder>`; `ttsim/` in the user's data folder; what the project keeps already;
-the pinned release. A library is known by what it says of itself, the PCI device that it presents, not by its name.
+Looked for in this order: `TTSIM=<file or folder>`; `ttsim/` in the user's data folder; what the project keeps
+already; the pinned release. A library is known by what it says of itself, the PCI device that it presents,
+not by its name.
 """
 
 import hashlib
@@ -22,7 +24,8 @@ from ttvideo.basics.folders import CACHE
 VERSION = "v1.10.0"
 RELEASES = "https://github.com/tenstorrent/ttsim/releases/download"
 LIBRARIES = {"blackhole": "libttsim_bh.so", "wormhole_b0": "libttsim_wh.so"}
-# SHA-256 of the release's files. None: not known to the project, which then says that it didn't verify the file.
+# SHA-256 of the release's files. None: not known to the project, which then says that it didn't verify the
+# file.
 CHECKSUMS: dict[str, str | None] = {"libttsim_bh.so": None, "libttsim_wh.so": None}
 SOC_DESCRIPTORS = {
     "blackhole": "ttnn/tt_metal/soc_descriptors/blackhole_140_arch.yaml",
@@ -67,8 +70,8 @@ def data_folder() -> Path:
 def keep(given: str | None, releases: str = RELEASES) -> str:
     """Find the simulator, put it into the project's cache, and say what came from where.
 
-    Raises `Refused`: nothing where it was said to be, a folder that can't be read, a file that isn't a ttsim of one
-    Wormhole or Blackhole, no network, another checksum.
+    Raises `Refused`: nothing where it was said to be, a folder that can't be read, a file that isn't a ttsim
+    of one Wormhole or Blackhole, no network, another checksum.
     """
     found = looked_for(given, releases)
     if found is None:
@@ -129,7 +132,8 @@ def found_in(given: Path, source: str) -> Found:
 
 
 def chip_of(library: Path) -> str:
-    """The chip that a library simulates. Raises `Refused` for what isn't a ttsim of one chip that the project knows."""
+    """The chip that a library simulates. Raises `Refused` for what isn't a ttsim of one chip that the project
+    knows."""
     asked = [sys.executable, "-c", ASK, str(library.absolute())]
     try:
         said = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -149,7 +153,8 @@ def chip_of(library: Path) -> str:
 
 
 def stated_version(given: Path) -> str:
-    """As a file `version` or the first line of a README beside the libraries has it: they don't state their own."""
+    """As a file `version` or the first line of a README beside the libraries has it: they don't state their
+    own."""
     folder = given if given.is_dir() else given.parent
     for name in ("version", "README.md"):
         lines = (folder / name).read_text().splitlines()[:1] if (folder / name).is_file() else []

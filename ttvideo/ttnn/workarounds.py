@@ -1,8 +1,9 @@
-"""What a simulated chip's kernels are built with otherwise than a card's: one named work-around for each chip.
+"""What a simulated chip's kernels are built with otherwise than a card's: one named work-around for each
+chip.
 
-Each is for what ttsim v1.10.0 stops at (`UnsupportedFunctionality`), and changes what kernels are built of, never the
-simulator: Wormhole's unpack to SrcA (docs/ttsim-wormhole.md), Blackhole's comparison with a constant register
-(docs/ttsim-blackhole.md). Every verdict from there says so.
+Each is for what ttsim v1.10.0 stops at (`UnsupportedFunctionality`), and changes what kernels are built of,
+never the simulator: Wormhole's unpack to SrcA (docs/ttsim-wormhole.md), Blackhole's comparison with a
+constant register (docs/ttsim-blackhole.md). Every verdict from there says so.
 """
 
 import shutil
@@ -18,7 +19,8 @@ Links = dict[str, Path]
 
 @dataclass(frozen=True)
 class Workaround:
-    """`name` stands in its folders' names, `says` in verdicts; `links` makes what differs and says where it lies."""
+    """`name` stands in its folders' names, `says` in verdicts; `links` makes what differs and says where it
+    lies."""
 
     name: str
     says: str
@@ -56,7 +58,8 @@ def dropped(begin: str, text: str) -> str:
 
 
 ASSEMBLER = Path("compiler/riscv-tt-elf/bin/as")
-# L9 is the constant +0.0; the comparison is of sign and magnitude, −0 under +0: of the other's sign bit alone.
+# L9 is the constant +0.0; the comparison is of sign and magnitude, −0 under +0: of the other's sign bit
+# alone.
 BY_SIGN = r"""s/\bsfpgt\s+L9,\s*(L[0-9]+),\s*0,\s*1\b/sfpsetcc \1, 0, 0/I
 s/\bsfple\s+L9,\s*(L[0-9]+),\s*0,\s*1\b/sfpsetcc \1, 0, 4/I"""
 # The compiler hands it a temporary file of its own, as the last word.

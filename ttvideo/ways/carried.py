@@ -1,7 +1,9 @@
-"""What stands in a convolution's place where more than a tensor goes in or out: one class for each such contract.
+"""What stands in a convolution's place where more than a tensor goes in or out: one class for each such
+contract.
 
-Each takes the way that does the convolving and the module that stood there, copies what the forward needs, and keeps
-the stock contract to the frame: the same arguments, the same caches, the same attributes for those who set them.
+Each takes the way that does the convolving and the module that stood there, copies what the forward needs,
+and keeps the stock contract to the frame: the same arguments, the same caches, the same attributes for those
+who set them.
 """
 
 import math
@@ -25,8 +27,9 @@ class Carrier(nn.Module):
 class ConvCache(Carrier):
     """CogVideoX and Mochi: (x, conv_cache) -> (y, new cache).
 
-    With "replicate" there is no cache, whatever is passed; with "constant" it takes the place of the repeated first
-    frame, and the padded input's last kt - 1 frames come back (for kt = 1 all of them: `[-0:]`, as it stands there).
+    With "replicate" there is no cache, whatever is passed; with "constant" it takes the place of the repeated
+    first frame, and the padded input's last kt - 1 frames come back (for kt = 1 all of them: `[-0:]`, as it
+    stands there).
     """
 
     def __init__(self, way: Way, stock: nn.Module):
@@ -45,7 +48,8 @@ class ConvCache(Carrier):
 
 
 class ZeroPast(Carrier):
-    """Wan and QwenImage: (x, cache_x) -> y. Zeros before the clip, of which the cache takes as many as it has."""
+    """Wan and QwenImage: (x, cache_x) -> y. Zeros before the clip, of which the cache takes as many as it
+    has."""
 
     def __init__(self, way: Way, stock: nn.Module):
         super().__init__()
@@ -88,7 +92,8 @@ class WriteTo(Carrier):
 class PaddingCache(Carrier):
     """Kandinsky's super-resolution: (x, cache) -> y; `cache["padding"]` is read and written, padded in space.
 
-    The stock forward runs the convolution twice, over the seam and over the rest: one run over both is the same.
+    The stock forward runs the convolution twice, over the seam and over the rest: one run over both is the
+    same.
     """
 
     mode = "zeros"
@@ -135,7 +140,8 @@ class ReplicatedPaddingCache(PaddingCache):
 
 
 class PreviousFeatures(Carrier):
-    """EasyAnimate (Magvit): x -> y, the last frames kept in `prev_features` until `_clear_conv_cache` is called."""
+    """EasyAnimate (Magvit): x -> y, the last frames kept in `prev_features` until `_clear_conv_cache` is
+    called."""
 
     def __init__(self, way: Way, stock: nn.Module):
         super().__init__()
@@ -156,7 +162,8 @@ class PreviousFeatures(Carrier):
 
 
 class Past(Carrier):
-    """VidTok: x -> y. The autoencoder sets `is_first_chunk`, `causal_cache` and `cache_offset` by their names."""
+    """VidTok: x -> y. The autoencoder sets `is_first_chunk`, `causal_cache` and `cache_offset` by their
+    names."""
 
     def __init__(self, way: Way, stock: nn.Module):
         super().__init__()

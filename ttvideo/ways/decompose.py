@@ -79,8 +79,8 @@ def choose(form: Form) -> str:
     5. stacked: all else, as one Conv2d, rounded once.
 
     Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings ways`): of Mochi's
-    causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's (2,2,2)/(2,2,2) unrolled
-    moves less than both. `ttvideo.ways.measure` measures any.
+    causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's (2,2,2)/(2,2,2)
+    unrolled moves less than both. `ttvideo.ways.measure` measures any.
     """
     if WAYS["linear"].why_not(form) is None:
         return "linear"

@@ -1,7 +1,8 @@
-"""Cosmos's wavelets without Conv3d: the Haar transform of patches, and back, as sums and differences of neighbours.
+"""Cosmos's wavelets without Conv3d: the Haar transform of patches, and back, as sums and differences of
+neighbours.
 
-diffusers writes each as seven pairs of 3D convolutions with one group a channel and two taps along one axis; those have
-no weights to learn and stand in no `nn.Conv3d`, so nothing shows them but the compiler's refusal.
+diffusers writes each as seven pairs of 3D convolutions with one group a channel and two taps along one axis;
+those have no weights to learn and stand in no `nn.Conv3d`, so nothing shows them but the compiler's refusal.
 """
 
 import torch

@@ -1,8 +1,10 @@
-"""Every 3D convolution class that `decompose` knows, one a line: what it pads, and what it carries between calls.
+"""Every 3D convolution class that `decompose` knows, one a line: what it pads, and what it carries between
+calls.
 
-torch's own, and all of diffusers 0.42.1's autoencoders. A new class is a line in `KNOWN`; one that pads in no way seen
-before also a function here, one that carries something new also a class in `ttvideo.ways.carried`. A class that computes
-none by itself, but holds an `nn.Conv3d` in `conv`, need not be known: the inner one is replaced where it stands.
+torch's own, and all of diffusers 0.42.1's autoencoders. A new class is a line in `KNOWN`; one that pads in no
+way seen before also a function here, one that carries something new also a class in `ttvideo.ways.carried`. A
+class that computes none by itself, but holds an `nn.Conv3d` in `conv`, need not be known: the inner one is
+replaced where it stands.
 """
 
 from collections.abc import Callable
@@ -51,7 +53,8 @@ NOTHING: Pads = (((0, 0), "zeros"),) * 3
 
 @dataclass(frozen=True)
 class Known:
-    """`pads(module)` is what the class's forward pads; `carries` stands in its place, where the way alone would not do."""
+    """`pads(module)` is what the class's forward pads; `carries` stands in its place, where the way alone
+    would not do."""
 
     pads: Callable[[nn.Module], Pads] = lambda module: NOTHING
     carries: type[nn.Module] | None = None

@@ -1,7 +1,7 @@
 """Two autoencoders look for their convolutions by class, which no convolution's replacement has any more.
 
-AutoencoderKLMagvit empties its convolutions' caches before each clip, AutoencoderKLQwenImage counts them to make room
-for theirs. Unheeded, the one would go on from the clip before, the other find no room.
+AutoencoderKLMagvit empties its convolutions' caches before each clip, AutoencoderKLQwenImage counts them to
+make room for theirs. Unheeded, the one would go on from the clip before, the other find no room.
 """
 
 from types import MethodType

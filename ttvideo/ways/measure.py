@@ -29,11 +29,11 @@ class WayRow:
 
     `max_abs_float64` and `relative_float64` compare with torch's Conv3d, both in float64 (`relative` to the
     largest output). `exact` is `relative_float64` <= 1e-12: equal up to the rounding of float64. With weights
-    and inputs in bf16 an exact way shows 0.0: products of bf16 values and their sums fit float64 whole, so the
-    order of summation does not show.
-    `verdicts` maps a target to "pass" or to what failed. Costs are read off the program for `p150-compile`:
-    `ops`, `dram_bytes_moved`, `peak_dram_bytes`, `roofline_seconds` (an estimate).
-    `pcc_evaluated` is the program's output, evaluated op by op in its own data types, against float64.
+    and inputs in bf16 an exact way shows 0.0: products of bf16 values and their sums fit float64 whole, so
+    the order of summation does not show. `verdicts` maps a target to "pass" or to what failed. Costs are read
+    off the program for `p150-compile`: `ops`, `dram_bytes_moved`, `peak_dram_bytes`, `roofline_seconds` (an
+    estimate). `pcc_evaluated` is the program's output, evaluated op by op in its own data types, against
+    float64.
     """
 
     kernel: str
@@ -75,10 +75,11 @@ def measure_ways(
     dtype: torch.dtype = torch.bfloat16,
     ways: tuple[str, ...] | None = None,
 ) -> list[WayRow]:
-    """Measure `conv` (`nn.Conv3d` or `CogVideoXCausalConv3d`) on [B, C, T, H, W] = `shape`, a row for each way.
+    """Measure `conv` (`nn.Conv3d` or `CogVideoXCausalConv3d`) on [B, C, T, H, W] = `shape`, a row for each
+    way.
 
-    `ways` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to a minute.
-    Raises `Refused` if none of `ways` applies.
+    `ways` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to
+    a minute. Raises `Refused` if none of `ways` applies.
     """
     chosen = {
         way: module for way, module in candidates(conv).items() if ways is None or way.split(",")[0] in ways
@@ -133,7 +134,8 @@ def _first(value):
 
 @dataclass(frozen=True)
 class RoundingRow:
-    """Where bf16 rounds: `roundings` of an output element, and what it does, against float64 (same bf16 weights)."""
+    """Where bf16 rounds: `roundings` of an output element, and what it does, against float64 (same bf16
+    weights)."""
 
     way: str
     roundings: int
@@ -145,10 +147,10 @@ class RoundingRow:
 def rounding_table(weight: torch.Tensor, x: torch.Tensor) -> list[RoundingRow]:
     """The accuracy of sum against stacked, by where partial sums are rounded to bf16.
 
-    `weight` is [O, I, kt, kh, kw], `x` [B, I, T, H, W], without padding or bias. Each convolution accumulates in
-    float32 and its result is rounded, as the chip does with `fp32_dest_acc_en`. Two more rows bound the effect:
-    a sum added in float32 and rounded once, and one that keeps every partial sum, of 32 input channels each,
-    in bf16, as a chip without that setting would.
+    `weight` is [O, I, kt, kh, kw], `x` [B, I, T, H, W], without padding or bias. Each convolution accumulates
+    in float32 and its result is rounded, as the chip does with `fp32_dest_acc_en`. Two more rows bound the
+    effect: a sum added in float32 and rounded once, and one that keeps every partial sum, of 32 input
+    channels each, in bf16, as a chip without that setting would.
     """
     weight, x = weight.bfloat16(), x.bfloat16()
     truth = torch.nn.functional.conv3d(x.double(), weight.double())

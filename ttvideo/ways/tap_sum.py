@@ -3,8 +3,8 @@
 In bf16 every tap's result and every addition is rounded: 2*kt - 1 roundings where a Conv3d has one.
 A kernel flat in time, such as (1,3,3), has one tap: a single Conv2d, no addition.
 
-Where the padding repeats a frame ("replicate"), a tap is applied to it once and its result repeated: a causal 3×3×3
-on 3 frames applies 6 taps where Conv3d applies 9.
+Where the padding repeats a frame ("replicate"), a tap is applied to it once and its result repeated: a causal
+3×3×3 on 3 frames applies 6 taps where Conv3d applies 9.
 """
 
 from functools import reduce
@@ -43,7 +43,8 @@ class TapSum(Way):
         return torch.stack([tap.kernel() for tap in self.taps], 2)
 
     def on_real_frames(self, tap: int, frames: torch.Tensor, count: int, batch: int) -> torch.Tensor:
-        """One tap's part of `count` output frames: applied to the frames [T*B, H, W, C] that it meets, each once."""
+        """One tap's part of `count` output frames: applied to the frames [T*B, H, W, C] that it meets, each
+        once."""
         first = tap * self.form.dilation[0] - self.form.padding[0][0]
         last, end = first + count - 1, frames.shape[0] // batch - 1
         low, high = (min(max(i, 0), end) for i in (first, last))

@@ -126,8 +126,8 @@ class Way(nn.Module):
 def parameter(value: torch.Tensor) -> nn.Parameter:
     """A dense copy: a view would drag the whole 3D kernel into the graph and the checkpoint.
 
-    A Conv2d's weight is laid out channels last, like its input, or the host reorders it at every call (a third
-    of the time of a 768-channel one); the chip's graph sees shapes only.
+    A Conv2d's weight is laid out channels last, like its input, or the host reorders it at every call (a
+    third of the time of a 768-channel one); the chip's graph sees shapes only.
     """
     layout = torch.channels_last if value.dim() == 4 else torch.contiguous_format
     return nn.Parameter(value.detach().clone(memory_format=layout))

@@ -1,9 +1,9 @@
 """Run a compiled TTNN program on the host, op by op, in the data types that it states.
 
-That gives the numbers of the program that the compiler made: weight preparation and const-eval
-functions included, every tensor rounded to its stored type after every op. Inside an op arithmetic
-is float32, which is what the compiler asks of the chip (`fp32_dest_acc_en`), products in the op's fidelity; the order of
-summation is torch's, not the chip's.
+That gives the numbers of the program that the compiler made: weight preparation and const-eval functions
+included, every tensor rounded to its stored type after every op. Inside an op arithmetic is float32, which is
+what the compiler asks of the chip (`fp32_dest_acc_en`), products in the op's fidelity; the order of summation
+is torch's, not the chip's.
 
 To add an op, write a function in the file of its kind and decorate it with `op`.
 """

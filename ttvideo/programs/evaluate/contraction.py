@@ -158,8 +158,8 @@ def _restored3d(op, weight: torch.Tensor, block: int) -> torch.Tensor:
 def prepare_conv2d_weights(op, weight):
     """[O, C, kh, kw] -> [1, 1, kh · kw · C, O], rows in the order that a window is read in.
 
-    The layout for height-sharded and interleaved activations; any other shape that the program
-    states for the result is refused (tt-metal, ttnn/cpp/ttnn/operations/conv/conv2d/prepare_conv2d_weights.cpp).
+    The layout for height-sharded and interleaved activations; any other shape that the program states for the
+    result is refused (tt-metal, ttnn/cpp/ttnn/operations/conv/conv2d/prepare_conv2d_weights.cpp).
     """
     a = op.attributes
     if a["weights_format"] != "OIHW" or a["groups"] != 1:

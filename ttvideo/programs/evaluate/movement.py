@@ -67,9 +67,11 @@ def embedding(op, index, weight):
 
 @op("rows_gather", heeds="column fill_out_of_bounds sizes windows")
 def rows_gather(op, x, index):
-    """libtt's op for single positions along one or more axes, by index [1, axes, n]; `sizes` are those of the axes.
+    """libtt's op for single positions along one or more axes, by index [1, axes, n]; `sizes` are those of the
+    axes.
 
-    Rows of x [1, rows, ...] -> [1, n, ...]; with `column`, columns of x -> [rows, n], the axes being x's last.
+    Rows of x [1, rows, ...] -> [1, n, ...]; with `column`, columns of x -> [rows, n], the axes being x's
+    last.
     """
     sizes = op.attributes["sizes"]
     if set(op.attributes["windows"]) != {1} or op.attributes["fill_out_of_bounds"]:

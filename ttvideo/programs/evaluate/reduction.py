@@ -11,7 +11,8 @@ REDUCE = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.
 
 @op(*REDUCE, heeds="keep_dim dim_arg", fidelities=FOLLOWED)
 def reduce(op, x):
-    """A mean of bf16 values is a sum of products with 1/n, cut to bf16: up to 0.8 % off unless n is a power of two."""
+    """A mean of bf16 values is a sum of products with 1/n, cut to bf16: up to 0.8 % off unless n is a power
+    of two."""
     a = op.attributes
     dims = a.get("dim_arg") or list(range(x.dim()))
     if op.name == "ttnn.mean" and x.dtype == torch.bfloat16 and len(dims) == 1:
@@ -22,7 +23,8 @@ def reduce(op, x):
 
 @op("softmax", heeds="dimension numericStable", fidelities=AS_EXACT)
 def softmax(op, x):
-    """With the approximate exponential unless `math_approx_mode` is false: TT-NN's default, and the compiler's."""
+    """With the approximate exponential unless `math_approx_mode` is false: TT-NN's default, and the
+    compiler's."""
     x, dim = wide(x), op.attributes["dimension"]
     if op.attributes.get("numericStable", False):
         x = x - x.amax(dim, keepdim=True)
@@ -49,8 +51,9 @@ def approximate_exp(x: torch.Tensor) -> torch.Tensor:
 def batch_norm_training(op, x, *affine):
     """x [N, C, H, W], weight and bias [1, C, 1, 1]; gives the normalised x, the mean and the variance.
 
-    TT-NN composes it of its own ops, so each intermediate is rounded to the stored type. The variance is that of
-    the distances to the rounded mean (seen on ttsim with TT-NN 0.81.1, which differs from E[x²] − E[x]² by far).
+    TT-NN composes it of its own ops, so each intermediate is rounded to the stored type. The variance is that
+    of the distances to the rounded mean (seen on ttsim with TT-NN 0.81.1, which differs from E[x²] − E[x]² by
+    far).
     """
     if op.attributes["operandSegmentSizes"] != [1, 0, 0, 1, 1]:
         raise Refused(
@@ -69,7 +72,8 @@ def batch_norm_training(op, x, *affine):
 
 @op("rms_norm", heeds="epsilon", fidelities=AS_EXACT)
 def rms_norm(op, x, *affine):
-    """x / sqrt(mean(x²) + epsilon) over the last dimension, times the weight, plus the bias, where there are any."""
+    """x / sqrt(mean(x²) + epsilon) over the last dimension, times the weight, plus the bias, where there are
+    any."""
     _, weight, bias = op.attributes["operandSegmentSizes"]
     out = wide(x) * torch.rsqrt(wide(x).square().mean(-1, keepdim=True) + op.attributes["epsilon"])
     out = out * wide(affine[0]).flatten() if weight else out

@@ -23,11 +23,12 @@ AS_EXACT = ("hifi4", "hifi3")  # by one that leaves nothing out, and is within i
 
 @dataclass(frozen=True)
 class Rule:
-    """`within` is how far the chip's kernel may be from it, in steps of the stored type at the tensor's largest value.
+    """`within` is how far the chip's kernel may be from it, in steps of the stored type at the tensor's
+    largest value.
 
     1 is a rounding that falls the other way; where it is more, or 0, `because` says why. Measured on ttsim
-    (ttvideo/ttnn/against_evaluator.py), held by tests/test_silicon_agrees.py. `fidelities` are those of the multiplier that
-    it follows.
+    (ttvideo/ttnn/against_evaluator.py), held by tests/test_silicon_agrees.py. `fidelities` are those of the
+    multiplier that it follows.
     """
 
     function: Callable

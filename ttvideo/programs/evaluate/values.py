@@ -17,7 +17,8 @@ TORCH_TYPES = {
 
 
 def store(value: torch.Tensor, type: TensorType, what: str) -> torch.Tensor:
-    """Round to the stored type, as a chip does. Raises `Refused` for a type without a rule, and for another shape."""
+    """Round to the stored type, as a chip does. Raises `Refused` for a type without a rule, and for another
+    shape."""
     check(value, type, what)
     return rounded(value, TORCH_TYPES[type.dtype])
 
@@ -32,10 +33,11 @@ def check(value: torch.Tensor, type: TensorType, what: str) -> None:
 
 
 def rounded(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """As the chip's packer rounds: from float32 to bf16 half a step goes away from zero, and denormals to zero.
+    """As the chip's packer rounds: from float32 to bf16 half a step goes away from zero, and denormals to
+    zero.
 
-    torch, like IEEE 754, rounds half a step to the even neighbour. In a sum of two bf16 values every ninth result is
-    such a half (github tenstorrent/ttsim, src/tensix.cpp, PACR).
+    torch, like IEEE 754, rounds half a step to the even neighbour. In a sum of two bf16 values every ninth
+    result is such a half (github tenstorrent/ttsim, src/tensix.cpp, PACR).
     """
     if value.dtype != torch.float32 or dtype != torch.bfloat16:
         return value.to(dtype)
@@ -52,7 +54,8 @@ def cut(value: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def products(op: Op, b: torch.Tensor, a: torch.Tensor, multiply: Callable) -> torch.Tensor:
-    """`multiply(b, a)` in the fidelity that the op asks for: `b` is in the source register of 7 bits, `a` in that of 5.
+    """`multiply(b, a)` in the fidelity that the op asks for: `b` is in the source register of 7 bits, `a` in
+    that of 5.
 
     See `ttvideo.programs.fidelity`. LoFi has no rule.
     """

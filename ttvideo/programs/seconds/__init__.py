@@ -1,9 +1,9 @@
 """Expected seconds of a compiled program on one chip, by a model fitted to published times of single ops.
 
-`ttvideo.programs.cost` says what is moved and multiplied, and its roofline the least time for that; here is what
-it takes on a card, with a range: nine in ten measured times of ops that the model wasn't fitted to lie above
-`low_us`, nine in ten under `high_us`. What was measured on the other chip only is carried over by clock,
-cores and bandwidth, and says so. `python -m findings seconds` fits and validates, and `card_seconds`
+`ttvideo.programs.cost` says what is moved and multiplied, and its roofline the least time for that; here is
+what it takes on a card, with a range: nine in ten measured times of ops that the model wasn't fitted to lie
+above `low_us`, nine in ten under `high_us`. What was measured on the other chip only is carried over by
+clock, cores and bandwidth, and says so. `python -m findings seconds` fits and validates, and `card_seconds`
 compares with times of one's own.
 """
 

@@ -14,8 +14,8 @@ from ttvideo.targets.boards import BOARDS
 
 @dataclass(frozen=True)
 class Choice:
-    """Blocks, the microseconds that a convolution is expected to take in them (with the model's range, and the
-    roofline's least), bytes of a core's L1 and of DRAM, and the resource that binds."""
+    """Blocks, the microseconds that a convolution is expected to take in them (with the model's range, and
+    the roofline's least), bytes of a core's L1 and of DRAM, and the resource that binds."""
 
     blocks: Blocks
     us: float

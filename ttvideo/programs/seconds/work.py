@@ -23,8 +23,8 @@ L1_BYTES_A_CYCLE = 32  # of a core's port to the network on the chip
 
 @dataclass(frozen=True)
 class Work:
-    """`kind` names a form and its coefficients (`ttvideo.programs.seconds.model`); `floor_us` is the roofline's
-    time."""
+    """`kind` names a form and its coefficients (`ttvideo.programs.seconds.model`); `floor_us` is the
+    roofline's time."""
 
     kind: str
     arch: str

@@ -1,9 +1,10 @@
-"""TT-NN's process: one open device, and programs run on it op by op. In TT-NN's own environment, without the project.
+"""TT-NN's process: one open device, and programs run on it op by op. In TT-NN's own environment, without the
+project.
 
     python host FOLDER EVENTS_FD
 
-Each line on standard input asks for a run (see ttvideo/ttnn/chip.py); each event is a line of JSON on EVENTS_FD: a step
-about to be run, the run's end, or an error. FOLDER holds programs, arguments and results.
+Each line on standard input asks for a run (see ttvideo/ttnn/chip.py); each event is a line of JSON on
+EVENTS_FD: a step about to be run, the run's end, or an error. FOLDER holds programs, arguments and results.
 """
 
 import contextlib
@@ -108,7 +109,8 @@ class Program:
             (self.held if kind in HELD else self.given)[name] = self.host.place(array, type)
 
     def inputs(self, kept: dict[str, ttnn.Tensor]) -> list[ttnn.Tensor]:
-        """The main function's arguments in order; a kept result is brought into the stated layout, and given up."""
+        """The main function's arguments in order; a kept result is brought into the stated layout, and given
+        up."""
         found = self.held | self.given
         inputs = []
         for name, (_, type) in self.types.items():
@@ -150,7 +152,8 @@ class Run:
         }
 
     def function(self, name: str, inputs: list[ttnn.Tensor], main: bool) -> list[ttnn.Tensor]:
-        """What one function returns. A value is let go where the program says so; what is held elsewhere stays."""
+        """What one function returns. A value is let go where the program says so; what is held elsewhere
+        stays."""
         function = self.program.functions[name]
         live = dict(zip((value for value, *_ in function["arguments"]), inputs, strict=True))
         inputs.clear()

@@ -1,8 +1,8 @@
 """How TT-NN executes each op of a compiled program: a function an op, as the compiler's own runtime calls it.
 
-To add an op, write a function of the step and its operands, and decorate it with `op`. Where TT-NN lacks the op and
-another one gives the same, the function says so with `step.stand_in`; where a setting is changed so that it runs at
-all, with `step.workaround`.
+To add an op, write a function of the step and its operands, and decorate it with `op`. Where TT-NN lacks the
+op and another one gives the same, the function says so with `step.stand_in`; where a setting is changed so
+that it runs at all, with `step.workaround`.
 """
 
 import math
@@ -73,7 +73,8 @@ class Step:
         return getattr(ttnn.MathFidelity, FIDELITIES[stated.get("math_fidelity", "hifi4")])
 
     def compute_config(self):
-        """The arithmetic that the program asks of the op; None, which is TT-NN's own default, where it doesn't."""
+        """The arithmetic that the program asks of the op; None, which is TT-NN's own default, where it
+        doesn't."""
         stated = self.attributes.get("compute_config")
         if stated is None:
             return None
@@ -386,7 +387,8 @@ def scaled_dot_product_attention(step, q, k, v):
 
 
 def matmul_config(stated: dict):
-    """The configurations that the compiler writes: multicast in one dimension of the grid, in both, or in none."""
+    """The configurations that the compiler writes: multicast in one dimension of the grid, in both, or in
+    none."""
     known = {"per_core_m": "per_core_M", "per_core_n": "per_core_N"}
     values = {known.get(name, name): value for name, value in stated.items() if name not in ("hop_cores",)}
     x, y = (int(n) for n in values.pop("compute_with_storage_grid_size").split(","))

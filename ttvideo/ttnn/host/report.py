@@ -1,4 +1,5 @@
-"""What ttnn-visualizer opens: a database of a run's ops, with their tensors and all buffers that were there at each."""
+"""What ttnn-visualizer opens: a database of a run's ops, with their tensors and all buffers that were there
+at each."""
 
 import contextlib
 import shutil

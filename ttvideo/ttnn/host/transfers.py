@@ -1,8 +1,8 @@
 """What kernels ask of DRAM, where the simulator counts it: ttsim as it is released doesn't.
 
-One that does maps the file that TTSIM_DRAM_COUNT names, 2 times 16,385 little-endian 64-bit integers, and adds one to
-entry n of the first half for each request of n bytes that a core reads from DRAM, of the second for each that it
-writes. What the host transfers isn't counted.
+One that does maps the file that TTSIM_DRAM_COUNT names, 2 times 16,385 little-endian 64-bit integers, and
+adds one to entry n of the first half for each request of n bytes that a core reads from DRAM, of the second
+for each that it writes. What the host transfers isn't counted.
 """
 
 import mmap
@@ -15,7 +15,8 @@ SIZES = 16385  # requests of 0 to 16,384 bytes
 
 
 class Transfers:
-    """Bytes read and written since the last time they were asked for; None from a simulator that doesn't count."""
+    """Bytes read and written since the last time they were asked for; None from a simulator that doesn't
+    count."""
 
     def __init__(self):
         self.counts = None
