@@ -138,6 +138,16 @@ def test_a_setting_that_the_familys_file_does_not_follow_is_refused_by_name(name
         for_tiles(vae)
 
 
+def test_what_decode_does_not_call_is_of_no_concern():
+    """As where a pipeline's models are brought to the device when they are called."""
+    vae = SMALL["Wan 2.1"].make()
+    vae.forward = lambda *given: None
+    vae.register_forward_hook(lambda module, given, out: None)
+    vae.encoder.conv_in.register_forward_hook(lambda module, given, out: 2 * out)
+    vae.tile_sample_min_height = 128
+    check_equal(vae, latents_for(vae))
+
+
 @pytest.mark.parametrize("name", ["Mochi", "Wan 2.1", "Wan 2.2", "CogVideoX", "HunyuanVideo-1.5"])
 def test_weights_cast_at_each_call_are_those_that_are_computed_with(name):
     """`enable_layerwise_casting` leaves norms, and what its patterns name, in their own type."""

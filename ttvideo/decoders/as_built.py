@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.instance import own_behaviour
+from ttvideo.ways.instance import own_behaviour, replaced_methods
 
 # `encode` alone reads these, and a parametrized weight is read as it is computed.
 NOT_OF_DECODE = re.compile(r"(encoder|quant_conv)\b|.*\bparametrizations\b")
@@ -38,7 +38,11 @@ def check_as_built(
     parts = {name: part for name, part in model.named_modules() if not NOT_OF_DECODE.match(name)}
     kind = type(model).__name__
     for name, part in parts.items():
-        if reason := own_behaviour(part):
+        reason = own_behaviour(part)
+        if part is model and isinstance(model, ConfigMixin):  # `decode` doesn't call the autoencoder itself
+            replaced = [method for method in replaced_methods(model) if method != "forward"]
+            reason = f"its {replaced[0]} was replaced" if replaced else None
+        if reason:
             raise Refused(name or kind, reason, "what its class computes, and no more")
         if (mode := getattr(part, "padding_mode", "zeros")) not in padding_modes:
             raise Refused(
