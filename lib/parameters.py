@@ -21,6 +21,10 @@ def those(*names: str) -> dict:
     return {name: PARAMETERS[name].check for name in names}
 
 
+def or_none(name: str):
+    return lambda called, value: value is None or PARAMETERS[name].check(called, value)
+
+
 SIZES = {**those("latent_frames", "latent_height", "latent_width"), "output_dir": text}
 COMMON = {**those("target", "dtype", "seed"), **SIZES}
 VIDEO = those("model", "variant", "latents", "latents_are", "keep", "fps")

@@ -47,7 +47,7 @@ class Given:
             raise Refused("latents", f"shape {tuple(z.shape)}", need)
         z = z.permute(*map(self.axes.index, DECODERS_AXES))
         if self.adds and z.shape[2] % self.adds[1] == 0 and dropped is None:
-            need = f"--dropped-latents, how many {self.adds[0]} put before the clip: 1 or 0"
+            need = f"dropped_latents (--dropped-latents), how many {self.adds[0]} put before the clip: 1 or 0"
             raise Refused("latents", f"{z.shape[2]} latent frames, which may be too many", need)
         return z[:, :, dropped or 0 :]
 
@@ -57,8 +57,8 @@ class Given:
         tokens = frames * (height // p) * (width // p)
         if z.shape[1] != tokens or height % p or width % p or z.shape[2] % p**2 or self.still and frames > 1:
             got = f"{z.shape[1]} tokens, packed, for {frames} x {height} x {width}"
-            need = "--latent-frames (1, an image)" if self.still else "--latent-frames"
-            raise Refused("latents", got, f"{need}, --latent-height and --latent-width of what was packed")
+            need = "latent_frames (1, an image)" if self.still else "latent_frames"
+            raise Refused("latents", got, f"{need}, latent_height and latent_width of what was packed")
         z = z.unflatten(2, (-1, p, p)).unflatten(1, (frames, height // p, width // p))
         return z.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
 
