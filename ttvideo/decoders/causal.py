@@ -85,7 +85,12 @@ class CausalConv(nn.Module):
         self.channels = packed * weight.shape[1]
         self.edges = (weight.shape[3] // 2, weight.shape[4] // 2) if padding == EDGES else (0, 0)
         pieces = packed_weight(weight.detach(), packed).chunk(self.kept + 1, dim=1)
-        biases = [None] * self.kept + [None if bias is None else bias.repeat(packed)]
+        bias = None if bias is None else bias.detach().repeat(packed)
+        # Hazard: where a clip begins, all taps read one frame, and the compiler makes one product of linear layers
+        # that do; one with a bias among them without, it fails to (`ttir.concat`). So there the bias is added last.
+        last = before == FIRST and tuple(weight.shape[3:]) == (1, 1) and self.kept > 0
+        self.bias = nn.Parameter(bias, requires_grad=False) if last and bias is not None else None
+        biases = [None] * self.kept + [None if last else bias]
         self.taps = nn.ModuleList(FrameConv(piece, bias, padding) for piece, bias in zip(pieces, biases))
 
     def keys(self, size: tuple[int, int]) -> list[str]:
@@ -141,7 +146,8 @@ class CausalConv(nn.Module):
     def output(self, inputs: list[Tensor | None], size: tuple[int, int]) -> Tensor:
         """One output frame; None stands for a frame of zeros."""
         parts = [tap(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
-        return sum(parts[1:], parts[0]).flatten(0, -2)
+        total = sum(parts[1:], parts[0]).flatten(0, -2)
+        return total if self.bias is None else total + self.bias
 
 
 def as_kept(x: Tensor) -> Tensor:
