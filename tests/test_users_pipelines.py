@@ -66,7 +66,7 @@ def test_packed_latents_are_unpacked(name, shape, tmp_path):
     else:
         packed = z.permute(0, 2, 3, 4, 1).flatten(1, 3)
     assert torch.allclose(load_latents(saved(tmp_path, packed), vae, shape), denormalise(z, vae), atol=1e-6)
-    with pytest.raises(Refused, match="tokens, packed.*--latent-height"):
+    with pytest.raises(Refused, match="tokens, packed.*latent_height"):
         load_latents(saved(tmp_path, packed), vae, (*shape[:3], 6, 6))
     if name == "QwenImage":  # images in layers are decoded one by one
         with pytest.raises(Refused, match="1, an image"):
