@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ttvideo import command, compare
+from ttvideo.decoders import strategy
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.stream import DROPPED_FRAMES
 from ttvideo.media.frames import FrameFolder, to_uint8, video_file
@@ -105,7 +106,7 @@ def test_frames_of_more_than_three_channels_are_refused_before_the_first_step(
 
 
 def test_a_step_that_fails_is_exit_code_1(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "HostDecoder", lambda decoder: Fails(decoder))
+    monkeypatch.setattr(strategy, "HostDecoder", lambda decoder: Fails(decoder))
     assert command.main(["decode", *SMALL, "--target", "cpu", "--out", str(tmp_path / "video.mp4")]) == 1
     assert "no such thing" in capsys.readouterr().out
 

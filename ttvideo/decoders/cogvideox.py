@@ -12,6 +12,20 @@ from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
 CHUNK = 2  # latent frames that are normalised together, unless the autoencoder says otherwise
 
 
+def in_chunks(chunk_size: int, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+    """Cut a clip: [first, n, n, …], by default of a chunk, and what is odd in the first.
+
+    Raises `Refused` for a step of another number than so many chunks.
+    """
+    size = chunk_size if frames_per_step is None else frames_per_step
+    split(latent_frames, size)
+    if size % chunk_size:
+        raise Refused("frames_per_step", size, f"a multiple of {chunk_size}, what is normalised together")
+    odd = latent_frames % chunk_size if latent_frames >= chunk_size else 0
+    first, *others = split(latent_frames - odd, size)
+    return [first + odd, *others]
+
+
 class CogVideoXTileDecoder(ClipDecoder):
     """A `CogVideoXDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
 
@@ -52,18 +66,7 @@ class CogVideoXTileDecoder(ClipDecoder):
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
     def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
-        """Cut a clip: [first, n, n, …], by default of a chunk, two latent frames, what is odd in the first.
-
-        Raises `Refused` for a step of another number than so many chunks.
-        """
-        size = self.chunk_size if frames_per_step is None else frames_per_step
-        split(latent_frames, size)
-        if size % self.chunk_size:
-            need = f"a multiple of {self.chunk_size}, what is normalised together"
-            raise Refused("frames_per_step", size, need)
-        odd = latent_frames % self.chunk_size if latent_frames >= self.chunk_size else 0
-        first, *others = split(latent_frames - odd, size)
-        return [first + odd, *others]
+        return in_chunks(self.chunk_size, latent_frames, frames_per_step)
 
     def check(self, z_bcthw: Tensor, state=None, ends: bool = True) -> None:
         super().check(z_bcthw, state, ends)

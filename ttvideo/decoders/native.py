@@ -51,7 +51,9 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     QwenImageDecoder3d: Wan,
     AutoencoderKLQwenImage: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True),
     CogVideoXDecoder3D: CogVideoX,
-    AutoencoderKLCogVideoX: lambda vae: CogVideoX(vae.decoder, vae.post_quant_conv),
+    AutoencoderKLCogVideoX: lambda vae: CogVideoX(
+        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
+    ),
 }
 # What TT-NN's ops aren't put together for yet, by a part of the class's name.
 WAITING = {
@@ -196,10 +198,11 @@ def family_of(model: nn.Module) -> Family:
         names = ", ".join(known.__name__ for known in FAMILIES)
         need = f"for_tiles, or parts not written yet: {lacks}" if lacks else f"one of {names}"
         raise Refused("native", kind, need)
-    check_as_built(model)
     if next(model.parameters()).device.type != "meta":
         check_finite(kind, dict(model.named_parameters()))
-    return FAMILIES[type(model)](model)
+    family = FAMILIES[type(model)](model)
+    check_as_built(model, family.follows)
+    return family
 
 
 def named(piece: int) -> str:

@@ -7,7 +7,7 @@ the latents, and the pass finds each pixel's place in them. A frame that stands 
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.cogvideox import CHUNK, CogVideoXTileDecoder
+from ttvideo.decoders.cogvideox import CHUNK, CogVideoXTileDecoder, in_chunks
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_writer import FIRST, ZEROS, Writer
 from ttvideo.programs.program import Value
@@ -21,21 +21,24 @@ class CogVideoX(Family):
     frames.
     """
 
-    steps = staticmethod(CogVideoXTileDecoder.steps)
+    follows = CogVideoXTileDecoder.follows
 
-    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None):
-        CogVideoXTileDecoder(decoder, post_quant)  # which refuses what it doesn't know
+    def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None, chunk_size: int = CHUNK):
+        CogVideoXTileDecoder(decoder, post_quant, chunk_size)  # which refuses what it doesn't know
         super().__init__(decoder, post_quant)
+        self.chunk_size = chunk_size
         self.latent_channels = decoder.conv_in.conv.in_channels
 
+    def steps(self, latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+        return in_chunks(self.chunk_size, latent_frames, frames_per_step)
+
     def pieces(self, latents: int, begins: bool) -> list[int]:
-        if not begins and latents % CHUNK:
-            need = (
-                f"a multiple of {CHUNK}, what is normalised together; what is odd belongs to the first step"
-            )
+        size = self.chunk_size
+        if not begins and latents % size:
+            need = f"a multiple of {size}, what is normalised together; what is odd belongs to the first step"
             raise Refused("latent frames of a step", latents, need)
-        first = latents if latents < CHUNK else latents % CHUNK + CHUNK
-        return [first] + [CHUNK] * ((latents - first) // CHUNK)
+        first = latents if latents < size else latents % size + size
+        return [first] + [size] * ((latents - first) // size)
 
     def write(self, writer: Writer, z: Value) -> Value:
         decoder, (post_quant,) = self.decoder, self.others

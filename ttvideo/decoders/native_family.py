@@ -22,6 +22,7 @@ class Family(nn.Module):
     streaming = "constant state"
     dropped_frames = 0
     patch, clamped = 1, False
+    follows: tuple[str, ...] = ()  # settings that may have been changed (`ttvideo.decoders.as_built`)
     steps = staticmethod(split)
 
     def __init__(self, *stock: nn.Module | None):
