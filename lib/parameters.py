@@ -21,8 +21,8 @@ def those(*names: str) -> dict:
     return {name: PARAMETERS[name].check for name in names}
 
 
-def or_none(name: str):
-    return lambda called, value: value is None or PARAMETERS[name].check(called, value)
+def or_not_told(name: str):
+    return lambda called, value: value == -1 or PARAMETERS[name].check(called, value)
 
 
 SIZES = {**those("latent_frames", "latent_height", "latent_width"), "output_dir": text}
