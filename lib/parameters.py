@@ -44,6 +44,7 @@ NOTEBOOKS = {
         **VIDEO,
         **those("strategy"),
         "timestep": number,
+        "dropped_latents": or_not_told("dropped_latents"),
         "evaluated_steps": not_negative,
     },
     "05_encoder_transformer": COMMON,

@@ -61,11 +61,11 @@ def test_decoded_on_the_host_as_the_pipeline_drops_and_resumed(mochi, z, whole, 
 
 def test_what_another_clip_or_model_left_is_not_taken_for_this_ones(mochi, z, tmp_path):
     next(decode_on_host(HostDecoder(mochi), z[:1], keep=tmp_path))
-    with pytest.raises(Refused, match="another clip or model"):
+    with pytest.raises(Refused, match="another clip, model or target"):
         next(decode_on_host(HostDecoder(mochi), z[1:], keep=tmp_path))
     other = HostDecoder(mochi)
     other.decoder.proj_out.bias += 1
-    with pytest.raises(Refused, match="another clip or model"):
+    with pytest.raises(Refused, match="another clip, model or target"):
         next(decode_on_host(other, z[:1], keep=tmp_path))
 
 

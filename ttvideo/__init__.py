@@ -1,22 +1,34 @@
-"""Bring Mochi's video decoder to Tenstorrent chips: probe, rewrite, compare, stream."""
+"""Bring video decoders to Tenstorrent chips: probe, rewrite, compare, stream."""
 
 import os
+from importlib import import_module
 
 # diffusers imports torch_xla wherever it is installed, which then warns if no device is named.
 # Workers name their own.
 os.environ.setdefault("PJRT_DEVICE", "CPU")
 
-from ttvideo.basics.compare import compare  # noqa: E402
-from ttvideo.basics.errors import Failed, Refused  # noqa: E402
-from ttvideo.decoders.families import for_tiles  # noqa: E402
-from ttvideo.decoders.native import native  # noqa: E402
-from ttvideo.decoders.on import on  # noqa: E402
-from ttvideo.probing.probe import probe, probe_all  # noqa: E402
-from ttvideo.probing.replay import replay  # noqa: E402
-from ttvideo.targets.target import TARGETS  # noqa: E402
-from ttvideo.ways.decompose import decompose  # noqa: E402
+# Imported when asked for (PEP 562): a worker takes none of them, and diffusers takes seconds to import.
+NAMES = {
+    "TARGETS": "targets.target",
+    "Failed": "basics.errors",
+    "Refused": "basics.errors",
+    "compare": "basics.compare",
+    "decompose": "ways.decompose",
+    "for_tiles": "decoders.families",
+    "native": "decoders.native",
+    "on": "decoders.on",
+    "probe": "probing.probe",
+    "probe_all": "probing.probe",
+    "replay": "probing.replay",
+}
+__all__ = list(NAMES)
 
-__all__ = [
-    "TARGETS", "Failed", "Refused", "compare", "decompose", "for_tiles", "native", "on", "probe", "probe_all",
-    "replay",
-]  # fmt: skip
+
+def __getattr__(name: str):
+    if name not in NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *NAMES]

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.instance import own_behaviour, replaced_methods
+from ttvideo.basics.finite import check_finite
+from ttvideo.ways.instance import copied, is_cast, own_behaviour, replaced_methods
 
 # `encode` alone reads these, and a parametrized weight is read as it is computed.
 NOT_OF_DECODE = re.compile(r"(encoder|quant_conv)\b|.*\bparametrizations\b")
@@ -23,6 +24,16 @@ OF_NO_CONCERN = re.compile(
     r"tile_\w+|use_slicing|use_framewise_encoding|num_sample_frames_batch_size|gradient_\w+"
 )
 OF_ANY_MODULE = set(vars(nn.Module())) | {"forward", "_diffusers_hook"}
+
+
+def as_computed(model: nn.Module) -> nn.Module:
+    """The model, or a copy of one whose weights are cast at each call (`enable_layerwise_casting`) with those
+    that it computes with. Raises `Refused` for weights that aren't finite; on the meta device there are none.
+    """
+    model = copied(model) if is_cast(model) else model
+    if next(model.parameters()).device.type != "meta":
+        check_finite(type(model).__name__, dict(model.named_parameters()))
+    return model
 
 
 def check_as_built(

@@ -89,6 +89,10 @@ class ClipDecoder(nn.Module):
         """A clip's latents -> its video, [3, T', H', W']. `each` is what else belongs to the clip."""
         raise NotImplementedError
 
+    def quantised(self, frames: list[Tensor]) -> list[Tensor]:
+        """Latents through `post_quant`, the autoencoder's layer before its decoder, if any."""
+        return frames if self.post_quant is None else [self.post_quant(frame) for frame in frames]
+
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends
         on it."""

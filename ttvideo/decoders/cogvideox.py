@@ -86,8 +86,7 @@ class CogVideoXTileDecoder(ClipDecoder):
         return video_of(video, memory.at(self.scale))
 
     def chunk(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        if self.post_quant is not None:
-            frames = [self.post_quant(frame) for frame in frames]
+        frames = self.quantised(frames)
         condition = Condition(frames, memory.size)
         frames = self.conv_in(frames, memory)
         for block in self.blocks:

@@ -63,10 +63,7 @@ class CosmosTileDecoder(ClipDecoder):
         return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (size[0] * size[1]))
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
-        frames = frames_of(z_cthw)
-        if self.post_quant is not None:
-            frames = [self.post_quant(frame) for frame in frames]
-        frames = self.conv_in(frames, memory)
+        frames = self.conv_in(self.quantised(frames_of(z_cthw)), memory)
         for block in self.blocks:
             frames = block(frames, memory)
         frames = self.conv_out(group_norm_silu(frames, self.norm_out), memory)

@@ -42,8 +42,7 @@ from diffusers.models.autoencoders.vae import Decoder, DecoderTiny
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.basics.finite import check_finite
-from ttvideo.decoders.as_built import check_as_built
+from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
 from ttvideo.decoders.cosmos import CosmosTileDecoder
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
@@ -57,7 +56,6 @@ from ttvideo.decoders.mochi import TileDecoder, mochi
 from ttvideo.decoders.mochi_encoder import TileEncoder
 from ttvideo.decoders.temporal import AllegroTileDecoder, StableVideoTileDecoder
 from ttvideo.decoders.wan import WanTileDecoder
-from ttvideo.ways.instance import copied, is_cast
 
 FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     MochiDecoder3D: TileDecoder,
@@ -141,10 +139,7 @@ def for_tiles(model: nn.Module) -> nn.Module:
         raise Refused(
             "for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}"
         )
-    if is_cast(model):
-        model = copied(model)
-    if next(model.parameters()).device.type != "meta":
-        check_finite(type(model).__name__, dict(model.named_parameters()))
+    model = as_computed(model)
     new = known[type(model)](model)
     check_as_built(model, getattr(new, "follows", ()), getattr(new, "padding_modes", ("zeros",)))
     return new.eval()

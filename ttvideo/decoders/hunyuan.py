@@ -170,8 +170,7 @@ class HunyuanVideoTileDecoder(ClipDecoder):
     def stretch(self, frames: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
         """Latent frames that are normalised as one -> video frames [3, H', W']."""
         memory = Memory(size, None)
-        if self.post_quant is not None:
-            frames = [self.post_quant(frame) for frame in frames]
+        frames = self.quantised(frames)
         frames = self.conv_in(frames, memory)
         for block in self.blocks:
             frames = block(frames, memory)

@@ -52,8 +52,7 @@ class MagvitTileDecoder(ChunkedDecoder):
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
     def chunk(self, frames: Frames, memory: Memory) -> Frames:
-        if self.post_quant is not None:
-            frames = [self.post_quant(frame) for frame in frames]
+        frames = self.quantised(frames)
         frames = self.conv_in(frames, memory)
         for block in self.blocks:
             frames = block(frames, memory)

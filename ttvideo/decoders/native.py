@@ -27,8 +27,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.basics.finite import check_finite
-from ttvideo.decoders.as_built import check_as_built
+from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
@@ -114,6 +113,9 @@ class NativeDecoder(nn.Module):
             getattr(self.family, name) for name in same
         )
 
+    def extra_repr(self) -> str:
+        return f"{self.arithmetic.fidelity}, frames in {self.dtype}"
+
     @property
     def decoder(self) -> nn.Module:
         """The stock module, its weights in bf16."""
@@ -198,8 +200,7 @@ def family_of(model: nn.Module) -> Family:
         names = ", ".join(known.__name__ for known in FAMILIES)
         need = f"for_tiles, or parts not written yet: {lacks}" if lacks else f"one of {names}"
         raise Refused("native", kind, need)
-    if next(model.parameters()).device.type != "meta":
-        check_finite(kind, dict(model.named_parameters()))
+    model = as_computed(model)
     family = FAMILIES[type(model)](model)
     check_as_built(model, family.follows)
     return family

@@ -41,10 +41,7 @@ class CogVideoX(Family):
         return [first] + [size] * ((latents - first) // size)
 
     def write(self, writer: Writer, z: Value) -> Value:
-        decoder, (post_quant,) = self.decoder, self.others
-        if post_quant is not None:
-            writer.place = "post_quant_conv"
-            z = writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
+        decoder, z = self.decoder, self.quantised(writer, z)
         writer.place = "conv_in"
         x = conv(writer, writer.after_past(z, FIRST), decoder.conv_in)
         for i, resnet in enumerate(decoder.mid_block.resnets):

@@ -33,6 +33,14 @@ class Family(nn.Module):
     def pieces(self, latents: int, begins: bool) -> list[int]:
         return [latents]
 
+    def quantised(self, writer: Writer, z: Value) -> Value:
+        """Latents through the autoencoder's layer before its decoder, the first of `others`, if any."""
+        post_quant = self.others[0]
+        if post_quant is None:
+            return z
+        writer.place = "post_quant_conv"
+        return writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
+
     def write(self, writer: Writer, z: Value) -> Value:
         """Latents [1, T, H, W, C], filled up, -> frames."""
         raise NotImplementedError

@@ -35,10 +35,7 @@ class Wan(Family):
         return [1, latents - 1] if begins and latents > 1 else [latents]
 
     def write(self, writer: Writer, z: Value) -> Value:
-        decoder, (post_quant,) = self.decoder, self.others
-        if post_quant is not None:
-            writer.place = "post_quant_conv"
-            z = writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
+        decoder, z = self.decoder, self.quantised(writer, z)
         writer.place = "conv_in"
         x = causal(writer, writer.after_past(z, ZEROS), decoder.conv_in)
         mid = decoder.mid_block

@@ -6,7 +6,7 @@ from diffusers import AutoencoderKLMochi
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.as_built import check_as_built
+from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.native import FAMILIES, native
@@ -22,7 +22,7 @@ def decoder_for(
     dtype: torch.dtype | None = None,
     eight_bits: bool = False,
 ) -> nn.Module:
-    """What streams the clips of an autoencoder on a target, its weights in `dtype`, by default in theirs.
+    """What streams the clips of an autoencoder on a target, its weights in `dtype`, by default each in its own.
 
     `strategy` is "native" (`native`, whose frames may leave the chip in `eight_bits`), "tiles" (`for_tiles`),
     or "auto": native where TT-NN executes programs in bf16 and the family has it, on a host Mochi's own, else
@@ -30,18 +30,21 @@ def decoder_for(
     """
     if strategy not in STRATEGIES:
         raise Refused("strategy", repr(strategy), f"one of {', '.join(STRATEGIES)}")
-    dtype = dtype or vae.dtype
-    if strategy == AUTO and target.on_ttnn and dtype == torch.bfloat16 and type(vae) in FAMILIES:
+    computes = dtype or vae.dtype
+    if strategy == AUTO and target.on_ttnn and computes == torch.bfloat16 and type(vae) in FAMILIES:
         strategy = NATIVE
     if strategy == NATIVE:
-        check_native(target, dtype)
+        check_native(target, computes)
         return native(
             vae, arithmetic=Arithmetic(target.fidelity or Arithmetic().fidelity), eight_bits=eight_bits
         )
     if strategy == AUTO and target.lane == HOST and isinstance(vae, AutoencoderKLMochi):
+        vae = as_computed(vae)
         check_as_built(vae)
-        return HostDecoder(vae.decoder).to(dtype)
-    return for_tiles(vae).to(dtype)
+        decoder = HostDecoder(vae.decoder)
+    else:
+        decoder = for_tiles(vae)
+    return decoder.to(dtype) if dtype else decoder
 
 
 def check_native(target: Target, dtype: torch.dtype) -> None:

@@ -116,7 +116,7 @@ def decode_on_host(
     dtype, device = decoder.conv_in.weight.dtype, torch.device(host)
     check_latents(latents_bcthw, decoder.latent_channels)
     pieces = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
-    kept = Kept(keep, decoder, pieces) if keep else None
+    kept = Kept(keep, decoder, pieces, host) if keep else None
     done = kept.steps() if kept else 0
     yield from (kept.step(number).frames for number in range(done))
     decoder = decoder.to(device)
@@ -154,11 +154,12 @@ def stream_decode(
 
     With `keep`, frames and state are written to that folder after each step that has results, and a run that
     was interrupted goes on after its last such step. Raises `Refused` before anything starts: latents that
-    aren't finite, of another rank or channel count, a folder with the steps of another clip, model or split.
+    aren't finite, of another rank or channel count, a folder with the steps of another clip, model, target or
+    split.
     """
     check_latents(latents_bcthw, decoder.latent_channels)
     chunks = latents_bcthw.split(decoder.steps(latents_bcthw.shape[2], frames_per_step), dim=2)
-    kept = Kept(keep, decoder, chunks) if keep else None
+    kept = Kept(keep, decoder, chunks, resolve(target).name) if keep else None
     done = kept.steps() if kept else 0
     for number in range(done):
         yield kept.step(number)
@@ -185,17 +186,18 @@ def decode_at_once(
 
 class Kept:
     """The folder of a run that can be interrupted: each step's frames, the state after the last, and of what
-    clip."""
+    clip, decoded by what, where: frames of two targets would make one video without a word."""
 
-    def __init__(self, folder: Path, decoder, chunks: tuple[torch.Tensor, ...]):
+    def __init__(self, folder: Path, decoder, chunks: tuple[torch.Tensor, ...], target: str):
         self.folder, self.ends = folder, list(accumulate(chunk.shape[2] for chunk in chunks))
         self.saved = folder / "state.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
-        clip, place = fingerprint(decoder, chunks), folder / "clip.txt"
+        place = folder / "clip.txt"
+        clip = f"{fingerprint(decoder, chunks)}\non {target} {decoder.extra_repr()}".strip()
         if place.exists() and place.read_text() != clip:
             raise Refused(
                 "kept steps",
-                f"those of another clip or model in {folder}",
+                f"those of another clip, model or target in {folder}",
                 "an empty folder, or the same again",
             )
         place.write_text(clip)

@@ -47,10 +47,7 @@ class WanTileDecoder(ClipDecoder):
         self.conv_out = causal("conv_out", scale, decoder.conv_out, patch)
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
-        frames = frames_of(z_cthw)
-        if self.post_quant is not None:
-            frames = [self.post_quant(frame) for frame in frames]
-        frames = self.conv_in(frames, memory)
+        frames = self.conv_in(self.quantised(frames_of(z_cthw)), memory)
         for block in self.blocks:
             frames = (
                 [block(frame) for frame in frames]

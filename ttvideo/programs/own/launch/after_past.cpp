@@ -32,9 +32,7 @@ void kernel_main() {
             } else if (before == FIRST_FRAME) {
                 noc_async_read(x.get_noc_addr((row + r) % rows_a_frame), to, row_bytes);
             } else {
-                for (uint32_t byte = 0; byte < row_bytes; byte += 4) {
-                    *reinterpret_cast<volatile tt_l1_ptr uint32_t*>(to + byte) = 0;
-                }
+                clear(to, row_bytes);
             }
         }
         noc_async_read_barrier();

@@ -15,11 +15,43 @@ inline void push_ones(uint32_t cb) {
     cb_push_back(cb, 1);
 }
 
+inline void clear(uint32_t at, uint32_t bytes) {
+    for (uint32_t byte = 0; byte < bytes; byte += 4) {
+        *reinterpret_cast<volatile tt_l1_ptr uint32_t*>(at + byte) = 0;
+    }
+}
+
 template <typename Rows>
 inline void read_rows(const Rows& x, uint32_t row, uint32_t rows, uint32_t row_bytes, uint32_t to) {
     for (uint32_t r = 0; r < rows; r++) {
         noc_async_read(x.get_noc_addr(row + r), to + r * row_bytes, row_bytes);
     }
+}
+
+// Rows as a chunk; `filled` with zeros where it is summed up, for what is there by chance may be infinite.
+template <bool filled = false, typename Rows>
+inline void push_rows(uint32_t cb, const Rows& x, uint32_t row, uint32_t rows, uint32_t row_bytes) {
+    cb_reserve_back(cb, 1);
+    const uint32_t to = get_write_ptr(cb);
+    read_rows(x, row, rows, row_bytes, to);
+    if constexpr (filled) {
+        clear(to + rows * row_bytes, chunk_bytes - rows * row_bytes);
+    }
+    noc_async_read_barrier();
+    cb_push_back(cb, 1);
+}
+
+// One row as often as a chunk has rows, to go with each of them.
+template <typename Rows>
+inline void push_repeated(uint32_t cb, const Rows& x, uint32_t row, uint32_t times, uint32_t row_bytes) {
+    cb_reserve_back(cb, 1);
+    const uint32_t to = get_write_ptr(cb);
+    for (uint32_t r = 0; r < times; r++) {
+        noc_async_read(x.get_noc_addr(row), to + r * row_bytes, row_bytes);
+    }
+    clear(to + times * row_bytes, chunk_bytes - times * row_bytes);
+    noc_async_read_barrier();
+    cb_push_back(cb, 1);
 }
 
 // Calls each(row, rows) for the chunks of one of a frame's parts.

@@ -17,14 +17,7 @@ void kernel_main() {
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts;
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-            cb_reserve_back(cb_x, 1);
-            const uint32_t to = get_write_ptr(cb_x);
-            read_rows(x, frame * rows_a_frame + row, rows, row_bytes, to);
-            for (uint32_t byte = rows * row_bytes; byte < chunk_bytes; byte += 4) {
-                *reinterpret_cast<volatile tt_l1_ptr uint32_t*>(to + byte) = 0;
-            }
-            noc_async_read_barrier();
-            cb_push_back(cb_x, 1);
+            push_rows<true>(cb_x, x, frame * rows_a_frame + row, rows, row_bytes);
         });
     }
 }

@@ -22,27 +22,13 @@ void kernel_main() {
     push_ones(cb_ones);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts;
-        for (uint32_t k = 0; k < 2; k++) {
-            const uint32_t cb = k ? cb_shift : cb_scale;
-            cb_reserve_back(cb, 1);
-            for (uint32_t r = 0; r < rows_a_chunk; r++) {
-                const uint32_t to = get_write_ptr(cb) + r * row_bytes;
-                noc_async_read(affine.get_noc_addr(2 * frame + k), to, row_bytes);
-            }
-            noc_async_read_barrier();
-            cb_push_back(cb, 1);
-        }
+        push_repeated(cb_scale, affine, 2 * frame, rows_a_chunk, row_bytes);
+        push_repeated(cb_shift, affine, 2 * frame + 1, rows_a_chunk, row_bytes);
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-            cb_reserve_back(cb_x, 1);
-            read_rows(x, frame * rows_a_frame + row, rows, row_bytes, get_write_ptr(cb_x));
-            noc_async_read_barrier();
-            cb_push_back(cb_x, 1);
+            push_rows(cb_x, x, frame * rows_a_frame + row, rows, row_bytes);
         });
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-        cb_reserve_back(cb_past, 1);
-        read_rows(past, row, rows, row_bytes, get_write_ptr(cb_past));
-        noc_async_read_barrier();
-        cb_push_back(cb_past, 1);
+        push_rows(cb_past, past, row, rows, row_bytes);
     });
 }

@@ -15,12 +15,6 @@ constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_past = 5;
 constexpr uint32_t FACE = 16, FACES = 4, SIDES = 2, ONE = 0x3F80;
 constexpr uint32_t face_rows = row_bytes / (2 * FACE);  // of a pixel
 
-inline void clear(uint32_t at, uint32_t bytes) {
-    for (uint32_t byte = 0; byte < bytes; byte += 4) {
-        *reinterpret_cast<volatile tt_l1_ptr uint32_t*>(at + byte) = 0;
-    }
-}
-
 // A tile lies in memory as four faces of 16 x 16, so 16 elements that follow each other are a face's row:
 // those of side 0 or 1 of the tile's columns. For sides p and q, tile 2 p + q sums up, from the right, a
 // row's 16 elements of side p into all of side q; tile 4 + 2 p + q adds, from the left, rows of side p to
@@ -58,36 +52,21 @@ void kernel_main() {
     const uint32_t past_row = get_arg_val<uint32_t>(5), past_end = get_arg_val<uint32_t>(6);
 
     push_masks();
-    cb_reserve_back(cb_affine, 2);
-    clear(get_write_ptr(cb_affine), 2 * chunk_bytes);
-    for (uint32_t k = 0; k < 2; k++) {
-        for (uint32_t r = 0; r < rows_a_chunk; r++) {
-            const uint32_t to = get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes;
-            noc_async_read(affine.get_noc_addr(k), to, row_bytes);
-        }
-    }
-    noc_async_read_barrier();
-    cb_push_back(cb_affine, 2);
+    push_repeated(cb_affine, affine, 0, rows_a_chunk, row_bytes);
+    push_repeated(cb_affine, affine, 1, rows_a_chunk, row_bytes);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts;
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-            cb_reserve_back(cb_x, 1);
-            const uint32_t to = get_write_ptr(cb_x);
-            read_rows(x, frame * rows_a_frame + row, rows, row_bytes, to);
-            // What is there by chance may be infinite, and then so would be all sums.
-            clear(to + rows * row_bytes, chunk_bytes - rows * row_bytes);
-            noc_async_read_barrier();
-            cb_push_back(cb_x, 1);
+            push_rows<true>(cb_x, x, frame * rows_a_frame + row, rows, row_bytes);
         });
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-        cb_reserve_back(cb_past, 1);
         if (zeros) {
+            cb_reserve_back(cb_past, 1);
             clear(get_write_ptr(cb_past), rows * row_bytes);
+            cb_push_back(cb_past, 1);
         } else {
-            read_rows(past, row, rows, row_bytes, get_write_ptr(cb_past));
-            noc_async_read_barrier();
+            push_rows(cb_past, past, row, rows, row_bytes);
         }
-        cb_push_back(cb_past, 1);
     });
 }

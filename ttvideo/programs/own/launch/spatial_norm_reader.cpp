@@ -35,15 +35,8 @@ void kernel_main() {
     const uint32_t first = get_arg_val<uint32_t>(4), end = get_arg_val<uint32_t>(5);
     const uint32_t past_row = get_arg_val<uint32_t>(6), past_end = get_arg_val<uint32_t>(7);
 
-    cb_reserve_back(cb_affine, 2);
-    for (uint32_t k = 0; k < 2; k++) {
-        for (uint32_t r = 0; r < rows_a_chunk; r++) {
-            const uint32_t to = get_write_ptr(cb_affine) + k * chunk_bytes + r * row_bytes;
-            noc_async_read(affine.get_noc_addr(k), to, row_bytes);
-        }
-    }
-    noc_async_read_barrier();
-    cb_push_back(cb_affine, 2);
+    push_repeated(cb_affine, affine, 0, rows_a_chunk, row_bytes);
+    push_repeated(cb_affine, affine, 1, rows_a_chunk, row_bytes);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts, above = latent_of(frame) * latent_rows;
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
@@ -80,9 +73,6 @@ void kernel_main() {
         });
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-        cb_reserve_back(cb_past, 1);
-        read_rows(past, row, rows, row_bytes, get_write_ptr(cb_past));
-        noc_async_read_barrier();
-        cb_push_back(cb_past, 1);
+        push_rows(cb_past, past, row, rows, row_bytes);
     });
 }
