@@ -63,7 +63,7 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
         frames.append(step)
     # Of Mochi's clip as a whole, torch adds up in another order.
     assert torch.equal(torch.cat(frames, 2), whole) or name == "Mochi"
-    assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5)
+    assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5, z.shape[2])
     assert state.keys() == end.keys()
 
 

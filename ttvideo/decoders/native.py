@@ -89,7 +89,8 @@ class NativeDecoder(nn.Module):
 
     Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's
     (n150-ttnn, p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its
-    name and size: [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past". One clip at a time, B = 1.
+    name and size: [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past"; where `streaming` says that it
+    grows, keys and values of attention, too. One clip at a time, B = 1.
 
     Frames are bf16, or with `eight_bits` float32 of what leaves the chip in 8 bits, half the bytes. `model`
     is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for
@@ -108,6 +109,7 @@ class NativeDecoder(nn.Module):
         self.family = family_of(model)
         self.board, self.arithmetic, self.dtype = board, arithmetic, "u8" if eight_bits else "bf16"
         self.written: dict[tuple, Written] = {}
+        self.laid_out: dict[str, Tensor] = {}  # weights, as programs take them
         same = ("latent_channels", "streaming", "dropped_frames", "steps")
         self.latent_channels, self.streaming, self.dropped_frames, self.steps = (
             getattr(self.family, name) for name in same
@@ -122,15 +124,26 @@ class NativeDecoder(nn.Module):
         return self.family.decoder
 
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
-        """The state's names and shapes, for latents of this height and width."""
-        board = next((board for *_, board in self.written), self.board)  # any would do
-        first = self.step((self.steps(1)[0], height, width), True, board)
-        return {name: (batch, *shape[1:]) for name, shape in first.state.items()}
+        """The state's names and shapes, for latents of this height and width; after so many, where it depends
+        on it."""
+        board = next((board for _, _, board, _ in self.written), self.board)  # any would do
+        left = self.step((self.steps(1)[0], height, width), True, board).state
+        if (latents or 1) > 1 and self.family.seen(left, (height, width)) is not None:
+            left = self.step((1, height, width), False, board, latents - 1).state
+        return {name: (batch, *shape[1:]) for name, shape in left.items()}
+
+    def seen(self, state: State | None, size: tuple[int, int]) -> int | None:
+        """How many latent frames of this size a state has seen, where programs depend on it."""
+        return self.family.seen({name: tuple(value.shape) for name, value in (state or {}).items()}, size)
 
     def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads
         no value."""
-        check_step(z_bcthw, state, self.latent_channels, torch.bfloat16, self.state_shapes)
+
+        def shapes(batch: int, *size: int) -> Shapes:
+            return self.state_shapes(batch, *size, self.seen(state, size))
+
+        check_step(z_bcthw, state, self.latent_channels, torch.bfloat16, shapes)
         if z_bcthw.shape[0] != 1:
             raise Refused("latents", f"{z_bcthw.shape[0]} clips", "one at a time")
 
@@ -147,8 +160,8 @@ class NativeDecoder(nn.Module):
         """The same, of the program for a board: blocks differ, and with them the order in which numbers are
         added up."""
         self.check(z_bcthw, state)
-        begins = state is None
-        written = self.step(tuple(z_bcthw.shape[2:]), begins, board)
+        (_, *size), begins = z_bcthw.shape[2:], state is None
+        written = self.step(tuple(z_bcthw.shape[2:]), begins, board, self.seen(state, tuple(size)))
         found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state, begins))
         frames, *kept = found
         return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
@@ -165,18 +178,22 @@ class NativeDecoder(nn.Module):
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
         return NativePrograms(self, target, stateful)
 
-    def step(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
+    def step(self, size: tuple[int, int, int], begins: bool, board: str, seen: int | None = None) -> Written:
         """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a
-        board."""
-        key = size, begins, board
+        board.
+
+        `seen` is how many latent frames came before, where programs depend on it; by default one.
+        """
+        key = size, begins, board, None if begins else seen
         if key not in self.written:
-            self.written[key] = self.write(size, begins, board)
+            self.written[key] = self.write(*key)
         return self.written[key]
 
-    def write(self, size: tuple[int, int, int], begins: bool, board: str) -> Written:
+    def write(self, size: tuple[int, int, int], begins: bool, board: str, seen: int | None) -> Written:
         family, (latents, height, width) = self.family, size
         pieces = family.pieces(latents, begins)
-        writer = Writer(board, self.arithmetic, pieces[0], begins)
+        before = 0 if begins else seen or 1
+        writer = Writer(board, self.arithmetic, pieces[0], begins, before, self.laid_out)
         channels = filled(torch.empty(self.latent_channels, device="meta")).shape[0]
         zs = [writer.argument(named(i), (1, n, height, width, channels)) for i, n in enumerate(pieces)]
         videos = []

@@ -5,7 +5,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from ttvideo.decoders.clip_decoder import split
+from ttvideo.decoders.clip_decoder import Shapes, split
 from ttvideo.decoders.native_writer import Writer
 from ttvideo.programs.program import Value
 
@@ -32,6 +32,11 @@ class Family(nn.Module):
 
     def pieces(self, latents: int, begins: bool) -> list[int]:
         return [latents]
+
+    def seen(self, state: Shapes, size: tuple[int, int]) -> int | None:
+        """How many latent frames of this size a state of these shapes has seen, where programs depend on it,
+        at least 1."""
+        return None
 
     def quantised(self, writer: Writer, z: Value) -> Value:
         """Latents through the autoencoder's layer before its decoder, the first of `others`, if any."""

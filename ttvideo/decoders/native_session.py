@@ -29,8 +29,11 @@ class NativePrograms(Session):
         (z,), state = inputs, keywords.get("state")
         self.decoder.check(z.bfloat16(), state)
         self.begins = state is None and (self.fresh or "state" in keywords or not self.stateful)
-        self.fresh = False
-        self.written = self.decoder.step(tuple(z.shape[2:]), self.begins, self.target.board.name)
+        self.fresh, seen = False, None
+        if not self.begins:
+            left = self.written.state if state is None else {name: v.shape for name, v in state.items()}
+            seen = self.decoder.family.seen(left, tuple(z.shape[3:]))
+        self.written = self.decoder.step(tuple(z.shape[2:]), self.begins, self.target.board.name, seen)
         _, *entries = self.written.results
         results = Place(0), {entry: Place(place) for place, entry in enumerate(entries, start=1)}
         return Verdict(self.target.name, {}, name, results=results, written=self.written.program)

@@ -81,17 +81,21 @@ def past(name: str, size: tuple[int, int]) -> str:
 
 
 class Writer:
-    """Writes a program for one board, op after op, for a step of some latent frames.
+    """Writes a program for one board, op after op, for a step of some latent frames, after those `seen`.
 
     In what order a frame's numbers are added up doesn't depend on their count, so that steps give what one
-    call gives.
+    call gives. `laid_out` are the weights of other programs, by name, which this one shares and adds to.
     """
 
-    def __init__(self, board: str, arithmetic: Arithmetic, latents: int = 1, begins: bool = True):
+    def __init__(
+        self, board: str, arithmetic: Arithmetic, latents: int = 1, begins: bool = True, seen: int = 0,
+        laid_out: dict[str, Tensor] | None = None,
+    ):  # fmt: skip
         if board not in BOARDS:
             raise Refused("board", board, f"one of {', '.join(BOARDS)}")
         self.board, self.chip, self.arithmetic = board, BOARDS[board].chip, arithmetic
-        self.latents, self.begins = latents, begins
+        self.latents, self.begins, self.seen = latents, begins, seen
+        self.laid_out = {} if laid_out is None else laid_out
         self.arguments: list[Argument] = []
         self.weights: dict[str, Tensor] = {}
         self.held: dict[str, Value] = {}  # the weights, by name
@@ -105,14 +109,14 @@ class Writer:
     def follow(self, latents: int) -> None:
         """What is written from here are the next latent frames of the same step."""
         self.pasts, self.kept = self.kept, {}
-        self.latents, self.begins = latents, False
+        self.latents, self.begins, self.seen = latents, False, self.seen + self.latents
 
     def argument(self, name: str, shape: tuple[int, ...]) -> Value:
         return self.given(tensor(name, shape, layout="row_major"), name, "input")
 
     def weight(self, name: str, value: Tensor, layout: str = "tile") -> Value:
         if name not in self.held:
-            self.weights[name] = value
+            self.weights[name] = self.laid_out.setdefault(name, value)
             self.held[name] = self.given(tensor(name, tuple(value.shape), layout=layout), name, "parameter")
         return self.held[name]
 
