@@ -27,7 +27,7 @@ from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
-NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX")
+NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo-1.5")
 LATENTS = {"CogVideoX": 5}  # a clip's; of others three
 
 

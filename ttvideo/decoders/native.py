@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -31,13 +33,14 @@ from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_hunyuan15 import HunyuanVideo15
 from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_wan import Wan
 from ttvideo.decoders.native_writer import STATE, Arithmetic, Writer, filled
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.own import frames as own_frames
-from ttvideo.programs.program import Program, Value
+from ttvideo.programs.program import Program
 from ttvideo.targets.target import Target
 from ttvideo.ttnn.handmade import deallocated, program
 
@@ -53,10 +56,11 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     AutoencoderKLCogVideoX: lambda vae: CogVideoX(
         vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
     ),
+    HunyuanVideo15Decoder3D: HunyuanVideo15,
+    AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15(vae.decoder),
 }
 # What TT-NN's ops aren't put together for yet, by a part of the class's name.
 WAITING = {
-    "HunyuanVideo15": "attention whose keys grow with the clip",
     "HunyuanVideo": "norms of a whole stretch of frames, and stretches that fade into each other",
     "LTX": "convolutions that wait for the frames after theirs, and a timestep",
 }
@@ -203,7 +207,7 @@ class NativeDecoder(nn.Module):
             rows = family.write(writer, z)
             writer.place = "frames"
             videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
-        returns = [joined(writer, videos), *writer.kept.values()]
+        returns = [writer.concat(videos, 0), *writer.kept.values()]
         held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
         return Written(made, writer.weights, ("frames", *writer.kept))
@@ -226,11 +230,3 @@ def family_of(model: nn.Module) -> Family:
 def named(piece: int) -> str:
     """The argument of a step's latents, and of those that go through after them."""
     return LATENTS + f".{piece}" * (piece > 0)
-
-
-def joined(writer: Writer, videos: list[Value]) -> Value:
-    """Frames [T, H, W * 3] one after another."""
-    if len(videos) == 1:
-        return videos[0]
-    one, frames = videos[0].type, sum(video.type.shape[0] for video in videos)
-    return writer.op("ttnn.concat", videos, ((frames, *one.shape[1:]), one.dtype), dim=0)[0]

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ttvideo.decoders.native_family import Family
-from ttvideo.decoders.native_writer import ZEROS, Writer
-from ttvideo.decoders.residual import TINY
+from ttvideo.decoders.native_residual import channel_norm, channel_residual
+from ttvideo.decoders.native_writer import ZEROS, Writer, parts_filled
 from ttvideo.decoders.wan import WanTileDecoder, patched
 from ttvideo.programs.program import Value
 
@@ -42,22 +42,15 @@ class Wan(Family):
         x = residual(writer, "mid_block.resnets.0", mid.resnets[0], x)
         for i, (attention, resnet) in enumerate(zip(mid.attentions, mid.resnets[1:])):
             writer.place = f"mid_block.attentions.{i}"
-            normed = norm(writer, attention.norm, x, before=None)
+            normed = channel_norm(writer, attention.norm, x, before=None)
             x = writer.frame_attention(x, normed, attention.to_qkv, attention.proj)
             x = residual(writer, f"mid_block.resnets.{i + 1}", resnet, x)
         for i, block in enumerate(decoder.up_blocks):
             x = up_block(writer, f"up_blocks.{i}", block, x)
         writer.place, conv = "conv_out", decoder.conv_out
-        x = norm(writer, decoder.norm_out, x)
+        x = channel_norm(writer, decoder.norm_out, x, ZEROS)
         weight, bias = (patched(parameter, self.patch) for parameter in (conv.weight, conv.bias))
         return writer.conv(x, weight, bias, padding=1, around=ZEROS)
-
-
-def norm(writer: Writer, stock: nn.Module, x: Value, before: str | None = ZEROS) -> Value:
-    """A `WanRMS_norm`, and SiLU and what stands before the clip, where something does."""
-    gain = stock.gamma.flatten()
-    shift = stock.bias.flatten() if torch.is_tensor(stock.bias) else torch.zeros_like(gain)
-    return writer.rms_norm(x, gain, shift, TINY / len(gain), before)
 
 
 def causal(writer: Writer, clip: Value, conv: nn.Conv3d) -> Value:
@@ -66,14 +59,9 @@ def causal(writer: Writer, clip: Value, conv: nn.Conv3d) -> Value:
 
 def residual(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
     """A `WanResidualBlock`."""
-    rest = x
-    if not isinstance(block.conv_shortcut, nn.Identity):
-        writer.place, conv = f"{name}.conv_shortcut", block.conv_shortcut
-        rest = writer.pointwise(x, conv.weight.flatten(1), conv.bias)
-    for half, stock, conv in (("conv1", block.norm1, block.conv1), ("conv2", block.norm2, block.conv2)):
-        writer.place = f"{name}.{half}"
-        x = causal(writer, norm(writer, stock, x), conv)
-    return writer.add(x, rest)
+    shortcut = None if isinstance(block.conv_shortcut, nn.Identity) else block.conv_shortcut
+    halves = [(block.norm1, block.conv1), (block.norm2, block.conv2)]
+    return channel_residual(writer, name, halves, shortcut, x, ZEROS, ZEROS)
 
 
 def up_block(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
@@ -104,18 +92,11 @@ def upsample(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
         else:
             # The even and the odd frames, each a half of its outputs.
             clip, times = writer.after_past(x, ZEROS), 2
-            weight, bias = (halves_filled(p, x.type.shape[-1]) for p in (conv.weight, conv.bias))
+            weight, bias = (parts_filled(parameter, 2) for parameter in (conv.weight, conv.bias))
             x = writer.conv(clip, weight, bias)
     writer.place, conv = f"{name}.resample.1", block.resample[1]
     x = writer.depth_to_space(x, (times, 1, 1), (1, 2, 2))
     return writer.conv(x, conv.weight[:, :, None], conv.bias, padding=1, around=ZEROS)
-
-
-def halves_filled(parameter: torch.Tensor, channels: int) -> torch.Tensor:
-    """Each half of a parameter's outputs with zeros up to so many."""
-    halves = parameter.unflatten(0, (2, -1))
-    more = [0, 0] * (halves.dim() - 2) + [0, channels - halves.shape[1]]
-    return F.pad(halves, more).flatten(0, 1)
 
 
 def upsampled_shortcut(writer: Writer, block: nn.Module, x: Value) -> Value:

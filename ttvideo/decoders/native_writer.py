@@ -75,6 +75,13 @@ def filled(rows: Tensor) -> Tensor:
     return nn.functional.pad(rows, (0, whole_channels(channels, 1 + (channels < TILE)) - channels))
 
 
+def parts_filled(parameter: Tensor, parts: int) -> Tensor:
+    """Each of so many parts of a parameter's outputs, its first dimension, with zeros up to whole tiles."""
+    pieces = parameter.unflatten(0, (parts, -1))
+    more = [0, 0] * (pieces.dim() - 2) + [0, -pieces.shape[1] % TILE]
+    return nn.functional.pad(pieces, more).flatten(0, 1)
+
+
 def past(name: str, size: tuple[int, int]) -> str:
     """A convolution's entry in the state, of frames of this size."""
     return f"{name}.{size[0]}x{size[1]}.past"
@@ -173,11 +180,16 @@ class Writer:
     # A clip behind its past
 
     def before(self, key: str, frame: tuple[int, ...]) -> Value | None:
-        """The frames before these, [1, 2, H, W, C], an argument of the program; None where a clip begins."""
+        """The frames before these, [1, 2, H, W, C]; None where a clip begins."""
+        return self.left(key, (1, PAST, *frame))
+
+    def left(self, key: str, shape: tuple[int, ...]) -> Value | None:
+        """What the latent frames before these have left, an argument of the program; None where a clip
+        begins."""
         if self.begins:
             return None
         if key not in self.pasts:
-            self.pasts[key] = self.argument(STATE + key, (1, PAST, *frame))
+            self.pasts[key] = self.argument(STATE + key, shape)
         return self.pasts[key]
 
     def after_past(self, x: Value, before: str) -> Value:
@@ -275,27 +287,79 @@ class Writer:
         frame in time."""
         return depth_to_space.write(self, x, expansion, repeats, single)
 
+    # Attention of one head among pixels; a layer is pointwise, of any rank
+
     def frame_attention(self, x: Value, normed: Value, qkv: nn.Module, proj: nn.Module) -> Value:
-        """x and what attention of one head, within each frame of `normed`, adds to it; `qkv` and `proj` are
-        pointwise."""
+        """x and what attention within each frame of `normed` adds to it."""
+        parts = zip(qkv.weight.chunk(3), qkv.bias.chunk(3))
+        return self.attended(x, self.attend(*self.projected(normed, parts), proj), proj)
+
+    def causal_attention(self, x: Value, normed: Value, qkv: list[nn.Module], proj: nn.Module) -> Value:
+        """The same to a frame's own pixels and those of all before it, whose keys and values are kept, [1, 1,
+        T * H * W, C]."""
         _, t, h, w, c = x.type.shape
-        flat, name = (t, 1, h * w, c), self.place
-        rows = self.reshape(normed, flat)
-        (tiles,) = self.op("ttnn.to_layout", [rows], (flat, "bf16"), layout="tile")
-        parts = []
-        for part, weight, bias in zip("qkv", qkv.weight.chunk(3), qkv.bias.chunk(3)):
+        queries, *own = self.projected(normed, [(layer.weight, layer.bias) for layer in qkv])
+        names = [f"{self.place}.{h}x{w}.{part}" for part in ("keys", "values")]
+        kept, outs = [self.left(name, (1, 1, self.seen * h * w, c)) for name in names], []
+        for i in range(t):
+            kept = [self.behind(old, self.frame(new, i)) for old, new in zip(kept, own)]
+            outs.append(self.attend(self.frame(queries, i), *(self.tiles(rows) for rows in kept), proj))
+        self.kept |= zip(names, kept)
+        return self.attended(x, self.concat(outs, 0, layout="tile"), proj)
+
+    def projected(self, normed: Value, parts) -> list[Value]:
+        """Queries, keys and values by a (weight, bias) each: [1, T, H, W, C] -> [T, 1, H * W, C] in tiles."""
+        _, t, h, w, c = normed.type.shape
+        tiles, name, found = self.tiles(self.reshape(normed, (t, 1, h * w, c))), self.place, []
+        for part, (weight, bias) in zip("qkv", parts, strict=True):
             self.place = f"{name}.{part}"
-            parts.append(self.linear(tiles, weight.flatten(1), bias))
-        size, self.place = (WIDE_QUERIES if c > WIDE else QUERIES), name
+            found.append(self.linear(tiles, weight.flatten(1), bias))
+        self.place = name
+        return found
+
+    def attend(self, q: Value, k: Value, v: Value, proj: nn.Module) -> Value:
+        """In chunks that are given, so that no scores go to DRAM; `proj` tells the channels that aren't
+        filled up."""
+        size = WIDE_QUERIES if q.type.shape[-1] > WIDE else QUERIES
         chunks = {"q_chunk_size": size, "k_chunk_size": size}
-        (seen,) = self.op(
-            "ttnn.scaled_dot_product_attention", parts, (flat, "bf16"), layout="tile", is_causal=False,
-            scale=proj.weight.shape[1] ** -0.5, program_config=chunks, **self.arithmetic.config(),
-        )  # fmt: skip
-        self.place = f"{name}.proj"
-        seen = self.linear(seen, proj.weight.flatten(1), proj.bias)
-        (rows,) = self.op("ttnn.to_layout", [seen], (flat, "bf16"))
+        return self.op(
+            "ttnn.scaled_dot_product_attention", [q, k, v], (q.type.shape, "bf16"), layout="tile",
+            is_causal=False, scale=proj.weight.shape[1] ** -0.5, program_config=chunks,
+            **self.arithmetic.config(),
+        )[0]  # fmt: skip
+
+    def attended(self, x: Value, seen: Value, proj: nn.Module) -> Value:
+        """x and a projection of what was seen, [T, 1, H * W, C]."""
+        self.place = f"{self.place}.proj"
+        rows = self.rows(self.linear(seen, proj.weight.flatten(1), proj.bias))
         return self.add(x, self.reshape(rows, x.type.shape))
+
+    def frame(self, x: Value, i: int) -> Value:
+        """[T, 1, N, C] in tiles -> [1, 1, N, C]."""
+        t, *frame = x.type.shape
+        if t == 1:
+            return x
+        cut = {"begins": [i, 0, 0, 0], "ends": [i + 1, *frame], "step": [1, 1, 1, 1]}
+        return self.op("ttnn.slice_static", [x], ((1, *frame), "bf16"), layout="tile", **cut)[0]
+
+    def behind(self, old: Value | None, new: Value) -> Value:
+        """A frame's keys, in tiles, as rows behind those before it, if any."""
+        rows = self.rows(new)
+        return rows if old is None else self.concat([old, rows], 2)
+
+    def concat(self, parts: list[Value], dim: int, layout: str = "row_major") -> Value:
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].type.shape)
+        shape[dim] = sum(part.type.shape[dim] for part in parts)
+        result = tuple(shape), parts[0].type.dtype
+        return self.op("ttnn.concat", parts, result, layout=layout, dim=dim)[0]
+
+    def tiles(self, rows: Value) -> Value:
+        return self.op("ttnn.to_layout", [rows], (rows.type.shape, "bf16"), layout="tile")[0]
+
+    def rows(self, tiles: Value) -> Value:
+        return self.op("ttnn.to_layout", [tiles], (tiles.type.shape, "bf16"))[0]
 
     def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
         return self.op("ttnn.reshape", [x], (shape, "bf16"), shape=list(shape))[0]
