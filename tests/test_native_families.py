@@ -15,7 +15,7 @@ from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.decoders.stream import stream_decode
 from ttvideo.media.frames import to_uint8
-from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES
 from ttvideo.media.video_models import MODELS
 from ttvideo.programs.cost import FREE, cost, flops
 from ttvideo.programs.evaluate import evaluate, knows
@@ -27,12 +27,13 @@ from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
-NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo-1.5")
+IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
+NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo-1.5", *IMAGES)
 LATENTS = {"CogVideoX": 5}  # a clip's; of others three
 
 
 def small(name: str) -> nn.Module:
-    return SMALL[name].make().bfloat16().double().requires_grad_(False)
+    return (SMALL | SMALL_IMAGES)[name].make().bfloat16().double().requires_grad_(False)
 
 
 def latents(decoder: NativeDecoder, frames: int, height: int = 4, width: int = 5) -> torch.Tensor:
@@ -56,7 +57,8 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     name, vae, decoder = family
     z = latents(decoder, LATENTS.get(name, 3))
     whole, end = decoder(z)
-    assert compare(whole[:, :, decoder.dropped_frames :], vae.decode(z.double()).sample).pcc > 0.9999
+    want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
+    assert compare(whole[:, :, decoder.dropped_frames :], want).pcc > 0.9999
     state, frames = None, []
     for piece in z.split(decoder.steps(z.shape[2]), 2):
         step, state = decoder(piece, state)
@@ -65,6 +67,14 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     assert torch.equal(torch.cat(frames, 2), whole) or name == "Mochi"
     assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5, z.shape[2])
     assert state.keys() == end.keys()
+
+
+def test_a_batch_of_images_is_a_clip_of_them():
+    vae = small("FLUX")
+    decoder = native(vae)
+    z = latents(decoder, 2)
+    images, state = decoder(z[0].transpose(0, 1))
+    assert torch.equal(images.transpose(0, 1)[None], decoder(z)[0]) and state == {}
 
 
 def unknown(made: Program) -> set[str]:
@@ -180,10 +190,13 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
 
 @needs_ttsim
 @pytest.mark.long
-@pytest.mark.parametrize("name, target", [("Wan 2.1", "n150-ttsim")])
+@pytest.mark.parametrize(
+    "name, target", [("Wan 2.1", "n150-ttsim"), ("Stable Diffusion", "p150-ttsim"), ("Tiny", "n150-ttsim")]
+)
 def test_steps_on_a_simulated_chip(name, target):
     vae = small(name)
     decoder = native(vae)
     z = latents(decoder, LATENTS.get(name, 3), 4, 4)
     frames = torch.cat([step.frames for step in stream_decode(decoder, z, target)], 2)
-    assert compare(frames, vae.decode(z.double()).sample).pcc > 0.9999
+    want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
+    assert compare(frames, want).pcc > 0.9999

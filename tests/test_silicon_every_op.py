@@ -152,13 +152,6 @@ def group_affine(**other):
     return xs, op("generic_op.group_affine", xs, rows("y", 4, 64), **attributes)
 
 
-def norm_silu(frames: int, begins: bool):
-    xs = [rows("x0", 1, frames, 5, 7, 64), rows("x1", 2 * frames, 64)]
-    xs += [] if begins else [rows("x2", 1, 2, 5, 7, 64)]
-    results = rows("y", 1, 2 + frames, 5, 7, 64), rows("kept", 1, 2, 5, 7, 64)
-    return xs, Op("ttnn.generic_op.norm_silu", tuple(xs), results, {"parts": 2} | EXACT, "")
-
-
 def depth_to_space(expansion=(3, 2, 1), repeats=(1, 1, 1), **other):
     t, h, w = (n * by * again for n, by, again in zip((2, 3, 5), expansion, repeats))
     x, y = rows("x0", 1, 2, 3, 5, 32 * math.prod(expansion)), rows("y", 1, t - ("single" in other), h, w, 32)
@@ -166,11 +159,11 @@ def depth_to_space(expansion=(3, 2, 1), repeats=(1, 1, 1), **other):
     return [x], op("generic_op.depth_to_space", [x], y, **attributes)
 
 
-def behind(name: str, c: int, before: str, *more: Value, **attributes):
-    """An op that puts a clip of three frames after its past; `more` are its operands after the clip."""
-    xs = [rows("x0", 1, 3, 5, 7, c), *more]
+def behind(name: str, c: int, before: str, *more: Value, frames: int = 3, **attributes):
+    """An op that puts a clip of so many frames after its past; `more` are its operands after the clip."""
+    xs = [rows("x0", 1, frames, 5, 7, c), *more]
     xs += [rows("x2", 1, 2, 5, 7, c)] * (before == "given")
-    results = (rows("y", 1, 3 + 2 * (before != "nothing"), 5, 7, c),)
+    results = (rows("y", 1, frames + 2 * (before != "nothing"), 5, 7, c),)
     results += (rows("kept", 1, 2, 5, 7, c),) * (before != "nothing")
     return xs, Op(f"ttnn.generic_op.{name}", tuple(xs), results, {"before": before} | attributes, "")
 
@@ -180,6 +173,12 @@ def norm_of_pixels(channels: int, before: str, silu: bool = True):
     return behind(
         "rms_norm", channels, before, affine, channels=channels - 8, epsilon=1e-6, silu=silu, parts=2, **EXACT
     )
+
+
+def norm_silu(before: str, frames: int = 3, silu: bool = True, of: int | None = None):
+    """Scale and shift are of each frame, or `of` so many."""
+    affine = rows("x1", 2 * (of or frames), 64)
+    return behind("norm_silu", 64, before, affine, frames=frames, silu=silu, parts=2, **EXACT)
 
 
 def spatial_norm(before: str):
@@ -282,9 +281,11 @@ CASES = {
     "frame_moments": lambda: moments(64),
     "frame_moments, 10 rows a tile": lambda: moments(96),
     "group_affine": group_affine,
-    "norm_silu, a clip begins": lambda: norm_silu(2, begins=True),
-    "norm_silu": lambda: norm_silu(3, begins=False),
-    "norm_silu of one frame": lambda: norm_silu(1, begins=False),
+    "norm_silu": lambda: norm_silu("given"),
+    "norm_silu of one frame": lambda: norm_silu("given", frames=1),
+    "norm_silu, a clip begins": lambda: norm_silu("first frame", frames=2, of=1),
+    "norm_silu, zeros before": lambda: norm_silu("zeros"),
+    "norm alone": lambda: norm_silu("nothing", silu=False),
     "depth_to_space": depth_to_space,
     "depth_to_space, repeated": lambda: depth_to_space(repeats=[2, 1, 3]),
     "norm of pixels": lambda: norm_of_pixels(96, "zeros"),

@@ -15,17 +15,21 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderKLCogVideoX,
     AutoencoderKLHunyuanVideo15,
+    AutoencoderKLFlux2,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
+    AutoencoderTiny,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
+from diffusers.models.autoencoders.vae import Decoder, DecoderTiny
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
@@ -34,6 +38,7 @@ from ttvideo.decoders.clip_decoder import Shapes, State, check_step
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_hunyuan15 import HunyuanVideo15
+from ttvideo.decoders.native_image import Image, Tiny
 from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_wan import Wan
@@ -58,6 +63,11 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     ),
     HunyuanVideo15Decoder3D: HunyuanVideo15,
     AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15(vae.decoder),
+    Decoder: Image,
+    AutoencoderKL: lambda vae: Image(vae.decoder, vae.post_quant_conv),
+    AutoencoderKLFlux2: lambda vae: Image(vae.decoder, vae.post_quant_conv),
+    DecoderTiny: Tiny,
+    AutoencoderTiny: lambda vae: Tiny(vae.decoder),
 }
 # What TT-NN's ops aren't put together for yet, by a part of the class's name.
 WAITING = {
@@ -155,10 +165,13 @@ class NativeDecoder(nn.Module):
         """Evaluate a step on the host: [1, C, T, H, W] -> frames [1, 3, ...], and the state for the next
         step.
 
-        `state` is None at the start of a clip; `ends` is other families' need to know. Raises `Refused` as
-        `check` does.
+        Decoders of images take them, too: [B, C, H, W] -> [B, 3, s H, s W]. `state` is None at the start of a
+        clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
         """
-        return self.evaluate(z_bcthw, state, self.board)
+        if not self.family.images or z_bcthw.dim() != 4:
+            return self.evaluate(z_bcthw, state, self.board)
+        video, state = self.evaluate(z_bcthw.transpose(0, 1)[None], state, self.board)
+        return video[0].transpose(0, 1), state
 
     def evaluate(self, z_bcthw: Tensor, state: State | None, board: str) -> tuple[Tensor, State]:
         """The same, of the program for a board: blocks differ, and with them the order in which numbers are
@@ -198,6 +211,7 @@ class NativeDecoder(nn.Module):
         pieces = family.pieces(latents, begins)
         before = 0 if begins else seen or 1
         writer = Writer(board, self.arithmetic, pieces[0], begins, before, self.laid_out)
+        writer.parts = family.parts
         channels = filled(torch.empty(self.latent_channels, device="meta")).shape[0]
         zs = [writer.argument(named(i), (1, n, height, width, channels)) for i, n in enumerate(pieces)]
         videos = []

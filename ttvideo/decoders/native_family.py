@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ttvideo.decoders.clip_decoder import Shapes, split
-from ttvideo.decoders.native_writer import Writer
+from ttvideo.decoders.native_writer import PARTS, Writer
 from ttvideo.programs.program import Value
 
 
@@ -15,13 +15,16 @@ class Family(nn.Module):
     them.
 
     Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones
-    within -1 and 1. `pieces` says which latent frames of a step go through together.
+    within -1 and 1. `pieces` says which latent frames of a step go through together, `parts` as how many
+    items a frame's sums are shared out among cores.
     """
 
     latent_channels: int
     streaming = "constant state"
     dropped_frames = 0
     patch, clamped = 1, False
+    images = False  # takes images, too: a clip whose frames don't see each other
+    parts = PARTS
     follows: tuple[str, ...] = ()  # settings that may have been changed (`ttvideo.decoders.as_built`)
     steps = staticmethod(split)
 

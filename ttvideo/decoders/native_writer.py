@@ -108,6 +108,7 @@ class Writer:
         self.held: dict[str, Value] = {}  # the weights, by name
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
+        self.parts = PARTS  # of a frame whose numbers are summed up
         # By their names in the state: the frames before these, none where a clip begins, and those for the
         # next.
         self.pasts: dict[str, Value] = {}
@@ -205,20 +206,33 @@ class Writer:
             "ttnn.zeros", [], (shape, "bf16"), shape=list(shape)
         )
 
-    def norm_silu(self, x: Value, norm: nn.GroupNorm) -> Value:
-        """silu(norm(x)) frame by frame, behind its past."""
-        _, t, h, w, c = x.type.shape
-        self.check_channels(c)
-        key, arithmetic = past(self.place, (h, w)), self.arithmetic.config()
-        parts = min(PARTS, -(-h * w // (CHUNK // c)))
-        sums = frame_moments.write(self, x, parts, **arithmetic)
-        affine = self.pair("norm", norm.weight, norm.bias, c)
-        affine = group_affine.write(
-            self, sums, affine, norm.num_channels, h * w, norm.num_groups, parts, norm.eps
+    def norm_silu(self, x: Value, norm: nn.GroupNorm, before: str | None = FIRST, silu: bool = True) -> Value:
+        """silu(norm(x)) frame by frame, behind its past; before None, of the clip alone. Or without SiLU."""
+        _, _, h, w, c = x.type.shape
+        affine, parts = self.affine([x], norm)
+        key = past(self.place, (h, w))
+        given = self.before(key, (h, w, c)) if before else None
+        clip, *kept = norm_silu.write(
+            self, x, affine, given, before or "nothing", silu=silu, parts=parts, **self.arithmetic.config()
         )
-        given = self.before(key, (h, w, c))
-        clip, self.kept[key] = norm_silu.write(self, x, affine, given, parts, **arithmetic)
+        if kept:
+            (self.kept[key],) = kept
         return clip
+
+    def affine(self, clips: list[Value], norm: nn.GroupNorm, together: bool = False) -> tuple[Value, int]:
+        """A norm as scale and shift of each frame, or of all frames `together`, [.., C]; and as how many items
+        a frame is shared out."""
+        _, _, h, w, c = clips[0].type.shape
+        self.check_channels(c)
+        parts = min(self.parts, -(-h * w // (CHUNK // c)))
+        sums = [frame_moments.write(self, x, parts, **self.arithmetic.config()) for x in clips]
+        sums = self.concat(sums, 0)
+        frames = sums.type.shape[0] // (2 * parts) if together else 1
+        affine = group_affine.write(
+            self, sums, self.pair("norm", norm.weight, norm.bias, c), norm.num_channels, frames * h * w,
+            norm.num_groups, frames * parts, norm.eps,
+        )  # fmt: skip
+        return affine, parts
 
     def rms_norm(self, x: Value, gain: Tensor, shift: Tensor, epsilon: float, before: str | None) -> Value:
         """silu(norm(x)) of each pixel's channels, behind its past; before None the norm alone, of the clip
@@ -244,14 +258,9 @@ class Writer:
     ) -> Value:
         """silu(norm(x) * by(z) + shift(z)) behind its past; the norm is of all frames together, z are latent
         frames."""
-        _, t, h, w, c = x.type.shape
-        self.check_channels(c)
-        key, place, parts = past(self.place, (h, w)), self.place, min(PARTS, -(-h * w // (CHUNK // c)))
-        sums = frame_moments.write(self, x, parts, **self.arithmetic.config())
-        affine = self.pair("norm", norm.weight, norm.bias, c)
-        affine = group_affine.write(
-            self, sums, affine, norm.num_channels, t * h * w, norm.num_groups, t * parts, norm.eps
-        )
+        _, _, h, w, c = x.type.shape
+        key, place = past(self.place, (h, w)), self.place
+        affine, parts = self.affine([x], norm, together=True)
         more = c - norm.num_channels
         weight = torch.cat([nn.functional.pad(m.weight.flatten(1), (0, 0, 0, more)) for m in (by, shift)])
         bias = torch.cat([nn.functional.pad(m.bias, (0, more)) for m in (by, shift)])
@@ -273,8 +282,23 @@ class Writer:
     # What else there is
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
-        fused = [{"op_type": name} for name in activations]
-        return self.op("ttnn.add", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
+        return self.binary("add", a, b, activations)
+
+    def binary(self, name: str, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
+        """Of two of one shape; `activations` follow."""
+        fused = [{"op_type": activation} for activation in activations]
+        return self.op(f"ttnn.{name}", [a, b], (a.type.shape, "bf16"), activations=fused, **NO_ACTIVATIONS)[0]
+
+    def full(self, shape: tuple[int, ...], value: float) -> Value:
+        return self.op("ttnn.full", [], (shape, "bf16"), shape=list(shape), fill_value=value)[0]
+
+    def concat(self, values: list[Value], dim: int) -> Value:
+        """One after another; one alone is that."""
+        if len(values) == 1:
+            return values[0]
+        one, shape = values[0].type, list(values[0].type.shape)
+        shape[dim] = sum(value.type.shape[dim] for value in values)
+        return self.op("ttnn.concat", values, (tuple(shape), one.dtype), layout=one.layout, dim=dim)[0]
 
     def depth_to_space(
         self,

@@ -1,7 +1,7 @@
-"""silu(x * scale + shift) after its past, [1, 2 + T, H, W, C], and the last two frames of that, for the next
-step.
+"""silu(x * scale + shift) behind its past, or without SiLU: [1, T, H, W, C] -> [1, 2 + T, H, W, C].
 
-The past is the two frames given or, where a clip begins, its first frame twice.
+`affine` [T * 2, C] has the scale and the shift of each frame; of all of them, [2, C]. `before` is as for
+`rms_norm`.
 """
 
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
 from ttvideo.programs.evaluate.values import products, wide
+from ttvideo.programs.own.rms_norm import after
 from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.program import TILE, Op, Value
 from ttvideo.targets.boards import Chip
@@ -17,23 +18,29 @@ NAME = "ttnn.generic_op.norm_silu"
 VECTOR = "the vector unit's sigmoid is a polynomial, to a step in bf16"
 
 
-def write(writer, x: Value, affine: Value, past: Value | None, parts: int, **arithmetic) -> list[Value]:
-    """The clip after its past, and what stays; `affine` is what `group_affine` gives."""
+def write(writer, x: Value, affine: Value, past: Value | None, before: str, **how) -> list[Value]:
+    """The clip behind its past, and the last two frames of that, for the next step; before nothing, the clip
+    alone.
+
+    `how` has silu (a truth value) and parts, as how many items a frame is shared out.
+    """
     _, t, *frame = x.type.shape
-    results = ((1, PAST + t, *frame), "bf16"), ((1, PAST, *frame), "bf16")
-    return writer.op(NAME, [x, affine] + ([past] if past else []), *results, parts=parts, **arithmetic)
+    kept = 0 if before == "nothing" else PAST
+    results = [((1, kept + t, *frame), "bf16")] + [((1, PAST, *frame), "bf16")] * (kept > 0)
+    operands = [x, affine] + ([past] if past else [])
+    return writer.op(NAME, operands, *results, before="given" if past else before, **how)
 
 
 def read_again(op: Op, chip: Chip) -> int:
     """A frame's scale and shift are read for each of its parts, as often as they fill a tile with."""
-    affine = op.operands[1].type
-    return (op.attributes["parts"] * (TILE * TILE // affine.shape[-1]) - 1) * affine.stored_bytes
+    x, affine = (value.type for value in op.operands[:2])
+    each = x.shape[1] * 2 * affine.stored_bytes // affine.shape[0]
+    return op.attributes["parts"] * (TILE * TILE // affine.shape[-1]) * each - affine.stored_bytes
 
 
-@op("generic_op.norm_silu", heeds="parts", within=3, because=VECTOR, fidelities=FOLLOWED)
+@op("generic_op.norm_silu", heeds="parts before silu", within=3, because=VECTOR, fidelities=FOLLOWED)
 def rule(op, x, affine, *past):
     scale, shift = wide(affine).reshape(-1, 2, 1, 1, affine.shape[-1]).unbind(1)
-    scaled = products(op, scale, wide(x[0]), torch.mul)
-    new = F.silu(shift + scaled).to(x.dtype)
-    clip = torch.cat([past[0][0] if past else new[:1].expand(2, -1, -1, -1), new])
-    return clip[None], clip[None, -2:]
+    scaled = shift + products(op, scale, wide(x[0]), torch.mul)
+    new = (F.silu(scaled) if op.attributes["silu"] else scaled).to(x.dtype)
+    return after(op.attributes["before"], new, past[0][0] if past else None)

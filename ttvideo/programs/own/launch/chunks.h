@@ -41,6 +41,18 @@ inline void push_rows(uint32_t cb, const Rows& x, uint32_t row, uint32_t rows, u
     cb_push_back(cb, 1);
 }
 
+// The past's rows as a chunk, as they are, or `zeros`.
+template <bool zeros, typename Rows>
+inline void push_past(uint32_t cb, const Rows& past, uint32_t row, uint32_t rows, uint32_t row_bytes) {
+    if constexpr (zeros) {
+        cb_reserve_back(cb, 1);
+        clear(get_write_ptr(cb), rows * row_bytes);
+        cb_push_back(cb, 1);
+    } else {
+        push_rows(cb, past, row, rows, row_bytes);
+    }
+}
+
 // One row as often as a chunk has rows, to go with each of them.
 template <typename Rows>
 inline void push_repeated(uint32_t cb, const Rows& x, uint32_t row, uint32_t times, uint32_t row_bytes) {

@@ -1,17 +1,20 @@
-// silu(x * scale + shift), chunk by chunk, in float32, rounded once.
+// silu(x * scale + shift), or without SiLU, chunk by chunk, in float32, rounded once.
 #include "api/compute/compute_kernel_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
 #include "api/compute/eltwise_binary.h"
 
 constexpr uint32_t parts = get_compile_time_arg_val(0);
 constexpr uint32_t chunks = get_compile_time_arg_val(1);
+constexpr uint32_t silu = get_compile_time_arg_val(2);
 constexpr uint32_t cb_x = 0, cb_scale = 1, cb_shift = 2, cb_ones = 3, cb_y = 4;
 
 void kernel_main() {
     const uint32_t first = get_arg_val<uint32_t>(0), end = get_arg_val<uint32_t>(1);
     compute_kernel_hw_startup(cb_x, cb_scale, cb_y);
     mul_init(cb_x, cb_scale);
-    silu_tile_init();
+    if (silu) {
+        silu_tile_init();
+    }
     cb_wait_front(cb_ones, 1);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t part = item % parts;
@@ -22,7 +25,9 @@ void kernel_main() {
             tile_regs_acquire();
             mul_tiles(cb_shift, cb_ones, 0, 0, 0);
             mul_tiles(cb_x, cb_scale, 0, 0, 0);  // adds to what is there
-            silu_tile(0);
+            if (silu) {
+                silu_tile(0);
+            }
             tile_regs_commit();
             cb_pop_front(cb_x, 1);
             cb_reserve_back(cb_y, 1);

@@ -1,12 +1,14 @@
 // A frame's scale and shift, each repeated to fill a tile, then its rows in chunks; last the past's rows, as
-// they are.
+// they are, or zeros.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
 constexpr uint32_t rows_a_chunk = get_compile_time_arg_val(1);
 constexpr uint32_t row_bytes = get_compile_time_arg_val(2);
 constexpr uint32_t parts = get_compile_time_arg_val(3);
-constexpr auto x_args = TensorAccessorArgs<4>();
+constexpr uint32_t zeros = get_compile_time_arg_val(4);
+constexpr uint32_t affine_step = get_compile_time_arg_val(5);  // rows from a frame's scale to the next one's
+constexpr auto x_args = TensorAccessorArgs<6>();
 constexpr auto affine_args = TensorAccessorArgs<x_args.next_compile_time_args_offset()>();
 constexpr auto past_args = TensorAccessorArgs<affine_args.next_compile_time_args_offset()>();
 
@@ -22,13 +24,13 @@ void kernel_main() {
     push_ones(cb_ones);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts;
-        push_repeated(cb_scale, affine, 2 * frame, rows_a_chunk, row_bytes);
-        push_repeated(cb_shift, affine, 2 * frame + 1, rows_a_chunk, row_bytes);
+        push_repeated(cb_scale, affine, affine_step * frame, rows_a_chunk, row_bytes);
+        push_repeated(cb_shift, affine, affine_step * frame + 1, rows_a_chunk, row_bytes);
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
             push_rows(cb_x, x, frame * rows_a_frame + row, rows, row_bytes);
         });
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-        push_rows(cb_past, past, row, rows, row_bytes);
+        push_past<zeros>(cb_past, past, row, rows, row_bytes);
     });
 }

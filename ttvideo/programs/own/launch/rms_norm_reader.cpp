@@ -61,12 +61,6 @@ void kernel_main() {
         });
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-        if (zeros) {
-            cb_reserve_back(cb_past, 1);
-            clear(get_write_ptr(cb_past), rows * row_bytes);
-            cb_push_back(cb_past, 1);
-        } else {
-            push_rows(cb_past, past, row, rows, row_bytes);
-        }
+        push_past<zeros>(cb_past, past, row, rows, row_bytes);
     });
 }
