@@ -28,8 +28,10 @@ from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
 IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
-NAMES = ("Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo-1.5", *IMAGES)
-LATENTS = {"CogVideoX": 5}  # a clip's; of others three
+VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
+NAMES = *VIDEOS, *IMAGES
+LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9}  # a clip's; of others three
+LEAST = {"HunyuanVideo": 0.9998}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
 def small(name: str) -> nn.Module:
@@ -58,14 +60,17 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     z = latents(decoder, LATENTS.get(name, 3))
     whole, end = decoder(z)
     want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
-    assert compare(whole[:, :, decoder.dropped_frames :], want).pcc > 0.9999
-    state, frames = None, []
-    for piece in z.split(decoder.steps(z.shape[2]), 2):
-        step, state = decoder(piece, state)
+    assert compare(whole[:, :, decoder.dropped_frames :], want).pcc > LEAST.get(name, 0.9999)
+    (*pieces, last), state, frames = z.split(decoder.steps(z.shape[2]), 2), None, []
+    for piece in pieces:
+        step, state = decoder(piece, state, ends=False)
         frames.append(step)
+    seen = z.shape[2] - last.shape[2]
+    assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5, seen)
+    step, state = decoder(last, state)
+    frames.append(step)
     # Of Mochi's clip as a whole, torch adds up in another order.
     assert torch.equal(torch.cat(frames, 2), whole) or name == "Mochi"
-    assert {key: value.shape for key, value in state.items()} == decoder.state_shapes(1, 4, 5, z.shape[2])
     assert state.keys() == end.keys()
 
 
@@ -94,7 +99,7 @@ def test_nothing_in_a_program_is_unknown(family):
     name, _, decoder = family
     first, *_, last = decoder.steps(LATENTS.get(name, 3))
     for size, begins in (((first, 4, 5), True), ((last, 4, 5), False)):
-        assert not unknown(decoder.step(size, begins, "n150").program)
+        assert not unknown(decoder.step(size, begins, "n150", ends=not begins).program)
 
 
 def test_an_op_that_is_unknown_shows():

@@ -47,6 +47,16 @@ class Stretches:
         """Video frames over which one stretch fades into the next."""
         return (self.latents - self.stride) * self.frames
 
+    def check(self, latents: int, begins: bool, ends: bool) -> None:
+        """Raise `Refused` for a step of a number of latent frames that no other can follow."""
+        if ends:
+            return
+        first = self.latents + 1 if begins else self.stride
+        extra, rest = divmod(latents - first, self.stride)
+        if extra < 0 or rest:
+            need = f"{first}, or more by a multiple of {self.stride}, unless the clip ends with it"
+            raise Refused("latent frames of a step", latents, need)
+
 
 class HunyuanVideoTileDecoder(ClipDecoder):
     """A `HunyuanVideoDecoder3D` (diffusers), driven as its autoencoder drives it, exactly.
@@ -137,14 +147,8 @@ class HunyuanVideoTileDecoder(ClipDecoder):
         if self.stretches is None:
             check_whole(state, ends)
         super().check(z_bcthw, state, ends)
-        if not ends:
-            first = self.stretches.latents + 1 if state is None else self.stretches.stride
-            extra, rest = divmod(z_bcthw.shape[2] - first, self.stretches.stride)
-            if extra < 0 or rest:
-                need = (
-                    f"{first}, or more by a multiple of {self.stretches.stride}, unless the clip ends with it"
-                )
-                raise Refused("latent frames of a step", z_bcthw.shape[2], need)
+        if self.stretches is not None:
+            self.stretches.check(z_bcthw.shape[2], state is None, ends)
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
         frames, cut = frames_of(z_cthw), self.stretches
@@ -291,8 +295,14 @@ class UpsampledResidual(nn.Module):
 def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
     """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes
     otherwise."""
+    return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv, framewise(vae))
+
+
+def framewise(vae: nn.Module) -> Stretches | None:
+    """How an `AutoencoderKLHunyuanVideo` cuts a clip; None where it doesn't. Raises `Refused` for other
+    stretches."""
     if not vae.use_framewise_decoding:
-        return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv)
+        return None
     lengths, ratio = (
         (vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames),
         vae.temporal_compression_ratio,
@@ -301,7 +311,7 @@ def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
     if any(length % ratio for length in lengths) or not stride <= latents <= 2 * stride:
         need = f"multiples of {ratio}, the second from half the first to all of it"
         raise Refused("tile_sample_min_num_frames and tile_sample_stride_num_frames", lengths, need)
-    return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv, Stretches(latents, stride, ratio))
+    return Stretches(latents, stride, ratio)
 
 
 def check_silu(name: str, activation: nn.Module) -> None:

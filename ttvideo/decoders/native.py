@@ -17,14 +17,16 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
-    AutoencoderKLHunyuanVideo15,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
     AutoencoderTiny,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
@@ -35,8 +37,10 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
+from ttvideo.decoders.hunyuan import framewise
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_hunyuan import HunyuanVideo
 from ttvideo.decoders.native_hunyuan15 import HunyuanVideo15
 from ttvideo.decoders.native_image import Image, Tiny
 from ttvideo.decoders.native_mochi import Mochi
@@ -63,6 +67,8 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     ),
     HunyuanVideo15Decoder3D: HunyuanVideo15,
     AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15(vae.decoder),
+    HunyuanVideoDecoder3D: HunyuanVideo,
+    AutoencoderKLHunyuanVideo: lambda vae: HunyuanVideo(vae.decoder, vae.post_quant_conv, framewise(vae)),
     Decoder: Image,
     AutoencoderKL: lambda vae: Image(vae.decoder, vae.post_quant_conv),
     AutoencoderKLFlux2: lambda vae: Image(vae.decoder, vae.post_quant_conv),
@@ -71,7 +77,6 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
 }
 # What TT-NN's ops aren't put together for yet, by a part of the class's name.
 WAITING = {
-    "HunyuanVideo": "norms of a whole stretch of frames, and stretches that fade into each other",
     "LTX": "convolutions that wait for the frames after theirs, and a timestep",
 }
 
@@ -140,8 +145,8 @@ class NativeDecoder(nn.Module):
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends
         on it."""
-        board = next((board for _, _, board, _ in self.written), self.board)  # any would do
-        left = self.step((self.steps(1)[0], height, width), True, board).state
+        board = next((key[2] for key in self.written), self.board)  # any would do
+        left = self.step((self.family.first, height, width), True, board).state
         if (latents or 1) > 1 and self.family.seen(left, (height, width)) is not None:
             left = self.step((1, height, width), False, board, latents - 1).state
         return {name: (batch, *shape[1:]) for name, shape in left.items()}
@@ -169,16 +174,18 @@ class NativeDecoder(nn.Module):
         clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
         """
         if not self.family.images or z_bcthw.dim() != 4:
-            return self.evaluate(z_bcthw, state, self.board)
-        video, state = self.evaluate(z_bcthw.transpose(0, 1)[None], state, self.board)
+            return self.evaluate(z_bcthw, state, self.board, ends)
+        video, state = self.evaluate(z_bcthw.transpose(0, 1)[None], state, self.board, ends)
         return video[0].transpose(0, 1), state
 
-    def evaluate(self, z_bcthw: Tensor, state: State | None, board: str) -> tuple[Tensor, State]:
+    def evaluate(
+        self, z_bcthw: Tensor, state: State | None, board: str, ends: bool = True
+    ) -> tuple[Tensor, State]:
         """The same, of the program for a board: blocks differ, and with them the order in which numbers are
         added up."""
         self.check(z_bcthw, state)
         (_, *size), begins = z_bcthw.shape[2:], state is None
-        written = self.step(tuple(z_bcthw.shape[2:]), begins, board, self.seen(state, tuple(size)))
+        written = self.step(tuple(z_bcthw.shape[2:]), begins, board, self.seen(state, tuple(size)), ends)
         found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state, begins))
         frames, *kept = found
         return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
@@ -195,30 +202,37 @@ class NativeDecoder(nn.Module):
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
         return NativePrograms(self, target, stateful)
 
-    def step(self, size: tuple[int, int, int], begins: bool, board: str, seen: int | None = None) -> Written:
+    def step(
+        self,
+        size: tuple[int, int, int],
+        begins: bool,
+        board: str,
+        seen: int | None = None,
+        ends: bool = False,
+    ) -> Written:
         """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a
         board.
 
-        `seen` is how many latent frames came before, where programs depend on it; by default one.
+        Where programs depend on it, `seen` is how many latent frames came before, by default one, and the clip
+        `ends` with these.
         """
-        key = size, begins, board, None if begins else seen
+        key = size, begins, board, None if begins else seen, ends and self.family.delay > 0
         if key not in self.written:
             self.written[key] = self.write(*key)
         return self.written[key]
 
-    def write(self, size: tuple[int, int, int], begins: bool, board: str, seen: int | None) -> Written:
+    def write(
+        self, size: tuple[int, int, int], begins: bool, board: str, seen: int | None, ends: bool
+    ) -> Written:
         family, (latents, height, width) = self.family, size
         pieces = family.pieces(latents, begins)
         before = 0 if begins else seen or 1
-        writer = Writer(board, self.arithmetic, pieces[0], begins, before, self.laid_out)
+        writer = Writer(board, self.arithmetic, pieces[0], begins, before, ends, self.laid_out)
         writer.parts = family.parts
         channels = filled(torch.empty(self.latent_channels, device="meta")).shape[0]
         zs = [writer.argument(named(i), (1, n, height, width, channels)) for i, n in enumerate(pieces)]
         videos = []
-        for i, z in enumerate(zs):
-            if i:
-                writer.follow(pieces[i])
-            rows = family.write(writer, z)
+        for rows in family.rows(writer, zs):
             writer.place = "frames"
             videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
         returns = [writer.concat(videos, 0), *writer.kept.values()]

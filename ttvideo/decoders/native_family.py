@@ -1,5 +1,6 @@
 """What a family says of its decoder in TT-NN's ops: `ttvideo.decoders.native` makes programs of it."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
@@ -16,12 +17,14 @@ class Family(nn.Module):
 
     Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones
     within -1 and 1. `pieces` says which latent frames of a step go through together, `parts` as how many
-    items a frame's sums are shared out among cores.
+    items a frame's sums are shared out among cores. Where frames come late, by `delay` latent frames, a first
+    step of `first` ones is the least that another can follow.
     """
 
     latent_channels: int
     streaming = "constant state"
-    dropped_frames = 0
+    dropped_frames = delay = 0
+    first = 1
     patch, clamped = 1, False
     images = False  # takes images, too: a clip whose frames don't see each other
     parts = PARTS
@@ -48,6 +51,13 @@ class Family(nn.Module):
             return z
         writer.place = "post_quant_conv"
         return writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
+
+    def rows(self, writer: Writer, zs: list[Value]) -> Iterator[Value]:
+        """Frames of each piece of a step's latents."""
+        for i, z in enumerate(zs):
+            if i:
+                writer.follow(z.type.shape[1])
+            yield self.write(writer, z)
 
     def write(self, writer: Writer, z: Value) -> Value:
         """Latents [1, T, H, W, C], filled up, -> frames."""

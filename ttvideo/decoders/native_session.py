@@ -26,14 +26,14 @@ class NativePrograms(Session):
         self.fresh = self.begins = True  # no step yet; and whether the last one began a clip
 
     def run(self, inputs: tuple, keywords: dict, name: str, timeout: float | None) -> Verdict:
-        (z,), state = inputs, keywords.get("state")
+        (z,), state, ends = inputs, keywords.get("state"), keywords.get("ends", True)
         self.decoder.check(z.bfloat16(), state)
         self.begins = state is None and (self.fresh or "state" in keywords or not self.stateful)
         self.fresh, seen = False, None
         if not self.begins:
             left = self.written.state if state is None else {name: v.shape for name, v in state.items()}
             seen = self.decoder.family.seen(left, tuple(z.shape[3:]))
-        self.written = self.decoder.step(tuple(z.shape[2:]), self.begins, self.target.board.name, seen)
+        self.written = self.decoder.step(tuple(z.shape[2:]), self.begins, self.target.board.name, seen, ends)
         _, *entries = self.written.results
         results = Place(0), {entry: Place(place) for place, entry in enumerate(entries, start=1)}
         return Verdict(self.target.name, {}, name, results=results, written=self.written.program)

@@ -7,6 +7,7 @@ which weights of zeros keep so. A convolution's weights are laid out in blocks o
 the board.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -96,12 +97,12 @@ class Writer:
 
     def __init__(
         self, board: str, arithmetic: Arithmetic, latents: int = 1, begins: bool = True, seen: int = 0,
-        laid_out: dict[str, Tensor] | None = None,
+        ends: bool = True, laid_out: dict[str, Tensor] | None = None,
     ):  # fmt: skip
         if board not in BOARDS:
             raise Refused("board", board, f"one of {', '.join(BOARDS)}")
         self.board, self.chip, self.arithmetic = board, BOARDS[board].chip, arithmetic
-        self.latents, self.begins, self.seen = latents, begins, seen
+        self.latents, self.begins, self.seen, self.ends = latents, begins, seen, ends
         self.laid_out = {} if laid_out is None else laid_out
         self.arguments: list[Argument] = []
         self.weights: dict[str, Tensor] = {}
@@ -219,6 +220,33 @@ class Writer:
             (self.kept[key],) = kept
         return clip
 
+    def clip_norm(
+        self,
+        place: str,
+        norm: nn.GroupNorm,
+        pieces: list[Value],
+        before: str | None = FIRST,
+        silu: bool = True,
+    ) -> Iterator[Value]:
+        """silu(norm(x)) of a clip in pieces, normalised as one, each behind those before it; before None, each
+        alone. Or without SiLU."""
+        self.place, given = place, None
+        affine, parts = self.affine(pieces, norm, together=True)
+        for x in pieces:
+            self.place = place
+            clip, *kept = norm_silu.write(
+                self,
+                x,
+                affine,
+                given,
+                before or "nothing",
+                silu=silu,
+                parts=parts,
+                **self.arithmetic.config(),
+            )
+            given = kept[0] if kept else None
+            yield clip
+
     def affine(self, clips: list[Value], norm: nn.GroupNorm, together: bool = False) -> tuple[Value, int]:
         """A norm as scale and shift of each frame, or of all frames `together`, [.., C]; and as how many items
         a frame is shared out."""
@@ -291,14 +319,6 @@ class Writer:
 
     def full(self, shape: tuple[int, ...], value: float) -> Value:
         return self.op("ttnn.full", [], (shape, "bf16"), shape=list(shape), fill_value=value)[0]
-
-    def concat(self, values: list[Value], dim: int) -> Value:
-        """One after another; one alone is that."""
-        if len(values) == 1:
-            return values[0]
-        one, shape = values[0].type, list(values[0].type.shape)
-        shape[dim] = sum(value.type.shape[dim] for value in values)
-        return self.op("ttnn.concat", values, (tuple(shape), one.dtype), layout=one.layout, dim=dim)[0]
 
     def depth_to_space(
         self,
@@ -384,6 +404,12 @@ class Writer:
 
     def rows(self, tiles: Value) -> Value:
         return self.op("ttnn.to_layout", [tiles], (tiles.type.shape, "bf16"))[0]
+
+    def frames(self, x: Value, begin: int, end: int) -> Value:
+        """Some frames of a clip."""
+        _, _, *frame = x.type.shape
+        a = {"begins": [0, begin, 0, 0, 0], "ends": [1, end, *frame], "step": [1] * 5}
+        return self.op("ttnn.slice_static", [x], ((1, end - begin, *frame), "bf16"), **a)[0]
 
     def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
         return self.op("ttnn.reshape", [x], (shape, "bf16"), shape=list(shape))[0]
