@@ -11,16 +11,20 @@ TTSIM ?=
 SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.12.*/bin/python),\
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 
+# Two at a time, of a thread each: threads that wait for a core spin.
+TESTED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+NOTEBOOKS := $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval --nbval-current-env
+
 run: $(READY)
 	$(BIN)/python -m lib.run $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q --durations=10 -m "not long" tests
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env $(wildcard notebooks/0[123]_*.ipynb)
+	$(TESTED) --durations=10 -m "not long" tests
+	$(NOTEBOOKS) $(wildcard notebooks/0[123]_*.ipynb)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -q --durations=25 tests
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env notebooks
+	$(TESTED) --durations=25 tests
+	$(NOTEBOOKS) notebooks
 
 sweep: $(READY)
 	@test -n "$(GRID)" || { echo 'sweep: got no GRID, need a YAML file: make sweep GRID=docs/grid.yaml' >&2; exit 2; }

@@ -1,14 +1,17 @@
-"""What does each family's decoder cost at its pipeline's default size, on both boards, stock and for tiles?
+"""What does each family's decoder cost at its pipeline's default size: stock, for tiles, in TT-NN's own ops?
 
     python -m findings video_vaes [--lane compile]
 
-Random weights in bf16, the published architecture. "stock" is diffusers' autoencoder on the whole clip, as
-the pipeline gives it, without tiling; "first" and "steady" are the programs of a stream, "last" the one that
-ends a clip whose frames come late; a clip that is decoded whole, and an image, has a first step only. A
-stream's are compiled for the board and executed op by op on TT-NN's
-mocked one, which --lane compile leaves out; stock is compiled only.
+Random weights in bf16, the published architecture, both boards. "stock" is diffusers' autoencoder on the
+whole clip, as the pipeline gives it, without tiling; "first" and "steady" are the programs of a stream for
+tiles, "last" the one that ends a clip whose frames come late; a clip that is decoded whole, and an image, has
+a first step only. They are compiled for the board and executed op by op on TT-NN's mocked one, which --lane
+compile leaves out. "native" is the steady step, or the only one, in TT-NN's own ops, executed likewise;
+"compiled" the same step for tiles, compiled but not executed, as stock is: minutes, not the hours that its
+kernels take to build.
 """
 
+import functools
 from itertools import groupby
 
 import torch
@@ -16,19 +19,29 @@ from torch import nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
+from ttvideo.decoders.native import FAMILIES as IN_OPS
+from ttvideo.decoders.native import native
 from ttvideo.media.video_models import ALL, FURTHER, IMAGES, MODELS, VideoModel, random_autoencoder
 from ttvideo.probing.probe import probe
 
 TIMEOUT_SECONDS = 3600
 LATE = ("HunyuanVideo", "LTX-Video", "LTX-2")  # whose frames come late
 AT_ONCE = ("Stable Video Diffusion", "Allegro", *IMAGES)
+COMPILED = ("stock", "compiled")  # no more than that
 MADE_WITH = ("ttnn",)
+
+
+def cases(model: str) -> list[str]:
+    stream = ["first"] if model in AT_ONCE else ["first", "steady"] + ["last"] * (model in LATE)
+    in_ops = ALL[model].autoencoder in {known.__name__ for known in IN_OPS}
+    return [*COMPILED, *stream, *["native"] * in_ops]
+
+
 KEYS = [
     ("rows", {"model": model, "board": board, "case": case})
     for model in (*MODELS, *FURTHER, *IMAGES)
-    for case in ("stock", "first", "steady", "last")
+    for case in cases(model)
     for board in ("n150", "p150")
-    if (case != "last" or model in LATE) and (case in ("stock", "first") or model not in AT_ONCE)
 ]
 
 
@@ -41,7 +54,7 @@ def case(
     if name == "stock":
         return model.stock(vae, z)
     steps = decoder.steps(latents[2])
-    if name == "first":
+    if name == "first" or name != "last" and len(steps) == 1:
         return decoder, z[:, :, : steps[0]], {"ends": len(steps) == 1}
     late = "late" in decoder.streaming
     if name == "last" and not late:
@@ -67,8 +80,9 @@ def make(keys, lane: str = "ttnn"):
     for name, of in groupby(keys, lambda key: key[-1]["model"]):
         vae = random_autoencoder(ALL[name]).bfloat16().requires_grad_(False)
         vae.encoder = None
-        decoder = for_tiles(ALL[name].decoder(vae))
+        written = functools.cache(lambda write, model=ALL[name].decoder(vae): write(model))
         for key in of:
             _, board, step = key[-1].values()
-            on = "compile" if step == "stock" else lane
+            on = "compile" if step in COMPILED else lane
+            decoder = written(native if step == "native" else for_tiles)
             yield key, {"lane": on} | measure(step, ALL[name], f"{board}-{on}", vae, decoder)

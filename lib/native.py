@@ -1,8 +1,6 @@
 """Mochi's decoder three ways: stock, compiled for tiles, written in TT-NN's ops; stored figures and frames,
 side by side."""
 
-from dataclasses import asdict
-
 import pandas as pd
 import torch
 from safetensors.torch import load_file
@@ -59,7 +57,7 @@ def bytes_by_kind() -> pd.DataFrame:
 def clip_table() -> pd.DataFrame:
     """The demo clip on each simulated chip, compiled and native: closeness to stock in float64, and the
     simulation's cost."""
-    table = {(row.chip, COMPILED): closeness(asdict(row)) for row in stored_frames()[0]}
+    table = {(row["chip"], COMPILED): closeness(row) for row in stored_frames()[0]}
     for row in stored("native")["frames"]:
         table[row["chip"], f"{NATIVE}, {LABELS[row['fidelity']]}"] = closeness(row)
     return pd.DataFrame.from_dict(table, orient="index").sort_index()

@@ -11,12 +11,11 @@ from lib.stored import stored
 from lib.tables import figures, outcomes, roofline_row
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCKS, Block, TextBlock
-from ttvideo.media.products import Products, products_of
+from ttvideo.media.products import products_of
 from ttvideo.media.video_models import MODELS
 from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.programs.program import ELEMENT_BYTES, TILE
-from ttvideo.programs.seconds import expected_program, expected_work
-from ttvideo.programs.seconds.work import Attention, Product, attention_work, machine, matmul_work
+from ttvideo.programs.seconds import expected_program
 from ttvideo.targets.boards import BOARDS
 
 LATENT_FRAMES = 28
@@ -82,11 +81,7 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     for board in ("n150", "p150"):
         found = {row["part"]: row for row in rows.to_dict("records") if row["board"] == board}
         call = {part: roofline_row(row, board).seconds for part, row in found.items()}
-        steps = (
-            rows[(rows["part"] == "encoder") & (rows["board"] == "p150")]
-            .sort_values("step")
-            .to_dict("records")
-        )
+        steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].to_dict("records")
         ends = call["before"] + call["after"]
         step = roofline_row(decoder.loc[("Mochi", board, "steady")], board)
         table[board] = {
@@ -105,16 +100,6 @@ def arithmetic(found: dict, board: str) -> float:
     return flops * STEPS * PASSES / (BOARDS[board].chip.bf16_tflops * 1e12)
 
 
-def pass_seconds(products: Products, board: str, times: int = 1) -> float:
-    """Expected of a pass's matrix products in HiFi2 on one chip, attention as TT-NN's op: norms and copies
-    aren't in it."""
-    on = machine(BOARDS[board].chip)
-    works = [matmul_work(Product(*sizes), on, "hifi2") for sizes in products.linears]
-    for batch, heads, queries, keys, width in products.attentions:
-        works.append(attention_work(Attention(batch, heads, queries, keys, width, heads), on, "hifi2"))
-    return times * sum(expected_work(work).us for work in works) / 1e6
-
-
 def a_pass(board: str) -> dict[str, float]:
     """Expected seconds of one pass of the transformer, for the pipeline's default clip."""
     with torch.device("meta"):
@@ -125,7 +110,7 @@ def a_pass(board: str) -> dict[str, float]:
         wan = WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30)
         inputs = torch.empty(MODELS[WAN].latents), torch.empty(1), torch.empty(1, 512, 4096)
         found[WAN] = products_of(wan, *inputs), 1
-    return {model: pass_seconds(products, board, times) for model, (products, times) in found.items()}
+    return {model: times * products.expected_seconds(board) for model, (products, times) in found.items()}
 
 
 def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
@@ -134,9 +119,8 @@ def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
     found = {}
     for model in ("Mochi", WAN):
         row = compiled.loc[model, board, "steady"]
-        found[model, "compiled"] = (
-            row["expected"]["seconds"] / row["latent_frames"] * MODELS[model].latents[2]
-        )
+        steps = MODELS[model].latents[2] / row["latent_frames"]
+        found[model, "compiled"] = row["expected"]["seconds"] * steps
     with torch.device("meta"):
         step = NativeDecoder(AutoencoderKLMochi()).step((1, *FULL.latents[1:]), False, board).program
     return found | {("Mochi", "in TT-NN's ops"): expected_program(step).seconds * LATENT_FRAMES}

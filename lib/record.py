@@ -1,5 +1,6 @@
 """`record.json`: what a notebook was asked, with which versions, and what it found."""
 
+import atexit
 import contextlib
 import json
 import math
@@ -8,13 +9,20 @@ from pathlib import Path
 
 from lib.versions import versions
 from ttvideo.basics.errors import Refused
+from ttvideo.probing.on_plugin import warm_workers
 from ttvideo.probing.verdict import Verdict
 
 
 class Record:
-    """Collects a notebook's verdicts and metrics; `write` puts them on disk whole or not at all."""
+    """Collects a notebook's verdicts and metrics; `write` puts them on disk whole or not at all.
+
+    From the first record of a process on, workers stay for the next probe, until the process ends.
+    """
 
     def __init__(self, parameters):
+        warm = contextlib.ExitStack()
+        warm.enter_context(warm_workers())
+        atexit.register(warm.close)
         self.parameters = parameters
         self.verdicts: dict[tuple[str, str], Verdict] = {}
         self.metrics: dict[str, object] = {}

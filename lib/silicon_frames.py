@@ -1,8 +1,6 @@
 """The demo clip as the chips' own kernels decode it, simulated: frames and figures that
 `findings/silicon_frames.py` made."""
 
-from dataclasses import dataclass
-
 import torch
 from safetensors.torch import load_file
 
@@ -14,29 +12,10 @@ FRAMES = RESULTS / "silicon_frames.safetensors"
 LATENTS = (1, 12, 4, 8, 8)
 
 
-@dataclass(frozen=True)
-class OnChip:
-    """The clip on one chip: PSNR against stock in float64 a frame, and what the simulation took in all its
-    steps.
-
-    `seconds` are TT-NN's, kernel builds included; `memory_bytes` is its process's largest resident size.
-    """
-
-    chip: str
-    latents: list[int]
-    psnr_db: list[float]
-    max_abs: float
-    seconds: float
-    memory_bytes: int
-    peak_dram_bytes: int
-    ops: list[int]
-    remarks: list[str]
-
-
-def stored_frames() -> tuple[list[OnChip], dict[str, torch.Tensor], dict]:
+def stored_frames() -> tuple[list[dict], dict[str, torch.Tensor], dict]:
     """Figures a chip, frames [1, 3, T, H, W] in bf16 a chip, and how the chips differ."""
     frames = load_file(FRAMES)
-    return [OnChip(**row) for row in stored("silicon_frames")["rows"]], frames, between(*frames.values())
+    return stored("silicon_frames")["rows"], frames, between(*frames.values())
 
 
 def demo_clip() -> tuple[torch.Tensor, torch.Tensor]:

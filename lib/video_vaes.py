@@ -1,13 +1,15 @@
 """The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table
 and a plot."""
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.stored import stored
 from lib.tables import figures, least, outcomes
-from ttvideo.media.video_models import MODELS
+from ttvideo.media.video_models import ALL, MODELS, VideoModel
 from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.targets.boards import BOARDS
 
@@ -24,36 +26,67 @@ def default_sizes() -> pd.DataFrame:
     return rows.set_index(["model", "board", "case"]).sort_index()
 
 
-def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and board of which there are figures: stock, then ours by its steady step."""
+def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> pd.DataFrame:
+    """One row a model and board of which there are figures: stock, then ours by its steady step, or the only
+    one."""
     table = {}
-    for name, model in MODELS.items():
-        for board in CHIPS:
-            if (name, board, "steady") not in rows.index:
-                continue
-            found = rows.loc[(name, board)]
-            steady, ours = found.loc["steady"], found.drop(index="stock", errors="ignore")
-            stock = found.loc["stock"] if "stock" in found.index else None
-            table[name, board] = {
-                "clip": model.clip,
-                "stock": "–" if stock is None else stock["runs"],
-                "ours": next((said for said in ours["runs"] if said.startswith("✗")), ours["runs"].iloc[0]),
-                "stock GB": None if stock is None else rounded(stock["gb_per_latent"]),
-                "ours GB": rounded(steady["gb_per_latent"]),
-                "ours / stock": "–"
-                if stock is None
-                else share(steady["gb_per_latent"], stock["gb_per_latent"]),
-                "stock peak, GB": None if stock is None else rounded(stock["peak_dram_bytes"] / 1e9),
-                "our peak, GB": rounded(ours["peak_dram_bytes"].max() / 1e9, 2),
-                ALLOCATED: rounded(ours["allocator_bytes"].max() / 1e9, 2),
-                "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max() / 1e9, 2),
-                "ops": int(steady["ops"]),
-                "least s": least(steady, board, steady["latent_frames"]),
-                "expected s": predicted(steady),
-                "streaming": steady["streaming"],
-                "upstream": model.upstream,
-            }
+    for name, board in of_ours(rows, models):
+        found = rows.loc[(name, board)]
+        ours, steady = found.drop(index=["stock", "native"], errors="ignore"), steady_of(found)
+        stock = found.loc["stock"] if "stock" in found.index else pd.Series(dtype=object)
+        moved, of_stock = steady["gb_per_latent"], stock.get("gb_per_latent")
+        table[name, board] = {
+            "clip": models[name].clip,
+            "stock": stock.get("runs", "–"),
+            "ours": next((said for said in ours["runs"] if said.startswith("✗")), steady["runs"]),
+            "stock GB": rounded(of_stock),
+            "ours GB": rounded(moved),
+            "ours / stock": "–" if pd.isna(of_stock) else f"{moved / of_stock:.0%}",
+            "stock peak, GB": rounded(stock.get("peak_dram_bytes"), 1, 1e9),
+            "our peak, GB": rounded(ours["peak_dram_bytes"].max(), 2, 1e9),
+            ALLOCATED: rounded(ours["allocator_bytes"].max(), 2, 1e9),
+            "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max(), 2, 1e9),
+            "ops": int(steady["ops"]),
+            "least s": least(steady, board, steady["latent_frames"]),
+            "expected s": predicted(found),
+            "streaming": steady["streaming"],
+            "upstream": models[name].upstream,
+        }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis(["model", "board"])
+
+
+def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a model and board that is written in TT-NN's own ops: its steady step, or the only one, beside
+    the compiled one."""
+    table = {}
+    for name, board in of_ours(rows, ALL):
+        found = rows.loc[(name, board)]
+        if "native" in found.index:
+            one, compiled = found.loc["native"], steady_of(found)
+            share = one["gb_per_latent"] / compiled["gb_per_latent"]
+            table[name, board] = {
+                "runs": one["runs"],
+                "GB": rounded(one["gb_per_latent"]),
+                "of compiled": share,
+                "ops": int(one["ops"]),
+                "compiled ops": int(compiled["ops"]),
+                "peak, GB": rounded(one["peak_dram_bytes"], 2, 1e9),
+                ALLOCATED: rounded(one["allocator_bytes"], 2, 1e9),
+                "expected s": predicted(found.loc[["native"]]),
+                "compiled, expected s": predicted(found.drop(index="native")),
+            }
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def of_ours(rows: pd.DataFrame, models: Iterable[str]) -> list[tuple[str, str]]:
+    """The models and boards that there is a program of ours for."""
+    there = {key[:2] for key in rows.drop(index=["stock", "native"], level="case", errors="ignore").index}
+    return [(name, board) for name in models for board in CHIPS if (name, board) in there]
+
+
+def steady_of(found: pd.DataFrame) -> pd.Series:
+    """Of a model's rows, the one for tiles that tells what a clip costs."""
+    return found.loc[next(case for case in ("steady", "compiled", "first") if case in found.index)]
 
 
 def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
@@ -66,21 +99,18 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
     return ours.join(figures(last, "peak, GB", ALLOCATED, "ops").rename(columns={"peak, GB": "our peak, GB"}))
 
 
-def predicted(row: pd.Series) -> str:
-    """Expected seconds a latent frame, and their range; a dash where the program was costed before there was
-    a model."""
-    found, frames = row.get("expected"), row["latent_frames"]
-    if not isinstance(found, dict):
-        return "–"
-    return "{:.2f} ({:.2f} to {:.2f})".format(*(found[name] / frames for name in ("seconds", "low", "high")))
+def predicted(found: pd.DataFrame) -> str:
+    """Expected seconds a latent frame, and their range; a dash where no program was costed since there is a
+    model."""
+    for _, row in found.reindex(["steady", "compiled", "native", "first"]).iterrows():
+        if isinstance(row["expected"], dict):
+            seconds = (row["expected"][name] / row["latent_frames"] for name in ("seconds", "low", "high"))
+            return "{:.2f} ({:.2f} to {:.2f})".format(*seconds)
+    return "–"
 
 
-def rounded(value: float, digits: int = 1) -> float | None:
-    return None if pd.isna(value) else round(value, digits)
-
-
-def share(ours: float, stock: float) -> str:
-    return "–" if pd.isna(stock) else f"{ours / stock:.0%}"
+def rounded(value: float | None, digits: int = 1, unit: float = 1) -> float | None:
+    return None if pd.isna(value) else round(value / unit, digits)
 
 
 def plot_peaks(table: pd.DataFrame) -> Figure:

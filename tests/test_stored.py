@@ -90,7 +90,7 @@ def test_the_stored_run_of_the_native_decoder_went_through_on_both_boards():
             > 0.9999
         )
     mean = {(row["chip"], row["fidelity"]): sum(row["psnr_db"]) / 19 for row in found["frames"]}
-    compiled = {row.chip: sum(row.psnr_db) / 19 for row in stored_frames()[0]}
+    compiled = {row["chip"]: sum(row["psnr_db"]) / 19 for row in stored_frames()[0]}
     assert list(native_frames()) == list(compiled) == list(CHIPS)
     assert all(mean[chip, DEFAULT] > max(compiled[chip], mean[chip, "hifi2"]) for chip in CHIPS)
     assert all(abs(mean[chip, "hifi4"] - mean[chip, "hifi3"]) < 0.2 for chip in CHIPS)

@@ -9,17 +9,17 @@ os.environ.setdefault("PJRT_DEVICE", "CPU")
 
 # Imported when asked for (PEP 562): a worker takes none of them, and diffusers takes seconds to import.
 NAMES = {
-    "TARGETS": "targets.target",
-    "Failed": "basics.errors",
-    "Refused": "basics.errors",
-    "compare": "basics.compare",
-    "decompose": "ways.decompose",
-    "for_tiles": "decoders.families",
-    "native": "decoders.native",
-    "on": "decoders.on",
-    "probe": "probing.probe",
-    "probe_all": "probing.probe",
-    "replay": "probing.replay",
+    "TARGETS": "ttvideo.targets.target",
+    "Failed": "ttvideo.basics.errors",
+    "Refused": "ttvideo.basics.errors",
+    "compare": "ttvideo.basics.compare",
+    "decompose": "ttvideo.ways.decompose",
+    "for_tiles": "ttvideo.decoders.families",
+    "native": "ttvideo.decoders.native",
+    "on": "ttvideo.decoders.on",
+    "probe": "ttvideo.probing.probe",
+    "probe_all": "ttvideo.probing.probe",
+    "replay": "ttvideo.probing.replay",
 }
 __all__ = list(NAMES)
 
@@ -27,7 +27,7 @@ __all__ = list(NAMES)
 def __getattr__(name: str):
     if name not in NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{NAMES[name]}"), name)
+    return getattr(import_module(NAMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -124,6 +124,6 @@ def save(value, path: Path) -> None:
 
 def take(path: Path):
     """What the other side wrote a moment ago, not only plain tensors; the file is gone then."""
-    value = torch.load(path, weights_only=False)
+    value = torch.load(path, weights_only=False, mmap=True)  # which outlives the file's name
     path.unlink()
     return value

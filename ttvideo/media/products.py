@@ -1,10 +1,14 @@
-"""The matrix products of a module, found by running it without values: what a cost or a time can be worked
-out from."""
+"""The matrix products of a module, found by running it without values, and the seconds that are expected of
+them."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ttvideo.programs.seconds import expected_work
+from ttvideo.programs.seconds.work import Attention, Product, attention_work, machine, matmul_work
+from ttvideo.targets.boards import BOARDS
 
 Linear = tuple[int, int, int]  # rows, inner, columns
 Attended = tuple[int, int, int, int, int]  # batch, heads, queries, keys, width of a head
@@ -27,6 +31,14 @@ class Products(TorchFunctionMode):
             q, k = (args[i] if len(args) > i else kwargs[name] for i, name in enumerate(("query", "key")))
             self.attentions.append((*q.shape[:3], k.shape[2], q.shape[3]))
         return func(*args, **kwargs)
+
+    def expected_seconds(self, board: str, fidelity: str = "hifi2") -> float:
+        """On one chip of the board, attention as TT-NN's op; norms, sums and copies aren't in it."""
+        on = machine(BOARDS[board].chip)
+        works = [matmul_work(Product(*sizes), on, fidelity) for sizes in self.linears]
+        for batch, heads, queries, keys, width in self.attentions:
+            works.append(attention_work(Attention(batch, heads, queries, keys, width, heads), on, fidelity))
+        return sum(expected_work(work).us for work in works) / 1e6
 
 
 @torch.no_grad()
