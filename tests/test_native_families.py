@@ -17,7 +17,7 @@ from ttvideo.decoders.stream import stream_decode
 from ttvideo.media.frames import to_uint8
 from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES
 from ttvideo.media.video_models import MODELS
-from ttvideo.programs.cost import FREE, cost, flops
+from ttvideo.programs.cost import FREE, cost, first_run_on_ttnn, flops
 from ttvideo.programs.evaluate import evaluate, knows
 from ttvideo.programs.own import frames as own_frames
 from ttvideo.programs.program import Program
@@ -54,6 +54,11 @@ def family(request):
 @pytest.fixture(scope="module")
 def wan():
     return native(small("Wan 2.1"))
+
+
+@pytest.fixture(scope="module")
+def growing():
+    return native(small("HunyuanVideo-1.5"))
 
 
 def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
@@ -120,22 +125,24 @@ def test_an_op_that_is_unknown_shows():
     assert unknown(program([x], [op("cumsum", [x], y)])) == {"ttnn.cumsum"}
 
 
+@pytest.mark.parametrize("board", ["n150", "p150"])
 @pytest.mark.parametrize(
-    "name, board, share",
-    [("Wan 2.1", "n150", 0.48), ("Wan 2.1", "p150", 0.48), ("HunyuanVideo", "n150", 0.56)],
+    "name, share", [("Wan 2.1", 0.48), ("HunyuanVideo", 0.56), ("HunyuanVideo-1.5", 0.4)]
 )
-def test_a_full_size_step_costs_what_was_aimed_for(name, board, share):
-    """Of the compiled program's bytes; of its ops fewer than 15%; and it fits."""
+def test_a_full_size_step_costs_what_was_aimed_for(name, share, board):
+    """A share of the compiled program's bytes, a tenth of its ops. Of a state that grows, a clip's last."""
     model = MODELS[name]
     with torch.device("meta"):
         decoder = native(getattr(diffusers, model.autoencoder)(**model.config))
-    steady = decoder.steps(model.latents[2])[1]
-    found = cost(decoder.step((steady, *model.latents[3:]), False, board).program)
+    count, steady = model.latents[2], decoder.steps(model.latents[2])[1]
+    seen = count - 1 if decoder.streaming == "state grows" else None
+    made = decoder.step((steady, *model.latents[3:]), False, board, seen).program
     rows = {(row["model"], row["board"], row["case"]): row for row in stored("video_vaes")["rows"]}
-    compiled = rows[name, board, "steady"]
+    found, compiled = cost(made), rows[name, board, "steady"]
     assert found.dram_bytes_moved < share * compiled["dram_bytes_moved"]
     assert len(found.ops) < 0.15 * compiled["ops"]
-    assert found.peak_dram_bytes < (8e9 if name == "Wan 2.1" else 0.97 * BOARDS[board].chip.dram_bytes)
+    room = 0.97 * BOARDS[board].chip.dram_bytes if name == "HunyuanVideo" else 8e9
+    assert max(found.peak_dram_bytes, first_run_on_ttnn(made)) < room
 
 
 def test_in_8_bits_frames_are_those_that_postprocess_makes(wan):
@@ -161,6 +168,7 @@ BAD = {
     "weights": ("finite", lambda wan, z: native(spoilt())),
     "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),
     "size": ("state", lambda wan, z: wan(z, wan(z.mT.contiguous())[1])),
+    "part of a frame": ("keys", lambda wan, z: part_of_a_frame()),
     "state": ("state", lambda wan, z: wan(z, {"block_in.resnets.0.conv1.4x5.past": z})),
     "channels": ("at most 1024", lambda wan, z: wide()),
     "odd step": ("multiple of 2", lambda wan, z: odd_step()),
@@ -194,6 +202,12 @@ def wide() -> None:
     native(vae).step((1, 4, 5), True, "n150")
 
 
+def part_of_a_frame() -> None:
+    decoder = native(small("HunyuanVideo-1.5"))
+    z = latents(decoder, 1)
+    decoder(z, {name: value[:, :, :-1] if "keys" in name else value for name, value in decoder(z)[1].items()})
+
+
 def odd_step() -> None:
     decoder = native(small("CogVideoX"))
     decoder(latents(decoder, 1), decoder(latents(decoder, 2))[1])
@@ -217,6 +231,20 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
         assert all(tuple(sent[name].shape) == wanted[name] for name in names)
 
 
+def test_a_session_knows_how_many_latent_frames_were_seen(growing):
+    """By what the step before has left, or by a state that is given."""
+    programs = growing.programs(TARGETS["n150-ttnn"], stateful=True)
+
+    def seen(frames: int, **keywords) -> int:
+        programs.run((latents(growing, frames),), keywords, "", None)
+        sizes = {a.name: a.type.shape for a in programs.written.program.arguments}
+        return sizes.get("input.state.mid_block.attentions.0.4x5.keys", (1, 1, 0, 0))[2] // 20
+
+    assert [seen(n) for n in (2, 1, 3, 1)] == [0, 2, 3, 6] and seen(1, state=None) == 0
+    given = {name: torch.zeros(shape).bfloat16() for name, shape in growing.state_shapes(1, 4, 5, 9).items()}
+    assert seen(1, state=given) == 9 and seen(1) == 10
+
+
 @needs_ttsim
 @pytest.mark.long
 @pytest.mark.parametrize(
@@ -224,6 +252,7 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
     [
         ("Wan 2.1", "n150-ttsim"),
         ("HunyuanVideo", "p150-ttsim"),
+        ("HunyuanVideo-1.5", "n150-ttsim"),
         ("Stable Diffusion", "p150-ttsim"),
         ("Tiny", "n150-ttsim"),
     ],

@@ -198,8 +198,10 @@ def frames(patch: int, dtype: str, clamped: bool = True):
     return [x], op("generic_op.frames", [x], y, patch=patch, clamped=clamped), {"x0": numbers}
 
 
-def attention(pixels: int, channels: int):
-    q, k, v = (tensor(f"x{i}", (2, 1, pixels, channels)) for i in range(3))
+def attention(pixels: int, channels: int, frames: int = 1):
+    """Of a frame's pixels to those of so many."""
+    sizes = pixels, pixels * frames, pixels * frames
+    q, k, v = (tensor(f"x{i}", (2, 1, size, channels)) for i, size in enumerate(sizes))
     y, chunks = tensor("y", (2, 1, pixels, channels)), {"q_chunk_size": 32, "k_chunk_size": 32}
     given = {"program_config": chunks, "is_causal": False, "scale": channels**-0.5}
     generator = torch.Generator().manual_seed(0)
@@ -302,6 +304,7 @@ CASES = {
     "frames of 8 bits": lambda: frames(2, "u8"),
     "attention": lambda: attention(64, 64),
     "attention of less than a tile": lambda: attention(40, 32),
+    "attention to frames before": lambda: attention(40, 64, frames=3),
 }  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def repeated(name: str, conv: nn.Conv3d, repeats: int, part: int = 1) -> Tensor:
     if conv.out_channels % part or conv.in_channels * repeats != outputs:
         got = f"{outputs} outputs for {conv.in_channels} inputs, each {repeats} times"
         raise Refused(f"convolution {name}", got, "as many outputs as repeated inputs")
-    return F.one_hot(torch.arange(outputs) // repeats).to(conv.weight.dtype)
+    return F.one_hot(torch.arange(outputs) // repeats, conv.in_channels).to(conv.weight.dtype)
 
 
 class Residual(ChannelResidual):

@@ -10,7 +10,7 @@ from ttvideo.programs.program import Value
 
 
 def channel_norm(writer: Writer, stock: nn.Module, x: Value, before: str | None) -> Value:
-    """A `WanRMS_norm`, or one without a bias, and SiLU and what stands before the clip, where something does."""
+    """A `WanRMS_norm`, or one without a bias; SiLU and what stands before the clip, where something does."""
     gain, bias = stock.gamma.flatten(), getattr(stock, "bias", None)
     shift = bias.flatten() if torch.is_tensor(bias) else torch.zeros_like(gain)
     return writer.rms_norm(x, gain, shift, TINY / len(gain), before)
