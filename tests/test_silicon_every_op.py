@@ -154,25 +154,30 @@ def group_affine(**other):
 
 def depth_to_space(expansion=(3, 2, 1), repeats=(1, 1, 1), **other):
     t, h, w = (n * by * again for n, by, again in zip((2, 3, 5), expansion, repeats))
-    x, y = rows("x0", 1, 2, 3, 5, 32 * math.prod(expansion)), rows("y", 1, t - ("single" in other), h, w, 32)
+    t -= (expansion[0] * repeats[0] - 1) * ("single" in other)
+    x, y = rows("x0", 1, 2, 3, 5, 32 * math.prod(expansion)), rows("y", 1, t, h, w, 32)
     attributes = {"expansion": list(expansion), "repeats": list(repeats)} | other
     return [x], op("generic_op.depth_to_space", [x], y, **attributes)
 
 
 def behind(name: str, c: int, before: str, *more: Value, frames: int = 3, **attributes):
     """An op that puts a clip of so many frames after its past; `more` are its operands after the clip."""
+    edges, kept = 2 * ("reflected" in attributes), before != "nothing"
+    frame, beyond = (5 + edges, 7 + edges, c), attributes.get("lead", 2) + attributes.get("tail", 0)
     xs = [rows("x0", 1, frames, 5, 7, c), *more]
-    xs += [rows("x2", 1, 2, 5, 7, c)] * (before == "given")
-    results = (rows("y", 1, frames + 2 * (before != "nothing"), 5, 7, c),)
-    results += (rows("kept", 1, 2, 5, 7, c),) * (before != "nothing")
+    xs += [rows("x2", 1, 2, *frame)] * (before == "given")
+    results = (rows("y", 1, frames + beyond * kept, *frame),) + (rows("kept", 1, 2, *frame),) * kept
     return xs, Op(f"ttnn.generic_op.{name}", tuple(xs), results, {"before": before} | attributes, "")
 
 
-def norm_of_pixels(channels: int, before: str, silu: bool = True):
-    affine = rows("x1", 2, channels)
-    return behind(
-        "rms_norm", channels, before, affine, channels=channels - 8, epsilon=1e-6, silu=silu, parts=2, **EXACT
-    )
+def norm_of_pixels(c: int, before: str, silu: bool = True, **other):
+    how = dict(channels=c - 8, epsilon=1e-6, silu=silu, parts=2) | other | EXACT
+    return behind("rms_norm", c, before, rows("x1", 2, c), **how)
+
+
+def sum_behind(channels: int, before: str, **other):
+    how = dict(offset=1, parts=2) | other | EXACT
+    return behind("add_after_past", channels, before, rows("x1", 1, 5, 5, 7, channels), **how)
 
 
 def norm_silu(before: str, frames: int = 3, silu: bool = True, of: int | None = None):
@@ -233,6 +238,7 @@ BINARY = (
     "logical_xor",
 )  # fmt: skip
 TURNED = (COLUMNS, ROWS)
+ONCE = {"lead": 1, "tail": 1}  # frames around a clip that is looked ahead in
 CASES = {
     **{name: (lambda name=name: one(name)) for name in UNARY},
     **{name: (lambda name=name: one(name, operands=2, **FUSED)) for name in BINARY},
@@ -294,11 +300,21 @@ CASES = {
     "norm of pixels of two a tile": lambda: norm_of_pixels(384, "given"),
     "norm of pixels of one a tile": lambda: norm_of_pixels(1024, "first frame"),
     "norm of pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False),
+    "norm of pixels without their mean": lambda: norm_of_pixels(96, "nothing", False, centred=True, channels=96),
+    "norm of pixels, reflected": lambda: norm_of_pixels(96, "given", reflected=True),
+    "norm of pixels of a whole clip": lambda: norm_of_pixels(256, "first frame", reflected=True, **ONCE),
     **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b)) for b in ("given", "first frame", "zeros")},
+    "after_past, a whole clip": lambda: behind("after_past", 96, "first frame", reflected=True, **ONCE),
+    "after_past, a clip ends": lambda: behind("after_past", 1024, "given", tail=1),
+    "after_past, edges alone": lambda: behind("after_past", 64, "nothing", reflected=True),
+    "add_after_past": lambda: sum_behind(96, "given", offset=0),
+    "add_after_past, a whole clip": lambda: sum_behind(256, "first frame", **ONCE),
+    "add_after_past, a clip begins": lambda: sum_behind(64, "first frame", offset=2),
     "spatial norm": lambda: spatial_norm("given"),
     "spatial norm, a clip begins": lambda: spatial_norm("first frame"),
     "group_affine, filled up": lambda: group_affine(channels=48, groups=8, pieces=1),
     "depth_to_space, the first frame once": lambda: depth_to_space((1, 1, 1), (2, 2, 1), single=True),
+    "depth_to_space, without the very first": lambda: depth_to_space((2, 2, 2), single=True),
     "frames": lambda: frames(1, "bf16"),
     "frames of patches, unclamped": lambda: frames(2, "bf16", clamped=False),
     "frames of 8 bits": lambda: frames(2, "u8"),

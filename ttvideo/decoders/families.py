@@ -50,7 +50,7 @@ from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
 from ttvideo.decoders.hunyuan_image import HunyuanImageRefinerTileDecoder, HunyuanImageTileDecoder
 from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
 from ttvideo.decoders.kvae import Kandinsky6TileDecoder, KVAETileDecoder
-from ttvideo.decoders.ltx import LTXTileDecoder, ltx_video
+from ttvideo.decoders.ltx import LTXTileDecoder, whole_clips
 from ttvideo.decoders.magvit import MagvitTileDecoder
 from ttvideo.decoders.mochi import TileDecoder, mochi
 from ttvideo.decoders.mochi_encoder import TileEncoder
@@ -75,9 +75,9 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
     HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
     AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15TileDecoder(vae.decoder),
     LTXVideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTXVideo: ltx_video,
+    AutoencoderKLLTXVideo: lambda vae: LTXTileDecoder(whole_clips(vae)),
     LTX2VideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTX2Video: ltx_video,
+    AutoencoderKLLTX2Video: lambda vae: LTXTileDecoder(whole_clips(vae)),
     CosmosDecoder3d: CosmosTileDecoder,
     AutoencoderKLCosmos: lambda vae: CosmosTileDecoder(vae.decoder, vae.post_quant_conv),
     EasyAnimateDecoder: MagvitTileDecoder,

@@ -1,6 +1,7 @@
 """LTX-Video's decoder, and LTX-2's, for tiles."""
 
 import copy
+import math
 from functools import partial
 from itertools import count
 
@@ -205,11 +206,8 @@ class Upsample(nn.Module):
         self.conv = conv(name, place, stock.conv, order)
         self.waiting = self.picks = None
         if stock.residual:
-            inputs, outputs = stock.conv.in_channels, stock.conv.out_channels
-            spread = self.times * self.by**2  # inputs are (C, spread); outputs read C again and again
-            read = torch.arange(outputs) % spread + (torch.arange(outputs) // spread * spread) % inputs
-            self.waiting = DelayedShortcut(name, place, inputs, convs=1)
-            self.picks = fixed(order(F.one_hot(read, inputs).to(stock.conv.conv.weight.dtype)))
+            self.waiting = DelayedShortcut(name, place, stock.conv.in_channels, convs=1)
+            self.picks = fixed(order(picked(stock).to(stock.conv.conv.weight.dtype)))
         self.place = place.after(1).upsampled(self.by, self.times)
 
     def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
@@ -223,6 +221,14 @@ class Upsample(nn.Module):
 
     def part(self, x_nc: Tensor, part: int, memory: Memory) -> Tensor:
         return shuffled(x_nc, memory.at(self.scale), self.by, part, self.times)
+
+
+def picked(stock: nn.Module) -> Tensor:
+    """Of an upsampler's residual, which of its inputs each of its outputs is: ones and zeros, [outputs, inputs]."""
+    inputs, outputs, spread = stock.conv.in_channels, stock.conv.out_channels, math.prod(stock.stride)
+    # Inputs are (C, spread); outputs read C again and again.
+    read = torch.arange(outputs) % spread + (torch.arange(outputs) // spread * spread) % inputs
+    return F.one_hot(read, inputs)
 
 
 class NormSilu(nn.Module):
@@ -291,11 +297,11 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
     return CausalConv(name, place.scale, weight, bias, FIRST, conv3d.padding_mode)
 
 
-def ltx_video(vae: nn.Module) -> LTXTileDecoder:
-    """An `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades stretches
-    into another."""
+def whole_clips(vae: nn.Module) -> nn.Module:
+    """The decoder of an `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades
+    stretches into another."""
     if vae.use_framewise_decoding:
         raise Refused(
             "autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False"
         )
-    return LTXTileDecoder(vae.decoder)
+    return vae.decoder

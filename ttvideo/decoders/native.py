@@ -20,6 +20,8 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
+    AutoencoderKLLTX2Video,
+    AutoencoderKLLTXVideo,
     AutoencoderKLMochi,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
@@ -28,6 +30,8 @@ from diffusers import (
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
+from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
+from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
@@ -38,11 +42,13 @@ from ttvideo.basics.errors import Refused
 from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
 from ttvideo.decoders.hunyuan import framewise
+from ttvideo.decoders.ltx import whole_clips
 from ttvideo.decoders.native_cogvideox import CogVideoX
-from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_family import FRAMES, Family
 from ttvideo.decoders.native_hunyuan import HunyuanVideo
 from ttvideo.decoders.native_hunyuan15 import HunyuanVideo15
 from ttvideo.decoders.native_image import Image, Tiny
+from ttvideo.decoders.native_ltx import LTX
 from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_wan import Wan
@@ -69,22 +75,22 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15(vae.decoder),
     HunyuanVideoDecoder3D: HunyuanVideo,
     AutoencoderKLHunyuanVideo: lambda vae: HunyuanVideo(vae.decoder, vae.post_quant_conv, framewise(vae)),
+    LTXVideoDecoder3d: LTX,
+    AutoencoderKLLTXVideo: lambda vae: LTX(whole_clips(vae)),
+    LTX2VideoDecoder3d: LTX,
+    AutoencoderKLLTX2Video: lambda vae: LTX(whole_clips(vae)),
     Decoder: Image,
     AutoencoderKL: lambda vae: Image(vae.decoder, vae.post_quant_conv),
     AutoencoderKLFlux2: lambda vae: Image(vae.decoder, vae.post_quant_conv),
     DecoderTiny: Tiny,
     AutoencoderTiny: lambda vae: Tiny(vae.decoder),
 }
-# What TT-NN's ops aren't put together for yet, by a part of the class's name.
-WAITING = {
-    "LTX": "convolutions that wait for the frames after theirs, and a timestep",
-}
 
 
 @dataclass(frozen=True)
 class Written:
-    """A step's program, the weights that it takes, and the names of its results: "frames", then the state's
-    entries."""
+    """A step's program, the weights that it takes, and the names of its results: "frames", if there are any,
+    then the state's entries."""
 
     program: Program
     weights: dict[str, Tensor] = field(repr=False)
@@ -93,8 +99,8 @@ class Written:
     @property
     def state(self) -> Shapes:
         """What it leaves: shapes by name."""
-        returns = self.program.main.returns
-        return {name: value.type.shape for name, value in zip(self.results[1:], returns[1:], strict=True)}
+        found = zip(self.results, self.program.main.returns, strict=True)
+        return {name: value.type.shape for name, value in found if name != FRAMES}
 
 
 def native(model: nn.Module, **how) -> "NativeDecoder":
@@ -109,7 +115,9 @@ class NativeDecoder(nn.Module):
     Called, it evaluates its program on the host, for `board`; `stream_decode` runs it on a target of TT-NN's
     (n150-ttnn, p150-ttsim, ttnn ...). The state are the last two frames that each convolution saw, by its
     name and size: [B, 2, H, W, C], "block_in.resnets.0.conv1.60x106.past"; where `streaming` says that it
-    grows, keys and values of attention, too. One clip at a time, B = 1.
+    grows, keys and values of attention, too; where frames come late, there is none of those that have seen
+    nothing yet, and none at all once a clip has ended. One clip at a time, B = 1. A timestep `temb` [1], set
+    here, is that of every step without one.
 
     Frames are bf16, or with `eight_bits` float32 of what leaves the chip in 8 bits, half the bytes. `model`
     is a decoder, or an autoencoder for what its `decode` gives; its weights are copied. Raises `Refused` for
@@ -129,6 +137,7 @@ class NativeDecoder(nn.Module):
         self.board, self.arithmetic, self.dtype = board, arithmetic, "u8" if eight_bits else "bf16"
         self.written: dict[tuple, Written] = {}
         self.laid_out: dict[str, Tensor] = {}  # weights, as programs take them
+        self.register_buffer("temb", None, persistent=False)
         same = ("latent_channels", "streaming", "dropped_frames", "steps")
         self.latent_channels, self.streaming, self.dropped_frames, self.steps = (
             getattr(self.family, name) for name in same
@@ -142,6 +151,11 @@ class NativeDecoder(nn.Module):
         """The stock module, its weights in bf16."""
         return self.family.decoder
 
+    @property
+    def embedder(self) -> nn.Module | None:
+        """Of a timestep, where the decoder is conditioned on one."""
+        return self.decoder.time_embedder if self.family.timed else None
+
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends
         on it."""
@@ -149,7 +163,8 @@ class NativeDecoder(nn.Module):
             return {}
         board = next((key[2] for key in self.written), self.board)  # any would do
         left = self.step((self.family.first, height, width), True, board).state
-        if (latents or 1) > 1 and self.family.seen(left, (height, width)) is not None:
+        latents = latents or 1 + self.family.delay
+        if latents > 1 and self.family.seen(left, (height, width)) is not None:
             left = self.step((1, height, width), False, board, latents - 1).state
         return {name: (batch, *shape[1:]) for name, shape in left.items()}
 
@@ -157,9 +172,11 @@ class NativeDecoder(nn.Module):
         """How many latent frames of this size a state has seen, where programs depend on it."""
         return self.family.seen({name: tuple(value.shape) for name, value in (state or {}).items()}, size)
 
-    def check(self, z_bcthw: Tensor, state: State | None = None) -> None:
-        """Raise `Refused` for latents or a state of a wrong rank, size or type, and for several clips; reads
-        no value."""
+    def check(
+        self, z_bcthw: Tensor, state: State | None = None, ends: bool = True, temb: Tensor | None = None
+    ) -> None:
+        """Raise `Refused` for latents or a state of a wrong rank, size or type, for several clips, and for a
+        timestep that lacks; reads no value."""
 
         def shapes(batch: int, *size: int) -> Shapes:
             return self.state_shapes(batch, *size, self.seen(state, size))
@@ -167,38 +184,55 @@ class NativeDecoder(nn.Module):
         check_step(z_bcthw, state, self.latent_channels, torch.bfloat16, shapes)
         if z_bcthw.shape[0] != 1:
             raise Refused("latents", f"{z_bcthw.shape[0]} clips", "one at a time")
+        temb = self.temb if temb is None else temb
+        if self.family.timed and (temb is None or temb.numel() != 1):
+            got = None if temb is None else f"shape {tuple(temb.shape)}"
+            raise Refused("temb", got, "[1], the clip's timestep")
 
-    def forward(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> tuple[Tensor, State]:
+    def forward(
+        self, z_bcthw: Tensor, state: State | None = None, temb: Tensor | None = None, ends: bool = True
+    ) -> tuple[Tensor, State]:
         """Evaluate a step on the host: [1, C, T, H, W] -> frames [1, 3, ...], and the state for the next
         step.
 
         Decoders of images take them, too: [B, C, H, W] -> [B, 3, s H, s W]. `state` is None at the start of a
-        clip; `ends` is other families' need to know. Raises `Refused` as `check` does.
+        clip; `ends` says whether it ends with this step. Raises `Refused` as `check` does.
         """
         if not self.family.images or z_bcthw.dim() != 4:
-            return self.evaluate(z_bcthw, state, self.board, ends)
-        video, state = self.evaluate(z_bcthw.transpose(0, 1)[None], state, self.board, ends)
+            return self.evaluate(z_bcthw, state, self.board, temb, ends)
+        video, state = self.evaluate(z_bcthw.transpose(0, 1)[None], state, self.board, ends=ends)
         return video[0].transpose(0, 1), state
 
     def evaluate(
-        self, z_bcthw: Tensor, state: State | None, board: str, ends: bool = True
+        self, z_bcthw: Tensor, state: State | None, board: str, temb: Tensor | None = None, ends: bool = True
     ) -> tuple[Tensor, State]:
         """The same, of the program for a board: blocks differ, and with them the order in which numbers are
         added up."""
-        self.check(z_bcthw, state)
-        (_, *size), begins = z_bcthw.shape[2:], state is None
-        written = self.step(tuple(z_bcthw.shape[2:]), begins, board, self.seen(state, tuple(size)), ends)
-        found = evaluate(written.program, written.weights | self.inputs(z_bcthw, state, begins))
-        frames, *kept = found
-        return own_frames.video(frames), dict(zip(written.results[1:], kept, strict=True))
+        self.check(z_bcthw, state, ends, temb)
+        size, begins = tuple(z_bcthw.shape[2:]), state is None
+        seen = None if begins else self.seen(state, size[1:])
+        written = self.step(size, begins, board, seen, ends)
+        given = written.weights | self.inputs(z_bcthw, state, begins, temb)
+        found = dict(zip(written.results, evaluate(written.program, given), strict=True))
+        frames = found.pop(FRAMES, None)
+        return self.no_frames(size[1:]) if frames is None else own_frames.video(frames), found
 
-    def inputs(self, z_bcthw: Tensor, state: State | None, begins: bool) -> State:
-        """The latents as the program of a step takes them, channels last and filled up; the state, where it
-        is given and not on a chip, by its names there."""
+    def no_frames(self, size: tuple[int, int]) -> Tensor:
+        """The video of a step that gives none, for latents of this size."""
+        dtype = torch.float32 if self.dtype == "u8" else torch.bfloat16
+        return torch.empty(
+            1, own_frames.COLOURS, 0, *(side * self.family.scale for side in size), dtype=dtype
+        )
+
+    def inputs(self, z_bcthw: Tensor, state: State | None, begins: bool, temb: Tensor | None = None) -> State:
+        """The latents as the program of a step takes them, channels last and filled up, and what their
+        timestep says; the state, where it is given and not on a chip, by its names there."""
         rows = filled(z_bcthw.permute(0, 2, 3, 4, 1))
         pieces = rows.split(self.family.pieces(rows.shape[1], begins), dim=1)
-        latents = {named(i): piece for i, piece in enumerate(pieces)}
-        return latents | {STATE + name: value for name, value in (state or {}).items()}
+        given = {named(i): piece for i, piece in enumerate(pieces)}
+        if self.family.timed:
+            given |= self.family.conditions(self.temb if temb is None else temb)
+        return given | {STATE + name: value for name, value in (state or {}).items()}
 
     def programs(self, target: Target, stateful: bool) -> NativePrograms:
         """What runs where others' compiled programs do (see `ttvideo.probing.probe.open_session`)."""
@@ -215,8 +249,8 @@ class NativeDecoder(nn.Module):
         """The program of a step on latents of this (T, H, W) that begins a clip, or goes on with one, for a
         board.
 
-        Where programs depend on it, `seen` is how many latent frames came before, by default one, and the clip
-        `ends` with these.
+        Where programs depend on it, `seen` is how many latent frames came before, by default one or, where
+        frames come late, as many as the state grows with; and the clip `ends` with these.
         """
         key = size, begins, board, None if begins else seen, ends and self.family.delay > 0
         if key not in self.written:
@@ -228,32 +262,32 @@ class NativeDecoder(nn.Module):
     ) -> Written:
         family, (latents, height, width) = self.family, size
         pieces = family.pieces(latents, begins)
-        before = 0 if begins else seen or 1
+        before = 0 if begins else seen or 1 + family.delay
         writer = Writer(board, self.arithmetic, pieces[0], begins, before, ends, self.laid_out)
         writer.parts = family.parts
         channels = filled(torch.empty(self.latent_channels, device="meta")).shape[0]
         zs = [writer.argument(named(i), (1, n, height, width, channels)) for i, n in enumerate(pieces)]
         videos = []
         for rows in family.rows(writer, zs):
-            writer.place = "frames"
-            videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
-        returns = [writer.concat(videos, 0), *writer.kept.values()]
+            writer.place = FRAMES
+            if rows is not None:
+                videos.append(own_frames.write(writer, rows, family.patch, family.clamped, self.dtype))
+        kept = {} if ends else writer.kept
+        results = ({FRAMES: writer.concat(videos, 0)} if videos else {}) | kept
+        returns = list(results.values())
         held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
         made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
-        return Written(made, writer.weights, ("frames", *writer.kept))
+        return Written(made, writer.weights, tuple(results))
 
 
 def family_of(model: nn.Module) -> Family:
-    """The model's family. Raises `Refused` for a class that isn't known, or not written in TT-NN's ops yet."""
+    """The model's family. Raises `Refused` for a class that isn't known."""
     kind = type(model).__name__
     if type(model) not in FAMILIES:
-        lacks = next((need for part, need in WAITING.items() if part in kind), "")
-        names = ", ".join(known.__name__ for known in FAMILIES)
-        need = f"for_tiles, or parts not written yet: {lacks}" if lacks else f"one of {names}"
-        raise Refused("native", kind, need)
+        raise Refused("native", kind, f"one of {', '.join(known.__name__ for known in FAMILIES)}")
     model = as_computed(model)
     family = FAMILIES[type(model)](model)
-    check_as_built(model, family.follows)
+    check_as_built(model, family.follows, family.padding_modes)
     return family
 
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ttvideo.decoders.clip_decoder import Shapes, split
 from ttvideo.decoders.native_writer import PARTS, Writer
 from ttvideo.programs.program import Value
+
+FRAMES = "frames"  # the name of a program's result that isn't the state's
 
 
 class Family(nn.Module):
@@ -18,17 +20,19 @@ class Family(nn.Module):
     Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones
     within -1 and 1. `pieces` says which latent frames of a step go through together, `parts` as how many
     items a frame's sums are shared out among cores. Where frames come late, by `delay` latent frames, a first
-    step of `first` ones is the least that another can follow.
+    step of `first` ones is the least that another can follow; where a step may have none yet, they are `scale`
+    times as high and wide as latents. What is `timed` is given a timestep, `temb`.
     """
 
     latent_channels: int
     streaming = "constant state"
     dropped_frames = delay = 0
-    first = 1
-    patch, clamped = 1, False
+    first, scale = 1, 1
+    patch, clamped, timed = 1, False, False
     images = False  # takes images, too: a clip whose frames don't see each other
     parts = PARTS
     follows: tuple[str, ...] = ()  # settings that may have been changed (`ttvideo.decoders.as_built`)
+    padding_modes: tuple[str, ...] = ("zeros",)
     steps = staticmethod(split)
 
     def __init__(self, *stock: nn.Module | None):
@@ -52,13 +56,17 @@ class Family(nn.Module):
         writer.place = "post_quant_conv"
         return writer.pointwise(z, post_quant.weight.flatten(1), post_quant.bias, least=2)
 
-    def rows(self, writer: Writer, zs: list[Value]) -> Iterator[Value]:
-        """Frames of each piece of a step's latents."""
+    def conditions(self, temb: Tensor) -> dict[str, Tensor]:
+        """What programs take beside latents, for a timestep [1], by the arguments' names."""
+        raise NotImplementedError
+
+    def rows(self, writer: Writer, zs: list[Value]) -> Iterator[Value | None]:
+        """Frames of each piece of a step's latents, None where there is none yet."""
         for i, z in enumerate(zs):
             if i:
                 writer.follow(z.type.shape[1])
             yield self.write(writer, z)
 
-    def write(self, writer: Writer, z: Value) -> Value:
-        """Latents [1, T, H, W, C], filled up, -> frames."""
+    def write(self, writer: Writer, z: Value) -> Value | None:
+        """Latents [1, T, H, W, C], filled up, -> frames, None where there is none yet."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ttvideo.basics.errors import Refused
 from ttvideo.programs.conv3d_blocks import Size
 from ttvideo.programs.own import (
+    add_after_past,
     after_past,
     depth_to_space,
     frame_moments,
@@ -110,6 +111,9 @@ class Writer:
         self.ops: list[Op] = []
         self.place = ""  # in the model, for what follows
         self.parts = PARTS  # of a frame whose numbers are summed up
+        # Around a clip: how often its first frame stands before it and its last after it, "lead" and "tail",
+        # where that isn't twice and never; whether frames get an edge, "reflected", for the convolution.
+        self.beyond: dict[str, int] = {}
         # By their names in the state: the frames before these, none where a clip begins, and those for the
         # next.
         self.pasts: dict[str, Value] = {}
@@ -151,20 +155,22 @@ class Writer:
         padding: int = 0,
         c_in: int | None = None,
         around: str = EDGES,
+        frames: int | None = None,
     ) -> Value:
         """A convolution of stride 1, [O, C, kt, kh, kw], of as many or more channels, its outputs filled up
-        to whole tiles.
+        to whole tiles; `padding` is the height's and width's.
 
-        In blocks of `c_in` input channels, or of as many as are best.
+        In blocks of `c_in` input channels, or of as many as are best for the `frames` of one latent frame, by
+        default its share of these.
         """
         _, t, h, w, c = x.type.shape
         more = c - weight.shape[1], -weight.shape[0] % TILE
         weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, 0, 0, more[0], 0, more[1]))
         bias = nn.functional.pad(bias, (0, more[1]))
         out_channels, _, *kernel = weight.shape
-        out = (t - kernel[0] + 1, h, w)
+        out = (t - kernel[0] + 1, h + 2 * padding - kernel[1] + 1, w + 2 * padding - kernel[2] + 1)
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding), around)
-        one = replace(size, out=(max(out[0] // self.latents, 1), *out[1:]))
+        one = replace(size, out=(frames or max(out[0] // self.latents, 1), *out[1:]))
         blocks = choose(one, self.board, self.arithmetic.fidelity)
         blocks = replace(blocks, c_in=c_in or blocks.c_in)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
@@ -173,11 +179,14 @@ class Writer:
         attributes = size.attributes(blocks) | self.arithmetic.config()
         return self.op("ttnn.conv3d", [x, w_2d, bias], ((1, *out, out_channels), "bf16"), **attributes)[0]
 
-    def pointwise(self, x: Value, weight: Tensor, bias: Tensor, least: int = 1) -> Value:
+    def pointwise(
+        self, x: Value, weight: Tensor, bias: Tensor, least: int = 1, frames: int | None = None
+    ) -> Value:
         """A linear layer, [O, C], its outputs filled up to whole tiles, at least so many."""
         more = whole_channels(weight.shape[0], least) - weight.shape[0]
         weight = nn.functional.pad(weight, (0, 0, 0, more))
-        return self.conv(x, weight[:, :, None, None, None], nn.functional.pad(bias, (0, more)))
+        bias = nn.functional.pad(bias, (0, more))
+        return self.conv(x, weight[:, :, None, None, None], bias, frames=frames)
 
     # A clip behind its past
 
@@ -194,10 +203,30 @@ class Writer:
             self.pasts[key] = self.argument(STATE + key, shape)
         return self.pasts[key]
 
-    def after_past(self, x: Value, before: str) -> Value:
-        """A clip as it is behind its past."""
+    def after_past(self, x: Value, before: str | None) -> Value:
+        """A clip as it is behind its past; before None, the clip alone, with its frames' edges."""
         key = past(self.place, x.type.shape[2:4])
-        clip, self.kept[key] = after_past.write(self, x, self.before(key, x.type.shape[2:]), before)
+        given = self.before(key, self.edged(x)) if before else None
+        clip, *kept = after_past.write(self, x, given, before or "nothing", self.beyond)
+        if kept:
+            (self.kept[key],) = kept
+        return clip
+
+    def edged(self, x: Value) -> tuple[int, ...]:
+        """A frame's size [H, W, C], with its edges where it gets some."""
+        _, _, h, w, c = x.type.shape
+        edges = 2 * self.beyond.get("reflected", False)
+        return h + edges, w + edges, c
+
+    def add_after_past(self, x: Value, rest: Value, before: str, offset: int) -> Value:
+        """x + rest behind its past; x's first frame goes with rest's frame `offset`."""
+        _, _, h, w, c = x.type.shape
+        self.check_channels(c)
+        key, parts = past(self.place, (h, w)), min(PIXEL_PARTS, -(-h * w // (CHUNK // c)))
+        given = self.before(key, (h, w, c))
+        clip, self.kept[key] = add_after_past.write(
+            self, x, rest, given, before, self.beyond, offset=offset, parts=parts, **self.arithmetic.config()
+        )
         return clip
 
     def nothing_seen(self, x: Value) -> None:
@@ -268,14 +297,21 @@ class Writer:
 
         `gain` and `shift` are [C]; where channels were filled up, it is of the first C.
         """
-        _, t, h, w, c = x.type.shape
+        affine = self.pair("norm", gain, shift, x.type.shape[-1])
+        return self.pixel_norm(x, affine, len(gain), epsilon, before, silu=before is not None)
+
+    def pixel_norm(
+        self, x: Value, affine: Value, channels: int, epsilon: float, before: str | None, **how: bool
+    ) -> Value:
+        """The same of the first `channels`, of a gain and a shift as `pair` gives them; `how` has silu and
+        centred, see `ttvideo.programs.own.rms_norm`."""
+        _, _, h, w, c = x.type.shape
         self.check_channels(c)
-        affine = self.pair("norm", gain, shift, c)
         parts, key = min(PIXEL_PARTS, -(-h * w // (CHUNK // c))), past(self.place, (h, w))
-        given = self.before(key, (h, w, c)) if before else None
+        given = self.before(key, self.edged(x)) if before else None
         clip, *kept = rms_norm.write(
-            self, x, affine, given, before or "nothing", channels=len(gain), epsilon=epsilon,
-            silu=before is not None, parts=parts, **self.arithmetic.config(),
+            self, x, affine, given, before or "nothing", self.beyond, channels=channels, epsilon=epsilon,
+            parts=parts, **how, **self.arithmetic.config(),
         )  # fmt: skip
         if kept:
             (self.kept[key],) = kept

@@ -10,6 +10,7 @@ kernels. `sizes.py` is what both sides know.
 from collections.abc import Callable
 
 from ttvideo.programs.own import (
+    add_after_past,
     after_past,
     depth_to_space,
     frame_moments,
@@ -22,7 +23,9 @@ from ttvideo.programs.own import (
 from ttvideo.programs.program import Op
 from ttvideo.targets.boards import Chip
 
-OPS = (after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm, spatial_norm)
+OPS = (
+    add_after_past, after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm, spatial_norm,
+)  # fmt: skip
 # Bytes that kernels read more than once, besides.
 COSTS: dict[str, Callable[[Op, Chip], int]] = {
     one.NAME: one.read_again for one in OPS if hasattr(one, "read_again")

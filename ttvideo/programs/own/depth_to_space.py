@@ -2,7 +2,7 @@
 C].
 
 So it is a nearest upsampling, too: of an expansion of 1, 1, 1. In time, height and width, T frames become T *
-st * rt; the first one stands alone where it is `single`.
+st * rt; of the first, only the last stands where it is `single`.
 """
 
 import math
@@ -23,7 +23,7 @@ def write(
 ) -> Value:
     _, *sizes, c = x.type.shape
     frames, *sizes = (size * by * again for size, by, again in zip(sizes, expansion, repeats, strict=True))
-    out = (1, frames - single * (repeats[0] - 1), *sizes, c // math.prod(expansion))
+    out = (1, frames - single * (expansion[0] * repeats[0] - 1), *sizes, c // math.prod(expansion))
     more = ({} if repeats == ONCE else {"repeats": list(repeats)}) | ({"single": True} if single else {})
     return writer.op(NAME, [x], (out, "bf16"), expansion=list(expansion), **more)[0]
 
@@ -35,4 +35,4 @@ def rule(op, x):
     x = x.reshape(1, t * st, h * sh, w * sw, -1)
     for dim, again in enumerate(op.attributes.get("repeats", ONCE), start=1):
         x = x.repeat_interleave(again, dim) if again > 1 else x
-    return x[:, op.attributes.get("repeats", ONCE)[0] - 1 :] if op.attributes.get("single") else x
+    return x[:, st * op.attributes.get("repeats", ONCE)[0] - 1 :] if op.attributes.get("single") else x

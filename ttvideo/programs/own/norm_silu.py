@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
 from ttvideo.programs.evaluate.values import products, wide
-from ttvideo.programs.own.rms_norm import after
-from ttvideo.programs.own.sizes import PAST
+from ttvideo.programs.own.rms_norm import after, room
 from ttvideo.programs.program import TILE, Op, Value
 from ttvideo.targets.boards import Chip
 
@@ -24,11 +23,8 @@ def write(writer, x: Value, affine: Value, past: Value | None, before: str, **ho
 
     `how` has silu (a truth value) and parts, as how many items a frame is shared out.
     """
-    _, t, *frame = x.type.shape
-    kept = 0 if before == "nothing" else PAST
-    results = [((1, kept + t, *frame), "bf16")] + [((1, PAST, *frame), "bf16")] * (kept > 0)
-    operands = [x, affine] + ([past] if past else [])
-    return writer.op(NAME, operands, *results, before="given" if past else before, **how)
+    before, operands = "given" if past else before, [x, affine] + ([past] if past else [])
+    return writer.op(NAME, operands, *room(x, before, {}), before=before, **how)
 
 
 def read_again(op: Op, chip: Chip) -> int:
@@ -43,4 +39,4 @@ def rule(op, x, affine, *past):
     scale, shift = wide(affine).reshape(-1, 2, 1, 1, affine.shape[-1]).unbind(1)
     scaled = shift + products(op, scale, wide(x[0]), torch.mul)
     new = (F.silu(scaled) if op.attributes["silu"] else scaled).to(x.dtype)
-    return after(op.attributes["before"], new, past[0][0] if past else None)
+    return after(op.attributes, new, past[0][0] if past else None)

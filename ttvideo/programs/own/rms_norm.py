@@ -1,8 +1,11 @@
-"""x / sqrt(mean(x * x) + epsilon) * gain + shift of each pixel's channels, and SiLU of it, behind its past.
+"""x / sqrt(mean(x * x) + epsilon) * gain + shift of each pixel's channels, and SiLU of it, behind its past;
+where it is `centred`, x without its mean.
 
 The mean is of so many `channels`; what is more are zeros, to fill up tiles. `affine` [2, C] has the gain and
 the shift. `before` says what stands before the clip: "given", two frames; where a clip begins "zeros" or its
-"first frame" twice; or "nothing", and then nothing is kept for the next step either.
+"first frame" twice; or "nothing", and then nothing is kept for the next step either. For a convolution that
+looks ahead, the first frame stands there once, `lead` 1, and where the clip ends its last frame again after
+it, `tail` 1. Each frame has a pixel more on each side, reflected, where it is `reflected`; so has the past.
 """
 
 import math
@@ -20,16 +23,28 @@ NAME = "ttnn.generic_op.rms_norm"
 FUNCTIONS = "the vector unit's sigmoid and root are polynomials, to a step in bf16"
 
 
-def write(writer, x: Value, affine: Value, past: Value | None, before: str, **how) -> list[Value]:
+def write(
+    writer, x: Value, affine: Value, past: Value | None, before: str, beyond: dict, **how
+) -> list[Value]:
     """The clip after its past, [1, 2 + T, H, W, C], and what stays; before nothing, the clip alone.
 
-    `how` has channels, epsilon, silu (a truth value) and parts, as how many items a frame is shared out.
+    `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and parts, as how
+    many items a frame is shared out.
     """
-    _, t, *frame = x.type.shape
-    kept = 0 if before == "nothing" else PAST
-    results = [((1, kept + t, *frame), "bf16")] + [((1, PAST, *frame), "bf16")] * (kept > 0)
     operands = [x, affine] + ([past] if past else [])
-    return writer.op(NAME, operands, *results, before="given" if past else before, **how)
+    before = "given" if past else before
+    return writer.op(NAME, operands, *room(x, before, beyond), before=before, **beyond, **how)
+
+
+def room(x: Value, before: str, beyond: dict) -> list[tuple]:
+    """What a clip after its past, and what of it stays, take."""
+    _, t, h, w, c = x.type.shape
+    edges = 2 * beyond.get("reflected", False)
+    frame = h + edges, w + edges, c
+    if before == "nothing":
+        return [((1, t, *frame), "bf16")]
+    frames = beyond.get("lead", PAST) + t + beyond.get("tail", 0)
+    return [((1, frames, *frame), "bf16"), ((1, PAST, *frame), "bf16")]
 
 
 def read_again(op: Op, chip: Chip) -> int:
@@ -41,23 +56,29 @@ def read_again(op: Op, chip: Chip) -> int:
 
 @op(
     "generic_op.rms_norm",
-    heeds="parts before channels epsilon silu",
+    heeds="parts before lead tail reflected channels epsilon silu centred",
     within=3,
     because=FUNCTIONS,
     fidelities=FOLLOWED,
 )
 def rule(op, x, affine, *past):
     a, new = op.attributes, wide(x[0])
-    new = new * torch.rsqrt(new.square().sum(-1, keepdim=True) / a["channels"] + a["epsilon"])
+    mean = new.sum(-1, keepdim=True) / a["channels"] * a.get("centred", False)
+    square = new.square().sum(-1, keepdim=True) / a["channels"] - mean * mean
+    new = (new - mean) * torch.rsqrt(square.clamp_min(0) + a["epsilon"])
     new = new * wide(affine[0]) + wide(affine[1])
     new = (F.silu(new) if a["silu"] else new).to(x.dtype)
-    return after(a["before"], new, past[0][0] if past else None)
+    return after(a, new, past[0][0] if past else None)
 
 
-def after(before: str, new: torch.Tensor, past: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """A clip [T, H, W, C] after its past, and what of it stays."""
+def after(how: dict, new: torch.Tensor, past: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """A clip [T, H, W, C] after its past, and what of it stays; `how` are the op's attributes."""
+    before = how["before"]
+    if how.get("reflected"):
+        new = F.pad(new.movedim(3, 0), (1, 1, 1, 1), mode="reflect").movedim(0, 3)
     if before == "nothing":
         return (new[None],)
     begin = {"zeros": torch.zeros_like(new[:1]), "first frame": new[:1], "given": past}[before]
-    clip = torch.cat([begin if before == "given" else begin.expand(PAST, -1, -1, -1), new])[None]
+    begin = begin if before == "given" else begin.expand(how.get("lead", PAST), -1, -1, -1)
+    clip = torch.cat([begin, new, new[-1:].expand(how.get("tail", 0), -1, -1, -1)])[None]
     return clip, clip[:, -PAST:]

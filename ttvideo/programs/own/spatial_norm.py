@@ -61,4 +61,4 @@ def rule(op, x, affine, maps, *past):
     for frame, latent in zip(scaled, each, strict=True):
         y, s = maps[latent].chunk(2, -1)
         news.append(F.silu(frame * y + s).to(x.dtype))
-    return after(op.attributes["before"], torch.stack(news), past[0][0] if past else None)
+    return after(op.attributes, torch.stack(news), past[0][0] if past else None)

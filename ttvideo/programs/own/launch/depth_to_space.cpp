@@ -11,7 +11,7 @@ constexpr uint32_t row_bytes = get_compile_time_arg_val(5);
 constexpr uint32_t rt = get_compile_time_arg_val(6);
 constexpr uint32_t rh = get_compile_time_arg_val(7);
 constexpr uint32_t rw = get_compile_time_arg_val(8);
-constexpr uint32_t single = get_compile_time_arg_val(9);  // the first frame, once in time
+constexpr uint32_t skipped = get_compile_time_arg_val(9);  // of what the first frame becomes in time
 constexpr auto x_args = TensorAccessorArgs<10>();
 constexpr auto y_args = TensorAccessorArgs<x_args.next_compile_time_args_offset()>();
 constexpr uint32_t cb = 0;
@@ -29,9 +29,12 @@ void kernel_main() {
         for (uint32_t a = 0; a < st; a++) {
             for (uint32_t b = 0; b < sh; b++) {
                 for (uint32_t c = 0; c < sw; c++, from += row_bytes) {
-                    const uint32_t begin = single && t == 0 ? (rt - 1) * rh : 0;
-                    for (uint32_t i = begin; i < rt * rh; i++) {
-                        const uint32_t frame = (t * st + a) * rt + i / rh - single * (rt - 1);
+                    for (uint32_t i = 0; i < rt * rh; i++) {
+                        const uint32_t later = (t * st + a) * rt + i / rh;
+                        if (later < skipped) {
+                            continue;
+                        }
+                        const uint32_t frame = later - skipped;
                         const uint32_t high = (h * sh + b) * rh + i % rh;
                         const uint32_t line = (frame * height * sh * rh + high) * width * sw * rw;
                         for (uint32_t j = 0; j < rw; j++) {

@@ -19,7 +19,7 @@ def depth_to_space(step, x):
         sw,
         2 * channels // (st * sh * sw),
         *again,
-        int(step.attributes.get("single", False)),
+        (st * again[0] - 1) * int(step.attributes.get("single", False)),
     ]
     shares = own.shares(frames * height * width)
     own.kernel("depth_to_space", ttnn.ReaderConfigDescriptor(), static, [x, y], shares)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ttnn
 from ops import DTYPES, LAYOUTS
-from sizes import CHUNK
+from sizes import CHUNK, PAST
 
 KERNELS = Path(__file__).parent
 BF16, F32 = ttnn.bfloat16, ttnn.float32
@@ -82,6 +82,32 @@ def geometry(x) -> tuple[int, int, int, int]:
     """[1, T, H, W, C]: frames, rows in one, channels, rows in a chunk."""
     _, frames, height, width, channels = x.shape
     return frames, height * width, channels, CHUNK // channels
+
+
+def beyond(step, frames: int) -> tuple[int, int, int]:
+    """How many frames stand before a clip, how many after it, and from which on they stay for the next step."""
+    lead, tail = step.attributes.get("lead", PAST), step.attributes.get("tail", 0)
+    if step.attributes["before"] == "nothing":
+        return 0, 0, frames
+    return lead, tail, lead + frames + tail - PAST
+
+
+def placed(step, x) -> list[int]:
+    """What norm_silu_writer.cpp takes to place x."""
+    _, frames, height, width, _ = x.shape
+    lead, tail, stays = beyond(step, frames)
+    begins = step.attributes["before"] == "first frame"
+    return [frames, int(begins), lead, tail, stays, height, width, edge(step)]
+
+
+def edge(step) -> int:
+    """How many pixels more a frame gets on each side."""
+    return int(step.attributes.get("reflected", False))
+
+
+def edged(step, x) -> int:
+    """Rows in a frame that has them."""
+    return (x.shape[2] + 2 * edge(step)) * (x.shape[3] + 2 * edge(step))
 
 
 def bits(value: float) -> int:

@@ -1,5 +1,5 @@
 import ttnn
-from launching import Own, arithmetic, geometry, results
+from launching import Own, arithmetic, geometry, placed, results
 from ops import op
 from sizes import CHUNK, PAST
 
@@ -23,7 +23,7 @@ def norm_silu(step, x, affine, *past):
     read, written = [x, affine, past[0] if past else x], [clip, kept[0] if kept else clip]
     own.kernel("norm_silu_reader", ttnn.ReaderConfigDescriptor(), reader, read, both)
     own.kernel("norm_silu_compute", arithmetic(step), [parts, chunks, int(a["silu"])], [], shares)
-    where = [*static, frames, int(kind == "first frame"), PAST if kept else 0]
+    where = [*static, *placed(step, x)]
     own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), where, written, both)
     own.run([x, affine, *past, clip, *kept])
     return clip, *kept

@@ -1,5 +1,5 @@
 import ttnn
-from launching import F32, Own, arithmetic, bits, geometry, results
+from launching import F32, Own, arithmetic, bits, edged, geometry, placed, results
 from ops import op
 from sizes import CHUNK, PAST
 
@@ -14,17 +14,18 @@ def rms_norm(step, x, affine, *past):
     for index, pages in ((0, 4), (1, 2), (2, 8), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
     own.buffer(3, 2, 4 * CHUNK, F32)
-    own.buffer(6, 4, 4 * CHUNK, F32)
+    for index in (6, 7):
+        own.buffer(index, 4, 4 * CHUNK, F32)
     shares = own.shares(frames * parts)
     comes = kind == "given" or kind == "zeros"
-    of_past = own.shares(PAST * rows) if comes else [[0, 0]] * own.count
+    of_past = own.shares(PAST * edged(step, x)) if comes else [[0, 0]] * own.count
     both = [mine + old for mine, old in zip(shares, of_past, strict=True)]
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
     read, written = [x, affine, past[0] if past else x], [clip, kept[0] if kept else clip]
     own.kernel("rms_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, int(kind == "zeros")], read, both)
-    computed = [parts, chunks, bits(1 / a["channels"]), bits(a["epsilon"]), int(a["silu"])]
+    computed = [parts, chunks, bits(1 / a["channels"]), bits(a["epsilon"])]
+    computed += [int(a["silu"]), int(a.get("centred", False))]
     own.kernel("rms_norm_compute", arithmetic(step), computed, [], shares)
-    where = [*static, frames, int(kind == "first frame"), PAST if kept else 0]
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), where, written, both)
+    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, *placed(step, x)], written, both)
     own.run([x, affine, *past, clip, *kept])
     return clip, *kept

@@ -1,10 +1,12 @@
-// x / sqrt(mean(x * x) + epsilon) * gain + shift, and SiLU of it, for each pixel's channels in a chunk: in
-// float32, rounded once, but for the sums, whose terms go through the matrix unit.
+// x / sqrt(mean(x * x) + epsilon) * gain + shift, and SiLU of it, for each pixel's channels in a chunk; where
+// it is centred, x without its mean. In float32, rounded once, but for the sums, whose terms go through the
+// matrix unit.
 #include "api/compute/compute_kernel_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
 #include "api/compute/eltwise_binary.h"
 #include "api/compute/eltwise_binary_sfpu.h"
 #include "api/compute/eltwise_unary/binop_with_scalar.h"
+#include "api/compute/eltwise_unary/relu.h"
 #include "api/compute/eltwise_unary/rsqrt.h"
 #include "api/compute/matmul.h"
 #include "api/compute/pack.h"
@@ -16,7 +18,8 @@ constexpr uint32_t chunks = get_compile_time_arg_val(1);
 constexpr uint32_t share = get_compile_time_arg_val(2);  // 1 by the channels; this and epsilon by their bits
 constexpr uint32_t epsilon = get_compile_time_arg_val(3);
 constexpr uint32_t silu = get_compile_time_arg_val(4);
-constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_square = 3, cb_y = 4, cb_sums = 6;
+constexpr uint32_t centred = get_compile_time_arg_val(5);
+constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_square = 3, cb_y = 4, cb_sums = 6, cb_means = 7;
 
 inline void pack(uint32_t cb, uint32_t tiles) {
     tile_regs_commit();
@@ -29,8 +32,32 @@ inline void pack(uint32_t cb, uint32_t tiles) {
     cb_push_back(cb, tiles);
 }
 
-// Into dst 0: for each element the sum of squares of its pixel.
-inline void sums_of_squares() {
+// A chunk from the right of the masks, see push_masks: sums of 16 elements.
+inline void sum_rows(uint32_t cb, uint32_t cb_to) {
+    reconfig_data_format(cb_masks, cb);
+    pack_reconfig_data_format(cb_to);
+    matmul_init(cb, cb_masks);
+    tile_regs_acquire();
+    for (uint32_t sides = 0; sides < 4; sides++) {
+        matmul_tiles(cb, cb_masks, 0, sides, sides);
+    }
+    pack(cb_to, 4);
+}
+
+inline void sum_pixels(uint32_t cb, uint32_t dst) {
+    cb_wait_front(cb, 4);
+    for (uint32_t sides = 0; sides < 4; sides++) {
+        matmul_tiles(cb_masks, cb, 4 + sides, sides, dst);
+    }
+    cb_pop_front(cb, 4);
+}
+
+// Into dst 0, for each element, the sum of squares of its pixel, which stays acquired; where centred, into
+// dst 1 the sum.
+inline void sums_of_pixels() {
+    if (centred) {
+        sum_rows(cb_x, cb_means);
+    }
     reconfig_data_format(cb_x, cb_x);
     pack_reconfig_data_format(cb_square);
     mul_init(cb_x, cb_x);
@@ -39,23 +66,16 @@ inline void sums_of_squares() {
     pack(cb_square, 1);
 
     cb_wait_front(cb_square, 1);
-    reconfig_data_format(cb_masks, cb_square);
-    matmul_init(cb_square, cb_masks);
-    tile_regs_acquire();
-    for (uint32_t sides = 0; sides < 4; sides++) {
-        matmul_tiles(cb_square, cb_masks, 0, sides, sides);
-    }
-    pack(cb_sums, 4);
+    sum_rows(cb_square, cb_sums);
     cb_pop_front(cb_square, 1);
 
-    cb_wait_front(cb_sums, 4);
     reconfig_data_format(cb_sums, cb_masks);
     matmul_init(cb_masks, cb_sums);
     tile_regs_acquire();
-    for (uint32_t sides = 0; sides < 4; sides++) {
-        matmul_tiles(cb_masks, cb_sums, 4 + sides, sides, 0);
+    sum_pixels(cb_sums, 0);
+    if (centred) {
+        sum_pixels(cb_means, 1);
     }
-    cb_pop_front(cb_sums, 4);
 }
 
 void kernel_main() {
@@ -67,15 +87,30 @@ void kernel_main() {
         const uint32_t part = item % parts;
         for (uint32_t chunk = part * chunks / parts; chunk < (part + 1) * chunks / parts; chunk++) {
             cb_wait_front(cb_x, 1);
-            sums_of_squares();
+            sums_of_pixels();
             binop_with_scalar_tile_init();
             mul_unary_tile(0, share);
+            if (centred) {
+                mul_unary_tile(1, share);
+                mul_binary_tile_init();
+                mul_binary_tile(1, 1, 2);
+                sub_binary_tile_init();
+                sub_binary_tile(0, 2, 0);
+                relu_tile_init();
+                relu_tile(0);
+                binop_with_scalar_tile_init();
+            }
             add_unary_tile(0, epsilon);
             rsqrt_tile_init();
             rsqrt_tile(0);
             reconfig_data_format(cb_x, cb_x);
             copy_init(cb_x);
-            copy_tile(cb_x, 0, 1);
+            copy_tile(cb_x, 0, centred ? 2 : 1);
+            if (centred) {
+                sub_binary_tile_init();
+                sub_binary_tile(2, 1, 1);
+                copy_init(cb_x);
+            }
             cb_pop_front(cb_x, 1);
             copy_tile(cb_affine, 0, 2);
             copy_tile(cb_affine, 1, 3);

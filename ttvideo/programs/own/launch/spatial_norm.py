@@ -1,5 +1,5 @@
 import ttnn
-from launching import Own, arithmetic, geometry, results
+from launching import Own, arithmetic, geometry, placed, results
 from ops import op
 from sizes import CHUNK, PAST
 
@@ -22,7 +22,7 @@ def spatial_norm_silu(step, x, affine, maps, *past):
     read = [x, affine, maps, past[0] if past else x]
     own.kernel("spatial_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, *by], read, both)
     own.kernel("spatial_norm_compute", arithmetic(step), [parts, chunks], [], shares)
-    where = [*static, frames, int(kind == "first frame"), PAST]
+    where = [*static, *placed(step, x)]
     own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), where, [clip, kept], both)
     own.run([x, affine, maps, *past, clip, kept])
     return clip, kept
