@@ -21,7 +21,7 @@ from lib.project import PROJECT
 from tests.needs import needs_ttsim
 from ttvideo import Failed, Refused, compare, on
 from ttvideo.basics.folders import FOLDER_PREFIX, places
-from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES
 
 pytestmark = pytest.mark.usefixtures("clean_after")
 ROUNDING = 1e-5  # of float32, in frames from 0 to 1
@@ -124,6 +124,25 @@ def qwen():
     return call, dict(transformer=transformer)
 
 
+def stable_diffusion():
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(8, 16), layers_per_block=1, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDE, norm_num_groups=4,
+        attention_head_dim=4, sample_size=8,
+    )  # fmt: skip
+    call = embedded(height=16, width=16, **FREE)
+    return call, dict(unet=unet, scheduler=diffusers.DDIMScheduler(clip_sample=False, steps_offset=1))
+
+
+def flux():
+    transformer = diffusers.FluxTransformer2DModel(
+        **SIZES, in_channels=32, num_single_layers=1, joint_attention_dim=WIDE, pooled_projection_dim=8,
+        axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    call = embedded(height=16, width=16, pooled_prompt_embeds=torch.ones(1, 8), **FREE)
+    return call, dict(transformer=transformer)
+
+
 # diffusers' class; the small autoencoder, and what it has beside; the other parts, and the call.
 PIPELINES = {
     "Mochi": ("MochiPipeline", "Mochi", {}, mochi),
@@ -137,16 +156,19 @@ PIPELINES = {
     "LTX-2": ("LTX2Pipeline", "LTX-2", {}, ltx2),
     "LTX-2, not causal": ("LTX2Pipeline", "LTX-2", dict(decoder_causal=False), ltx2),
     "QwenImage": ("QwenImagePipeline", "QwenImage", {}, qwen),
+    "Stable Diffusion": ("StableDiffusionPipeline", "Stable Diffusion", {}, stable_diffusion),
+    "FLUX": ("FluxPipeline", "FLUX", dict(shift_factor=0.1), flux),
 }
 
 
 class Pipe:
-    """Of random parts; called, it gives frames [B, T, 3, H, W] in [0, 1]; QwenImage's [B, 3, H, W]."""
+    """Of random parts; called, it gives frames [B, T, 3, H, W] in [0, 1], images' [B, 3, H, W]."""
 
     def __init__(self, name):
         kind, autoencoder, config, make = PIPELINES[name]
         kind = getattr(diffusers, kind)
-        vae = replace(SMALL[autoencoder], config=SMALL[autoencoder].config | config).make().float()
+        small = (SMALL | SMALL_IMAGES)[autoencoder]
+        vae = replace(small, config=small.config | config).make().float()
         self.call, parts = make()
         needed = inspect.signature(kind).parameters.values()
         none = {part.name: None for part in needed if part.default is part.empty}
@@ -181,12 +203,16 @@ def test_frames_are_those_of_the_stock_autoencoder(name, target):
 
 @pytest.mark.long
 @needs_ttsim
-def test_on_a_simulated_chip():
-    """In bf16, by the compiler's programs."""
-    run = Pipe("Wan 2.1")
+@pytest.mark.parametrize(
+    "name, target, strategy",
+    [("Wan 2.1", "p150-ttsim", "tiles"), ("Wan 2.1", "n150-ttsim", "auto"), ("Mochi", "p150-ttsim", "auto")],
+)
+def test_on_a_simulated_chip(name, target, strategy):
+    """In bf16, by the compiler's programs or, as is the default there, in TT-NN's own ops."""
+    run = Pipe(name)
     run.pipe.vae.to(torch.bfloat16).to(torch.float32)
     want = run()
-    with on(run.pipe.vae.to(torch.bfloat16), "p150-ttsim", strategy="tiles") as run.pipe.vae:
+    with on(run.pipe.vae.to(torch.bfloat16), target, strategy=strategy) as run.pipe.vae:
         got = run()
     result = compare(got, want)
     print(f"PCC {result.pcc:.6f}, greatest difference {result.max_abs:.1e}")
@@ -201,6 +227,19 @@ def vae():
 @pytest.fixture(scope="module")
 def z():
     return torch.randn(2, 4, 3, 3, 5, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_frames_that_come_as_images_are_a_clip():
+    """As Stable Video Diffusion's pipeline gives them, some at a time."""
+    vae = SMALL["Stable Video Diffusion"].make().float()
+    z = torch.randn(6, vae.config.latent_channels, 4, 5, generator=torch.Generator().manual_seed(1))
+    with on(vae, "cpu") as there:
+        for frames in (3, 2):
+            want = vae.decode(z, num_frames=frames).sample
+            assert compare(there.decode(z, num_frames=frames).sample, want).max_abs <= ROUNDING
+        with pytest.raises(Refused, match="num_frames: got 4"):
+            there.decode(z, num_frames=4)
 
 
 @torch.no_grad()
@@ -340,7 +379,7 @@ def test_under_torch_compile(vae, z):
 SCRIPT = """
 import torch, ttvideo
 from ttvideo.decoders.native import NativeDecoder
-from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES
 vae = ttvideo.on(SMALL["Wan 2.1"].make(), "cpu")
 vae.decode(torch.randn(1, 4, 1, 3, 5))
 print(vae.decoding.stream.session.worker.child.process.pid)

@@ -178,7 +178,10 @@ class At:
     def upsample(self, name: str, clip: Value | None, block: nn.Module) -> tuple[Value | None, "At"]:
         """An `LTXVideoUpsampler3d`, or LTX-2's: depth to space, in time without a clip's very first frame."""
         times, by, _ = by_each = tuple(block.stride)
-        late, order = self.late(1), lambda parameter: parts_filled(channels_last(parameter, by_each), prod(by_each))
+        late, order = (
+            self.late(1),
+            lambda parameter: parts_filled(channels_last(parameter, by_each), prod(by_each)),
+        )
         after = replace(late, place=late.place.upsampled(by, times))
         x = clip
         if self.reflects and clip is not None:

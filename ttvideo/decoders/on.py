@@ -17,7 +17,13 @@ from ttvideo.media.parameters import AUTO, STRATEGIES
 from ttvideo.probing.probe import TIMEOUT_SECONDS
 from ttvideo.targets.target import resolve
 
-TAKEN = ("temb", "causal", "generator", "return_dict")  # by some family's decode, beside latents
+TAKEN = (
+    "temb",
+    "causal",
+    "generator",
+    "num_frames",
+    "return_dict",
+)  # by some family's decode, beside latents
 
 
 def on(
@@ -60,7 +66,8 @@ class OnTarget:
     """What an autoencoder on a target does otherwise than its class, which comes after this one."""
 
     def decode(self, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
-        """As the autoencoder's own, of the same arguments; an image, [B, C, H, W], is a clip of one frame."""
+        """As the autoencoder's own, of the same arguments; images, [B, C, H, W], are clips of one frame, or of
+        `num_frames` where it's told."""
         given = inspect.signature(super().decode).bind(*others, **keywords)
         given.apply_defaults()
         (_, z), *others = given.arguments.items()
@@ -70,8 +77,12 @@ class OnTarget:
         if given.get("causal") not in (None, getattr(self.decoder, "is_causal", None)):
             got = f"causal={given['causal']}"
             raise Refused("decode", got, f"vae.decoder.is_causal = {given['causal']}, set before")
-        frames = self.decoding.decode(self, z[:, :, None] if z.dim() == 4 else z, given.get("temb"))
-        frames = frames[:, :, 0] if z.dim() == 4 else frames
+        count = given.get("num_frames", 1)
+        if z.dim() == 4 and (count < 1 or len(z) % count):
+            raise Refused("num_frames", count, f"a part of the {len(z)} frames")
+        clips = z.unflatten(0, (-1, count)).transpose(1, 2) if z.dim() == 4 else z
+        frames = self.decoding.decode(self, clips, given.get("temb"))
+        frames = frames.transpose(1, 2).flatten(0, 1) if z.dim() == 4 else frames
         return DecoderOutput(sample=frames) if given["return_dict"] else (frames,)
 
     def enable_tiling(self, *_, **__) -> None:
