@@ -24,6 +24,7 @@ from ttvideo.programs.program import Program
 from ttvideo.programs.reshape import is_view
 from ttvideo.programs.seconds import expected
 from ttvideo.programs.seconds.ops import COSTED_AS_PRODUCTS
+from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
@@ -31,7 +32,7 @@ IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
 VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
 NAMES = *VIDEOS, *IMAGES
 LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9}  # a clip's; of others three
-LEAST = {"HunyuanVideo": 0.9998}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
+LEAST = {"HunyuanVideo": 0.9995}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
 def small(name: str) -> nn.Module:
@@ -74,6 +75,18 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     assert state.keys() == end.keys()
 
 
+def test_a_clip_that_is_normalised_as_one_is_taken_whole():
+    vae = small("HunyuanVideo")
+    vae.use_framewise_decoding = False
+    decoder = native(vae)
+    z = latents(decoder, 5)
+    whole, state = decoder(z)
+    assert compare(whole, vae.decode(z.double()).sample).pcc > LEAST["HunyuanVideo"] and state == {}
+    for state, ends in (({}, True), (None, False)):
+        with pytest.raises(Refused, match="all of it at once"):
+            decoder(z, state, ends=ends)
+
+
 def test_a_batch_of_images_is_a_clip_of_them():
     vae = small("FLUX")
     decoder = native(vae)
@@ -107,17 +120,22 @@ def test_an_op_that_is_unknown_shows():
     assert unknown(program([x], [op("cumsum", [x], y)])) == {"ttnn.cumsum"}
 
 
-@pytest.mark.parametrize("board", ["n150", "p150"])
-def test_wans_full_size_step_costs_what_was_aimed_for(board):
-    """Fewer than half of the compiled program's bytes, a tenth of its ops."""
-    model = MODELS["Wan 2.1"]
+@pytest.mark.parametrize(
+    "name, board, share",
+    [("Wan 2.1", "n150", 0.48), ("Wan 2.1", "p150", 0.48), ("HunyuanVideo", "n150", 0.56)],
+)
+def test_a_full_size_step_costs_what_was_aimed_for(name, board, share):
+    """Of the compiled program's bytes; of its ops fewer than 15%; and it fits."""
+    model = MODELS[name]
     with torch.device("meta"):
         decoder = native(getattr(diffusers, model.autoencoder)(**model.config))
-    found = cost(decoder.step((1, *model.latents[3:]), False, board).program)
+    steady = decoder.steps(model.latents[2])[1]
+    found = cost(decoder.step((steady, *model.latents[3:]), False, board).program)
     rows = {(row["model"], row["board"], row["case"]): row for row in stored("video_vaes")["rows"]}
-    compiled = rows["Wan 2.1", board, "steady"]
-    assert found.dram_bytes_moved < 0.48 * compiled["dram_bytes_moved"]
-    assert len(found.ops) < 0.15 * compiled["ops"] and found.peak_dram_bytes < 8e9
+    compiled = rows[name, board, "steady"]
+    assert found.dram_bytes_moved < share * compiled["dram_bytes_moved"]
+    assert len(found.ops) < 0.15 * compiled["ops"]
+    assert found.peak_dram_bytes < (8e9 if name == "Wan 2.1" else 0.97 * BOARDS[board].chip.dram_bytes)
 
 
 def test_in_8_bits_frames_are_those_that_postprocess_makes(wan):
@@ -146,6 +164,7 @@ BAD = {
     "state": ("state", lambda wan, z: wan(z, {"block_in.resnets.0.conv1.4x5.past": z})),
     "channels": ("at most 1024", lambda wan, z: wide()),
     "odd step": ("multiple of 2", lambda wan, z: odd_step()),
+    "a step too short": ("5, or more by a multiple of 3", lambda wan, z: short()),
     "dtype": ("bfloat16", lambda wan, z: wan(z.float())),
 }
 
@@ -180,6 +199,11 @@ def odd_step() -> None:
     decoder(latents(decoder, 1), decoder(latents(decoder, 2))[1])
 
 
+def short() -> None:
+    decoder = native(small("HunyuanVideo"))
+    decoder(latents(decoder, 4), ends=False)
+
+
 def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
     """What a chip's session sends: the state is there already, and not given again."""
     z = latents(wan, 2)
@@ -196,7 +220,13 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
 @needs_ttsim
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name, target", [("Wan 2.1", "n150-ttsim"), ("Stable Diffusion", "p150-ttsim"), ("Tiny", "n150-ttsim")]
+    "name, target",
+    [
+        ("Wan 2.1", "n150-ttsim"),
+        ("HunyuanVideo", "p150-ttsim"),
+        ("Stable Diffusion", "p150-ttsim"),
+        ("Tiny", "n150-ttsim"),
+    ],
 )
 def test_steps_on_a_simulated_chip(name, target):
     vae = small(name)

@@ -159,6 +159,8 @@ class NativeDecoder(nn.Module):
     def state_shapes(self, batch: int, height: int, width: int, latents: int | None = None) -> Shapes:
         """The state's names and shapes, for latents of this height and width; after so many, where it depends
         on it."""
+        if self.streaming == "none":
+            return {}
         board = next((key[2] for key in self.written), self.board)  # any would do
         left = self.step((self.family.first, height, width), True, board).state
         latents = latents or 1 + self.family.delay

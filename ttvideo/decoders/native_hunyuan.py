@@ -1,14 +1,14 @@
 """HunyuanVideo's decoder in TT-NN's ops.
 
 A stretch of latent frames is normalised as one, so a part has read all of it before the next begins. It goes
-in pieces, what each latent frame has become: a piece is let go as soon as the next part has made its own.
+in pieces, the first of which is one frame: a piece is let go as soon as the next part has made its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from ttvideo.decoders.clip_decoder import keys
+from ttvideo.decoders.clip_decoder import check_whole, keys
 from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, Stretches
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_writer import STATE, Writer, whole_channels
@@ -17,6 +17,7 @@ from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.program import Value
 
 Pieces = list[Value]
+ROOM = 1 / 6  # of a chip's DRAM, for a piece behind its past: a stretch takes more than half of an n150's
 
 
 class HunyuanVideo(Family):
@@ -37,15 +38,17 @@ class HunyuanVideo(Family):
         super().__init__(decoder, post_quant)
         self.stretches, self.scale, self.steps = stretches, tiles.scale, tiles.steps
         self.latent_channels, self.streaming = tiles.latent_channels, tiles.streaming
-        if stretches is not None:
-            self.delay, self.first = stretches.overlap - 1, stretches.latents + 1
+        self.delay = 1 if stretches is None else max(stretches.overlap - 1, 1)
+        self.first = 1 if stretches is None else stretches.latents + 1
 
     def pieces(self, latents: int, begins: bool) -> list[int]:
         return [1] * latents
 
     def rows(self, writer: Writer, zs: Pieces) -> Iterator[Value]:
         cut, writer.latents = self.stretches, 1
-        if cut is not None:
+        if cut is None:
+            check_whole(None if writer.begins else {}, writer.ends)
+        else:
             cut.check(len(zs), writer.begins, writer.ends)
         if cut is None or (writer.begins and writer.ends and len(zs) <= cut.latents):
             yield from self.stretch(writer, zs)
@@ -56,7 +59,8 @@ class HunyuanVideo(Family):
             fading = [writer.argument(STATE + name, shape) for name, shape in video.items()]
         while len(zs) > (1 if writer.ends else cut.latents):
             next_fading, of = [], len(fading) * cut.frames
-            for number, rows in enumerate(self.stretch(writer, zs[: cut.latents + 1], first)):
+            new = self.stretch(writer, zs[: cut.latents + 1], first)
+            for number, rows in enumerate(cut_anew(writer, new, cut.frames, first)):
                 if number < len(fading):
                     rows = faded(writer, fading[number], rows, number * cut.frames, of)
                 if number < cut.stride + first:
@@ -115,6 +119,24 @@ def behind(writer: Writer, xs: Pieces, i: int, count: int = PAST) -> Pieces:
     return [*(behind(writer, xs, i - 1, count - frames) if frames < count else ()), before]
 
 
+def cut_anew(writer: Writer, pieces: Iterable[Value], count: int, alone: bool = False) -> Iterator[Value]:
+    """A clip in pieces of so many frames each, but for the first where it stands `alone`, and the last."""
+    rest = None
+    for piece in pieces:
+        if alone:
+            yield piece
+            alone = False
+            continue
+        rest = piece if rest is None else writer.concat([rest, piece], 1)
+        frames = rest.type.shape[1]
+        begins = range(0, frames - count + 1, count)
+        yield from (rest if frames == count else writer.frames(rest, at, at + count) for at in begins)
+        left = frames % count
+        rest = (rest if left == frames else writer.frames(rest, frames - left, frames)) if left else None
+    if rest is not None:
+        yield rest
+
+
 def residual(writer: Writer, name: str, block: nn.Module, xs: Pieces) -> Pieces:
     """A `HunyuanVideoResnetBlockCausal3D`."""
     ys, rests = [], xs if block.conv_shortcut is None else []
@@ -142,11 +164,13 @@ def attention(writer: Writer, name: str, stock: nn.Module, xs: Pieces) -> Pieces
 def upsample(writer: Writer, name: str, block: nn.Module, xs: Pieces) -> Pieces:
     """A `HunyuanVideoUpsampleCausal3D`: each frame but the first twice, and higher and wider, then convolved.
 
-    What stands before a piece is upsampled again, with it.
+    In as few pieces as there is room for. What stands before a piece is upsampled again, with it.
     """
-    ys, (times, by, _) = [], block.upsample_factor
+    (times, by, _), writer.place = block.upsample_factor, name
+    frames, size = sum(x.type.shape[1] for x in xs[1:]), xs[0].type.stored_bytes * by * by
+    most = max((int(writer.chip.dram_bytes * ROOM / size) - PAST) // times, 1)
+    xs, ys = list(cut_anew(writer, xs, -(-frames // max(-(-frames // most), 1)) or 1, alone=True)), []
     for i, x in enumerate(xs):
-        writer.place = name
         again = times if i else 1 + PAST
         clip = writer.concat([*behind(writer, xs, i, PAST // times), x], 1) if i else x
         ys.append(conv(writer, writer.depth_to_space(clip, repeats=(again, by, by)), block.conv))
