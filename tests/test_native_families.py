@@ -31,7 +31,7 @@ from ttvideo.ttnn.handmade import op, program, tensor
 IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
 VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
 NAMES = *VIDEOS, *IMAGES
-LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9}  # a clip's; of others three
+LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9} | dict.fromkeys(IMAGES, 2)  # a clip's; of others three
 LEAST = {"HunyuanVideo": 0.9995}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
@@ -224,7 +224,7 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
     [
         ("Wan 2.1", "n150-ttsim"),
         ("HunyuanVideo", "p150-ttsim"),
-        ("Stable Diffusion", "p150-ttsim"),
+        ("FLUX", "p150-ttsim"),
         ("Tiny", "n150-ttsim"),
     ],
 )
@@ -234,4 +234,4 @@ def test_steps_on_a_simulated_chip(name, target):
     z = latents(decoder, LATENTS.get(name, 3), 4, 4)
     frames = torch.cat([step.frames for step in stream_decode(decoder, z, target)], 2)
     want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
-    assert compare(frames, want).pcc > 0.9999
+    assert compare(frames, want).pcc > LEAST.get(name, 0.9999)
