@@ -28,7 +28,7 @@ from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
-IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
+IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "HunyuanImage", "Tiny")
 VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
 NAMES = *VIDEOS, *IMAGES
 LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9} | dict.fromkeys(IMAGES, 2)  # a clip's; of others three
