@@ -28,10 +28,10 @@ from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.handmade import op, program, tensor
 
-IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "Tiny")
+IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "HunyuanImage", "Tiny")
 VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
 NAMES = *VIDEOS, *IMAGES
-LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9}  # a clip's; of others three
+LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9} | dict.fromkeys(IMAGES, 2)  # a clip's; of others three
 LEAST = {"HunyuanVideo": 0.9995}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
@@ -253,7 +253,8 @@ def test_a_session_knows_how_many_latent_frames_were_seen(growing):
         ("Wan 2.1", "n150-ttsim"),
         ("HunyuanVideo", "p150-ttsim"),
         ("HunyuanVideo-1.5", "n150-ttsim"),
-        ("Stable Diffusion", "p150-ttsim"),
+        ("FLUX", "p150-ttsim"),
+        ("CogVideoX", "p150-ttsim"),
         ("Tiny", "n150-ttsim"),
     ],
 )
@@ -263,4 +264,4 @@ def test_steps_on_a_simulated_chip(name, target):
     z = latents(decoder, LATENTS.get(name, 3), 4, 4)
     frames = torch.cat([step.frames for step in stream_decode(decoder, z, target)], 2)
     want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
-    assert compare(frames, want).pcc > 0.9999
+    assert compare(frames, want).pcc > LEAST.get(name, 0.9999)

@@ -18,6 +18,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
     AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTX2Video,
@@ -29,6 +30,7 @@ from diffusers import (
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
+from diffusers.models.autoencoders.autoencoder_kl_hunyuanimage import HunyuanImageDecoder2D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
@@ -47,7 +49,7 @@ from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import FRAMES, Family
 from ttvideo.decoders.native_hunyuan import HunyuanVideo
 from ttvideo.decoders.native_hunyuan15 import HunyuanVideo15
-from ttvideo.decoders.native_image import Image, Tiny
+from ttvideo.decoders.native_image import HunyuanImage, Image, Tiny
 from ttvideo.decoders.native_ltx import LTX
 from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
@@ -82,6 +84,8 @@ FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
     Decoder: Image,
     AutoencoderKL: lambda vae: Image(vae.decoder, vae.post_quant_conv),
     AutoencoderKLFlux2: lambda vae: Image(vae.decoder, vae.post_quant_conv),
+    HunyuanImageDecoder2D: HunyuanImage,
+    AutoencoderKLHunyuanImage: lambda vae: HunyuanImage(vae.decoder),
     DecoderTiny: Tiny,
     AutoencoderTiny: lambda vae: Tiny(vae.decoder),
 }
