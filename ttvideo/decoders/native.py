@@ -27,6 +27,7 @@ from diffusers import (
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
     AutoencoderTiny,
+    ModelMixin,
 )
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
@@ -288,7 +289,8 @@ def family_of(model: nn.Module) -> Family:
     """The model's family. Raises `Refused` for a class that isn't known."""
     kind = type(model).__name__
     if type(model) not in FAMILIES:
-        raise Refused("native", kind, f"one of {', '.join(known.__name__ for known in FAMILIES)}")
+        names = (known.__name__ for known in FAMILIES if issubclass(known, ModelMixin))
+        raise Refused("native", kind, f"for_tiles, or a decoder or autoencoder of {', '.join(names)}")
     model = as_computed(model)
     family = FAMILIES[type(model)](model)
     check_as_built(model, family.follows, family.padding_modes)
