@@ -1,6 +1,8 @@
 """Each family's decoder in TT-NN's own ops: exact on the host, in steps as in one, known to all that reads
 programs."""
 
+from dataclasses import replace
+
 import diffusers
 import pytest
 import torch
@@ -30,13 +32,19 @@ from ttvideo.ttnn.handmade import op, program, tensor
 
 IMAGES = ("Stable Diffusion", "FLUX", "FLUX.2", "HunyuanImage", "Tiny")
 VIDEOS = "Mochi", "Wan 2.1", "Wan 2.2", "QwenImage", "CogVideoX", "HunyuanVideo", "HunyuanVideo-1.5"
-NAMES = *VIDEOS, *IMAGES
-LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9} | dict.fromkeys(IMAGES, 2)  # a clip's; of others three
+LATE = "LTX-Video", "LTX-2"
+NAMES = *VIDEOS, *LATE, *IMAGES
+# A clip's; of others three.
+LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9, "LTX-Video": 12, "LTX-2": 9} | dict.fromkeys(IMAGES, 2)
+# With a shortcut to other channels; as what is published looks ahead.
+CONFIGS = {"LTX-Video": dict(decoder_block_out_channels=(8, 16)), "LTX-2": dict(decoder_causal=False)}
 LEAST = {"HunyuanVideo": 0.9995}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
-def small(name: str) -> nn.Module:
-    return (SMALL | SMALL_IMAGES)[name].make().bfloat16().double().requires_grad_(False)
+def small(name: str, config: dict | None = None) -> nn.Module:
+    stock = (SMALL | SMALL_IMAGES)[name]
+    stock = replace(stock, config=stock.config | (CONFIGS.get(name, {}) if config is None else config))
+    return stock.make().bfloat16().double().requires_grad_(False)
 
 
 def latents(decoder: NativeDecoder, frames: int, height: int = 4, width: int = 5) -> torch.Tensor:
@@ -92,6 +100,36 @@ def test_a_clip_that_is_normalised_as_one_is_taken_whole():
             decoder(z, state, ends=ends)
 
 
+@pytest.mark.parametrize("name", LATE)
+def test_a_timestep_is_heeded(name):
+    vae = small(name, dict(timestep_conditioning=True, decoder_causal=True))
+    decoder = native(vae)
+    z, timestep = latents(decoder, 2), torch.tensor([0.05]).bfloat16()
+    want = vae.decode(z.double(), timestep.double()).sample
+    assert compare(decoder(z, temb=timestep)[0], want).pcc > 0.9999
+    with pytest.raises(Refused, match="temb"):
+        decoder(z)
+    decoder.temb = torch.tensor([0.5])
+    assert compare(decoder(z)[0], want).pcc < 0.999
+
+
+def test_frames_that_come_late_come_so_from_a_chip():
+    """Its state stays there, growing; with the clip's end it is gone, and another clip may begin."""
+    decoder = native(small("LTX-2"))
+    z = latents(decoder, decoder.family.delay + 2)
+    programs = decoder.programs(TARGETS["p150-ttnn"], stateful=True)
+    for _ in range(2):
+        entries, frames = [], []
+        for number, piece in enumerate(z.split(1, 2), start=1):
+            begins = {"state": None} if number == 1 else {}
+            verdict = programs.run((piece,), begins | {"ends": number == z.shape[2]}, "", None)
+            video, state = verdict.results
+            shape = verdict.program.main.returns[video].type.shape if isinstance(video, int) else (0,)
+            frames, entries = [*frames, shape[0]], [*entries, len(state)]
+        assert frames == [0] * decoder.family.delay + [4, 8 * 4 + 1 - 4]
+        assert entries == [*sorted(entries[:-1]), 0]
+
+
 def test_a_batch_of_images_is_a_clip_of_them():
     vae = small("FLUX")
     decoder = native(vae)
@@ -127,7 +165,7 @@ def test_an_op_that_is_unknown_shows():
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
 @pytest.mark.parametrize(
-    "name, share", [("Wan 2.1", 0.48), ("HunyuanVideo", 0.56), ("HunyuanVideo-1.5", 0.4)]
+    "name, share", [("Wan 2.1", 0.48), ("HunyuanVideo", 0.56), ("HunyuanVideo-1.5", 0.4), ("LTX-2", 0.4)]
 )
 def test_a_full_size_step_costs_what_was_aimed_for(name, share, board):
     """A share of the compiled program's bytes, a tenth of its ops. Of a state that grows, a clip's last."""
@@ -174,6 +212,9 @@ BAD = {
     "odd step": ("multiple of 2", lambda wan, z: odd_step()),
     "a step too short": ("5, or more by a multiple of 3", lambda wan, z: short()),
     "dtype": ("bfloat16", lambda wan, z: wan(z.float())),
+    "ended": ("has ended", lambda wan, z: ltx(5, {})),
+    "narrow": ("at least 2 x 2", lambda wan, z: ltx(1)),
+    "noise": ("inject_noise", lambda wan, z: noisy()),
 }
 
 
@@ -206,6 +247,15 @@ def part_of_a_frame() -> None:
     decoder = native(small("HunyuanVideo-1.5"))
     z = latents(decoder, 1)
     decoder(z, {name: value[:, :, :-1] if "keys" in name else value for name, value in decoder(z)[1].items()})
+
+
+def ltx(width: int, state: dict | None = None) -> None:
+    decoder = native(small("LTX-2"))
+    decoder(latents(decoder, 1, width=width), state)
+
+
+def noisy() -> None:
+    native(small("LTX-Video", dict(decoder_inject_noise=(True, False, False))))
 
 
 def odd_step() -> None:
@@ -256,6 +306,8 @@ def test_a_session_knows_how_many_latent_frames_were_seen(growing):
         ("FLUX", "p150-ttsim"),
         ("CogVideoX", "p150-ttsim"),
         ("Tiny", "n150-ttsim"),
+        ("LTX-Video", "n150-ttsim"),
+        ("LTX-2", "p150-ttsim"),
     ],
 )
 def test_steps_on_a_simulated_chip(name, target):
