@@ -163,7 +163,7 @@ def test_a_line_that_is_not_finite_is_no_picture():
 
 BAD = {
     "class": ("native: got Linear", lambda wan, z: native(nn.Linear(2, 2))),
-    "family": ("for_tiles, or parts not written yet", lambda wan, z: native(SMALL["LTX-Video"].make())),
+    "family": ("one of MochiDecoder3D", lambda wan, z: native(SMALL["Cosmos"].make())),
     "config": ("activation", lambda wan, z: native(other_activation())),
     "weights": ("finite", lambda wan, z: native(spoilt())),
     "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),
