@@ -7,34 +7,36 @@ whole clip, as the pipeline gives it, without tiling; "first" and "steady" are t
 tiles, "last" the one that ends a clip whose frames come late; a clip that is decoded whole, and an image, has
 a first step only. They are compiled for the board and executed op by op on TT-NN's mocked one, which --lane
 compile leaves out. "native" is the steady step, or the only one, in TT-NN's own ops, executed likewise;
-"compiled" the same step for tiles, compiled but not executed, as stock is: minutes, not the hours that its
-kernels take to build.
+"compiled" the same step for tiles, compiled but not executed, as stock is, "written" the native one as its
+program says: minutes, not the hours that kernels take to build.
 """
 
 import functools
 from itertools import groupby
 
+import diffusers
 import torch
 from torch import nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
-from ttvideo.decoders.native import FAMILIES as IN_OPS
-from ttvideo.decoders.native import native
+from ttvideo.decoders.native import FAMILIES, NativeDecoder, native
 from ttvideo.media.video_models import ALL, FURTHER, IMAGES, MODELS, VideoModel, random_autoencoder
 from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import cost, first_run_on_ttnn
+from ttvideo.programs.seconds import expected_program
 
 TIMEOUT_SECONDS = 3600
 LATE = ("HunyuanVideo", "LTX-Video", "LTX-2")  # whose frames come late
 AT_ONCE = ("Stable Video Diffusion", "Allegro", *IMAGES)
 COMPILED = ("stock", "compiled")  # no more than that
+IN_OPS = {known.__name__ for known in FAMILIES}
 MADE_WITH = ("ttnn",)
 
 
 def cases(model: str) -> list[str]:
     stream = ["first"] if model in AT_ONCE else ["first", "steady"] + ["last"] * (model in LATE)
-    in_ops = ALL[model].autoencoder in {known.__name__ for known in IN_OPS}
-    return [*COMPILED, *stream, *["native"] * in_ops]
+    return [*COMPILED, *stream, *(["written", "native"] if ALL[model].autoencoder in IN_OPS else [])]
 
 
 KEYS = [
@@ -76,8 +78,35 @@ def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: 
     return row | {"latent_frames": z.shape[2] if z.dim() == 5 else len(z)} | verdict.row()
 
 
+def written(model: VideoModel, board: str) -> dict:
+    """A row of the step in TT-NN's own ops, by its program; its peak as `ttvideo.ttnn` runs it, which gives up
+    a state that is used up."""
+    with torch.device("meta"):
+        decoder = NativeDecoder(model.decoder(getattr(diffusers, model.autoencoder)(**model.config)))
+    count, steps = model.latents[2], decoder.steps(model.latents[2])
+    begins, latents = len(steps) == 1, steps[0] if len(steps) == 1 else steps[1]
+    seen = count - latents if decoder.streaming == "state grows" else None
+    program = decoder.step((latents, *model.latents[3:]), begins, board, seen, begins).program
+    found = cost(program)
+    row = {
+        "lane": "written",
+        "latents": list(model.latents),
+        "streaming": decoder.streaming,
+        "status": "pass",
+    }
+    row |= {"latent_frames": latents} | found.record() | {"bytes_by_op": found.bytes_by_kind()}
+    row |= {"weight_bytes": found.weight_bytes, "expected": expected_program(program).record()}
+    return row | {"peak_dram_bytes": first_run_on_ttnn(program)}
+
+
 def make(keys, lane: str = "ttnn"):
-    for name, of in groupby(keys, lambda key: key[-1]["model"]):
+    keys = list(keys)
+    for key in keys:
+        model, board, case = key[-1].values()
+        if case == "written":
+            yield key, written(ALL[model], board)
+    executed = (key for key in keys if key[-1]["case"] != "written")
+    for name, of in groupby(executed, lambda key: key[-1]["model"]):
         vae = random_autoencoder(ALL[name]).bfloat16().requires_grad_(False)
         vae.encoder = None
         written = functools.cache(lambda write, model=ALL[name].decoder(vae): write(model))

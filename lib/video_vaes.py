@@ -14,6 +14,7 @@ from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.targets.boards import BOARDS
 
 CHIPS = ("n150", "p150")
+NOT_TILES = ["stock", "written", "native"]
 
 
 def default_sizes() -> pd.DataFrame:
@@ -32,7 +33,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
     table = {}
     for name, board in of_ours(rows, models):
         found = rows.loc[(name, board)]
-        ours, steady = found.drop(index=["stock", "native"], errors="ignore"), steady_of(found)
+        ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
         stock = found.loc["stock"] if "stock" in found.index else pd.Series(dtype=object)
         moved, of_stock = steady["gb_per_latent"], stock.get("gb_per_latent")
         table[name, board] = {
@@ -61,26 +62,27 @@ def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
     table = {}
     for name, board in of_ours(rows, ALL):
         found = rows.loc[(name, board)]
-        if "native" in found.index:
-            one, compiled = found.loc["native"], steady_of(found)
+        if "written" in found.index:
+            one, compiled = found.loc["written"], steady_of(found)
+            ran = found.loc["native"] if "native" in found.index else pd.Series(dtype=object)
             share = one["gb_per_latent"] / compiled["gb_per_latent"]
             table[name, board] = {
-                "runs": one["runs"],
+                "runs": ran.get("runs", "–"),
                 "GB": rounded(one["gb_per_latent"]),
                 "of compiled": share,
                 "ops": int(one["ops"]),
                 "compiled ops": int(compiled["ops"]),
                 "peak, GB": rounded(one["peak_dram_bytes"], 2, 1e9),
-                ALLOCATED: rounded(one["allocator_bytes"], 2, 1e9),
-                "expected s": predicted(found.loc[["native"]]),
-                "compiled, expected s": predicted(found.drop(index="native")),
+                ALLOCATED: rounded(ran.get("allocator_bytes"), 2, 1e9),
+                "expected s": predicted(found.loc[["written"]]),
+                "compiled, expected s": predicted(found.drop(index="written")),
             }
     return pd.DataFrame.from_dict(table, orient="index")
 
 
 def of_ours(rows: pd.DataFrame, models: Iterable[str]) -> list[tuple[str, str]]:
     """The models and boards that there is a program of ours for."""
-    there = {key[:2] for key in rows.drop(index=["stock", "native"], level="case", errors="ignore").index}
+    there = {key[:2] for key in rows.drop(index=NOT_TILES, level="case", errors="ignore").index}
     return [(name, board) for name in models for board in CHIPS if (name, board) in there]
 
 
@@ -102,7 +104,7 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
 def predicted(found: pd.DataFrame) -> str:
     """Expected seconds a latent frame, and their range; a dash where no program was costed since there is a
     model."""
-    for _, row in found.reindex(["steady", "compiled", "native", "first"]).iterrows():
+    for _, row in found.reindex(["steady", "compiled", "written", "first"]).iterrows():
         if isinstance(row["expected"], dict):
             seconds = (row["expected"][name] / row["latent_frames"] for name in ("seconds", "low", "high"))
             return "{:.2f} ({:.2f} to {:.2f})".format(*seconds)
