@@ -109,9 +109,9 @@ def make(keys, lane: str = "ttnn"):
     for name, of in groupby(executed, lambda key: key[-1]["model"]):
         vae = random_autoencoder(ALL[name]).bfloat16().requires_grad_(False)
         vae.encoder = None
-        written = functools.cache(lambda write, model=ALL[name].decoder(vae): write(model))
+        made = functools.cache(lambda write, model=ALL[name].decoder(vae): write(model))
         for key in of:
             _, board, step = key[-1].values()
             on = "compile" if step in COMPILED else lane
-            decoder = written(native if step == "native" else for_tiles)
+            decoder = made(native if step == "native" else for_tiles)
             yield key, {"lane": on} | measure(step, ALL[name], f"{board}-{on}", vae, decoder)
