@@ -224,7 +224,7 @@ class Upsample(nn.Module):
 
 
 def picked(stock: nn.Module) -> Tensor:
-    """Of an upsampler's residual, which of its inputs each of its outputs is: ones and zeros, [outputs, inputs]."""
+    """Which input each output of an upsampler's residual is: ones and zeros, [outputs, inputs]."""
     inputs, outputs, spread = stock.conv.in_channels, stock.conv.out_channels, math.prod(stock.stride)
     # Inputs are (C, spread); outputs read C again and again.
     read = torch.arange(outputs) % spread + (torch.arange(outputs) // spread * spread) % inputs
@@ -298,8 +298,8 @@ def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: para
 
 
 def whole_clips(vae: nn.Module) -> nn.Module:
-    """The decoder of an `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that fades
-    stretches into another."""
+    """The decoder of an `AutoencoderKLLTXVideo` or `AutoencoderKLLTX2Video`. Raises `Refused` for one that
+    fades stretches into another."""
     if vae.use_framewise_decoding:
         raise Refused(
             "autoencoder", "use_framewise_decoding", "the whole clip: vae.use_framewise_decoding = False"

@@ -20,8 +20,8 @@ class Family(nn.Module):
     Frames come as [1, T, H, W, C], `patch` * `patch` * 3 channels first of all, in that order; `clamped` ones
     within -1 and 1. `pieces` says which latent frames of a step go through together, `parts` as how many
     items a frame's sums are shared out among cores. Where frames come late, by `delay` latent frames, a first
-    step of `first` ones is the least that another can follow; where a step may have none yet, they are `scale`
-    times as high and wide as latents. What is `timed` is given a timestep, `temb`.
+    step of `first` ones is the least that another can follow. `scale`, of those that may give none in a step,
+    says how many times as high and wide as latents they are. What is `timed` is given a timestep, `temb`.
     """
 
     latent_channels: int

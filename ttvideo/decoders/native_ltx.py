@@ -1,13 +1,12 @@
 """LTX-Video's decoder, and LTX-2's, in TT-NN's ops.
 
-A clip goes from part to part behind the two frames before it, which a residual block's first convolution, once
-they are normalised again, and its shortcut both read. A convolution that looks ahead gives its frames one
-later: where a clip begins, its first frame stands before it once instead of twice, and the shortcut takes
+A clip goes from part to part behind the two frames before it, which a residual block's first convolution,
+once they are normalised again, and its shortcut both read. A convolution that looks ahead gives its frames
+one later: where a clip begins, its first frame stands before it once instead of twice, and the shortcut takes
 frames that came as much earlier. What the timestep says of each norm comes with the latents.
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -56,14 +55,15 @@ class LTX(Family):
         return next(n for n in sorted(self.begun) if sum(one <= n for one in self.begun) >= entries)
 
     def conditions(self, temb: Tensor) -> dict[str, Tensor]:
-        decoder, found = deepcopy(self.decoder).float(), {}
-        times = temb.float().flatten() * decoder.timestep_scale_multiplier
+        decoder, found = self.decoder, {}
+        times = temb.float().flatten() * decoder.timestep_scale_multiplier.float()
         for name, block in blocks(decoder):
-            embedded = Embedder(block.time_embedder)(times)
+            embedded = Embedder(block.time_embedder).float()(times)
             for i, resnet in enumerate(block.resnets):
                 both = shifts(embedded, resnet.scale_shift_table)
                 found |= {f"{name}.resnets.{i}.norm{half}": of for half, of in enumerate(both, start=1)}
-        (found["norm_out"],) = shifts(Embedder(decoder.time_embedder)(times), decoder.scale_shift_table)
+        embedded = Embedder(decoder.time_embedder).float()(times)
+        (found["norm_out"],) = shifts(embedded, decoder.scale_shift_table)
         pairs = {name: torch.cat([1 + scale, shift]).bfloat16() for name, (shift, scale) in found.items()}
         return {CONDITION + name: F.pad(pair, (0, -pair.shape[1] % TILE)) for name, pair in pairs.items()}
 

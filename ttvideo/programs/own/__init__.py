@@ -24,7 +24,8 @@ from ttvideo.programs.program import Op
 from ttvideo.targets.boards import Chip
 
 OPS = (
-    add_after_past, after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm, spatial_norm,
+    add_after_past, after_past, depth_to_space, frame_moments, frames, group_affine, norm_silu, rms_norm,
+    spatial_norm,
 )  # fmt: skip
 # Bytes that kernels read more than once, besides.
 COSTS: dict[str, Callable[[Op, Chip], int]] = {

@@ -28,8 +28,8 @@ def write(
 ) -> list[Value]:
     """The clip after its past, [1, 2 + T, H, W, C], and what stays; before nothing, the clip alone.
 
-    `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and parts, as how
-    many items a frame is shared out.
+    `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and
+    parts, as how many items a frame is shared out.
     """
     operands = [x, affine] + ([past] if past else [])
     before = "given" if past else before
