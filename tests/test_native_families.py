@@ -92,6 +92,15 @@ def test_a_clip_that_is_normalised_as_one_is_taken_whole():
             decoder(z, state, ends=ends)
 
 
+def test_pieces_as_small_as_can_be_change_nothing(monkeypatch):
+    decoder = native(small("HunyuanVideo"))
+    z = latents(decoder, 6, 3, 4)
+    whole = decoder(z)[0]
+    monkeypatch.setattr("ttvideo.decoders.native_hunyuan.ROOM", 0)
+    decoder.written.clear()
+    assert torch.equal(decoder(z)[0], whole)
+
+
 def test_a_batch_of_images_is_a_clip_of_them():
     vae = small("FLUX")
     decoder = native(vae)
