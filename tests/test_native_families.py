@@ -130,6 +130,15 @@ def test_frames_that_come_late_come_so_from_a_chip():
         assert entries == [*sorted(entries[:-1]), 0]
 
 
+def test_pieces_as_small_as_can_be_change_nothing(monkeypatch):
+    decoder = native(small("HunyuanVideo"))
+    z = latents(decoder, 6, 3, 4)
+    whole = decoder(z)[0]
+    monkeypatch.setattr("ttvideo.decoders.native_hunyuan.ROOM", 0)
+    decoder.written.clear()
+    assert torch.equal(decoder(z)[0], whole)
+
+
 def test_a_batch_of_images_is_a_clip_of_them():
     vae = small("FLUX")
     decoder = native(vae)

@@ -17,7 +17,7 @@ from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.program import Value
 
 Pieces = list[Value]
-ROOM = 1 / 6  # of a chip's DRAM, for a piece behind its past: a stretch takes more than half of an n150's
+ROOM = 1 / 8  # of a chip's DRAM, for a piece behind its past: a stretch takes more than half of an n150's
 
 
 class HunyuanVideo(Family):
@@ -121,24 +121,35 @@ def behind(writer: Writer, xs: Pieces, i: int, count: int = PAST) -> Pieces:
 
 def cut_anew(writer: Writer, pieces: Iterable[Value], count: int, alone: bool = False) -> Iterator[Value]:
     """A clip in pieces of so many frames each, but for the first where it stands `alone`, and the last."""
-    rest = None
-    for piece in pieces:
-        if alone:
+    held, frames = [], 0
+    for number, piece in enumerate(pieces):
+        if alone and number == 0:
             yield piece
-            alone = False
             continue
-        rest = piece if rest is None else writer.concat([rest, piece], 1)
-        frames = rest.type.shape[1]
-        begins = range(0, frames - count + 1, count)
-        yield from (rest if frames == count else writer.frames(rest, at, at + count) for at in begins)
-        left = frames % count
-        rest = (rest if left == frames else writer.frames(rest, frames - left, frames)) if left else None
-    if rest is not None:
-        yield rest
+        held, frames = [*held, piece], frames + piece.type.shape[1]
+        if frames < count:
+            continue
+        whole, left = writer.concat(held, 1), frames % count
+        for at in range(0, frames - left, count):
+            yield whole if frames == count else writer.frames(whole, at, at + count)
+        held, frames = [writer.frames(whole, frames - left, frames)] if left else [], left
+    if held:
+        yield writer.concat(held, 1)
+
+
+def fitted(writer: Writer, xs: Pieces, times: int = 1, by: int = 1) -> Pieces:
+    """In as few pieces, the first by itself, as there is room for, once frames stand so many `times` and are
+    `by` times as high and wide."""
+    frames, size = sum(x.type.shape[1] for x in xs[1:]), xs[0].type.stored_bytes * by * by
+    most = max((int(writer.chip.dram_bytes * ROOM / size) - PAST) // times, 1)
+    pieces = max(-(-frames // most), 1)
+    return list(cut_anew(writer, xs, max(-(-frames // pieces), 1), alone=True))
 
 
 def residual(writer: Writer, name: str, block: nn.Module, xs: Pieces) -> Pieces:
     """A `HunyuanVideoResnetBlockCausal3D`."""
+    writer.place = name
+    xs = fitted(writer, xs)
     ys, rests = [], xs if block.conv_shortcut is None else []
     for x, clip in zip(xs, writer.clip_norm(f"{name}.conv1", block.norm1, xs)):
         ys.append(conv(writer, clip, block.conv1))
@@ -151,7 +162,8 @@ def residual(writer: Writer, name: str, block: nn.Module, xs: Pieces) -> Pieces:
 
 def attention(writer: Writer, name: str, stock: nn.Module, xs: Pieces) -> Pieces:
     """An `Attention` of one head: each frame sees itself and those before."""
-    ys, keys, values, proj = [], [], [], stock.to_out[0]
+    ys, keys, values, proj, writer.place = [], [], [], stock.to_out[0], name
+    xs = list(cut_anew(writer, xs, 1))
     layers = [(layer.weight, layer.bias) for layer in (stock.to_q, stock.to_k, stock.to_v)]
     for x, normed in zip(xs, writer.clip_norm(name, stock.group_norm, xs, before=None, silu=False)):
         queries, key, value = writer.projected(normed, layers)
@@ -167,9 +179,7 @@ def upsample(writer: Writer, name: str, block: nn.Module, xs: Pieces) -> Pieces:
     In as few pieces as there is room for. What stands before a piece is upsampled again, with it.
     """
     (times, by, _), writer.place = block.upsample_factor, name
-    frames, size = sum(x.type.shape[1] for x in xs[1:]), xs[0].type.stored_bytes * by * by
-    most = max((int(writer.chip.dram_bytes * ROOM / size) - PAST) // times, 1)
-    xs, ys = list(cut_anew(writer, xs, -(-frames // max(-(-frames // most), 1)) or 1, alone=True)), []
+    xs, ys = fitted(writer, xs, times, by), []
     for i, x in enumerate(xs):
         again = times if i else 1 + PAST
         clip = writer.concat([*behind(writer, xs, i, PAST // times), x], 1) if i else x
