@@ -316,7 +316,6 @@ def test_a_session_knows_how_many_latent_frames_were_seen(growing):
         ("CogVideoX", "p150-ttsim"),
         ("Tiny", "n150-ttsim"),
         ("LTX-Video", "n150-ttsim"),
-        ("LTX-2", "p150-ttsim"),
     ],
 )
 def test_steps_on_a_simulated_chip(name, target):
