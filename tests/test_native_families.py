@@ -310,7 +310,6 @@ def test_a_session_knows_how_many_latent_frames_were_seen(growing):
     "name, target",
     [
         ("Wan 2.1", "n150-ttsim"),
-        ("HunyuanVideo", "p150-ttsim"),
         ("HunyuanVideo-1.5", "n150-ttsim"),
         ("FLUX", "p150-ttsim"),
         ("CogVideoX", "p150-ttsim"),
