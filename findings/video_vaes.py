@@ -79,8 +79,8 @@ def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: 
 
 
 def written(model: VideoModel, board: str) -> dict:
-    """A row of the step in TT-NN's own ops, by its program; its peak as `ttvideo.ttnn` runs it, which gives up
-    a state that is used up."""
+    """A row of the step in TT-NN's own ops, by its program: its peak where a state stays that is given, and in a
+    stream, which gives up what is used up."""
     with torch.device("meta"):
         decoder = NativeDecoder(model.decoder(getattr(diffusers, model.autoencoder)(**model.config)))
     count, steps = model.latents[2], decoder.steps(model.latents[2])
@@ -96,7 +96,7 @@ def written(model: VideoModel, board: str) -> dict:
     }
     row |= {"latent_frames": latents} | found.record() | {"bytes_by_op": found.bytes_by_kind()}
     row |= {"weight_bytes": found.weight_bytes, "expected": expected_program(program).record()}
-    return row | {"peak_dram_bytes": first_run_on_ttnn(program)}
+    return row | {"stream_peak_bytes": first_run_on_ttnn(program)}
 
 
 def make(keys, lane: str = "ttnn"):

@@ -73,6 +73,7 @@ def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
                 "ops": int(one["ops"]),
                 "compiled ops": int(compiled["ops"]),
                 "peak, GB": rounded(one["peak_dram_bytes"], 2, 1e9),
+                "in a stream, GB": rounded(one["stream_peak_bytes"], 2, 1e9),
                 ALLOCATED: rounded(ran.get("allocator_bytes"), 2, 1e9),
                 "expected s": predicted(found.loc[["written"]]),
                 "compiled, expected s": predicted(found.drop(index="written")),
