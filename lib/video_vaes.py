@@ -78,7 +78,7 @@ def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
                 "expected s": predicted(found.loc[["written"]]),
                 "compiled, expected s": predicted(found.drop(index="written")),
             }
-    return pd.DataFrame.from_dict(table, orient="index")
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis(["model", "board"])
 
 
 def of_ours(rows: pd.DataFrame, models: Iterable[str]) -> list[tuple[str, str]]:
