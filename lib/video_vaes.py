@@ -83,7 +83,8 @@ def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
 
 def of_ours(rows: pd.DataFrame, models: Iterable[str]) -> list[tuple[str, str]]:
     """The models and boards that there is a program of ours for."""
-    there = {key[:2] for key in rows.drop(index=NOT_TILES, level="case", errors="ignore").index}
+    costed = rows[rows["ops"].notna()]
+    there = {key[:2] for key in costed.drop(index=NOT_TILES, level="case", errors="ignore").index}
     return [(name, board) for name in models for board in CHIPS if (name, board) in there]
 
 
