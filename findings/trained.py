@@ -1,9 +1,11 @@
 """The demo clip by a small trained autoencoder of another family: by stock in float64, and by the decoder for
 tiles."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ttvideo.basics.compare import Closeness, compare, psnr_by_frame
 from ttvideo.decoders.families import for_tiles
@@ -41,8 +43,17 @@ class Trained:
 
 
 @torch.no_grad()
+def encoded(model: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """The autoencoder, a name of `TRAINED`; the demo clip's latents in bf16, and stock's frames of them in
+    float64."""
+    vae = load_autoencoder(model)
+    z = load_latents("clip", vae, LATENTS).bfloat16()
+    return vae, z, deepcopy(vae).double().decode(z.double()).sample
+
+
+@torch.no_grad()
 def decoded(model: str, target: str, dtype: torch.dtype = torch.bfloat16) -> Trained:
-    """The demo clip encoded and decoded by `model`, a name of `TRAINED`, in the decoder's least steps.
+    """The demo clip, `encoded` by `model`, decoded in this type, in the decoder's least steps.
 
     On a target without results, or one that takes hours for these, the decoder is compiled for that board,
     and the frames are the programs', evaluated on the host. Raises `Refused` for a target that isn't there.
@@ -50,15 +61,13 @@ def decoded(model: str, target: str, dtype: torch.dtype = torch.bfloat16) -> Tra
     target = resolve(target)
     target = target if target.outputs_are_real and not target.simulated else target.compiler
     target.plugin()
-    vae = load_autoencoder(model)
+    vae, z, stock = encoded(model)
     frames, pixels = compression(vae)
-    z = load_latents("clip", vae, LATENTS).to(dtype)
-    steps = list(
-        stream_decode(for_tiles(vae).to(dtype), z, target.name, evaluate=not target.outputs_are_real)
-    )
+    decoder = for_tiles(vae).to(dtype)
+    steps = list(stream_decode(decoder, z.to(dtype), target.name, evaluate=not target.outputs_are_real))
     return Trained(
         demo_clip(frames_of(LATENTS, frames), *pixels_of(LATENTS, pixels))[None],
-        vae.double().decode(z.double()).sample,
+        stock,
         torch.cat([step.frames.cpu().float() for step in steps if step.frames is not None], dim=2),
         steps[-1].verdict,
     )

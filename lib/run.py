@@ -1,13 +1,15 @@
-"""`make run`: the notebooks through papermill, in order, into `runs/latest`, each also as HTML when it is
+"""`make run`: the notebooks through papermill, two at a time, into `runs/latest`, each also as HTML when it is
 done.
 
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """
 
 import logging
+import multiprocessing
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import papermill
 import yaml
@@ -17,9 +19,11 @@ from lib.parameters import NOTEBOOKS
 from lib.pictures import to_html
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
-from ttvideo.basics.progress import STREAM
+from ttvideo.basics.progress import LINE, STREAM
+from ttvideo.probing.worker import die_with_parent
 
 LATEST = PROJECT / "runs" / "latest"
+AT_A_TIME = 2
 
 
 def main(arguments: list[str]) -> int:
@@ -28,27 +32,40 @@ def main(arguments: list[str]) -> int:
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 2
-    logging.getLogger("papermill").setLevel(logging.WARNING)
     # A kernel's long steps show their progress on this process's standard error.
     os.environ[STREAM] = f"/proc/{os.getpid()}/fd/2"
     shutil.rmtree(LATEST, ignore_errors=True)
     LATEST.mkdir(parents=True)
-    for name in tqdm(NOTEBOOKS, desc="notebooks", unit="notebook", dynamic_ncols=True):
-        try:
-            run(name, given)
-        except papermill.PapermillExecutionError as error:
-            print(f"\n{name}: {error.ename}: {error.evalue}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print(
-                f"\n{name}: interrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr
-            )
-            return 130
+    spawn = multiprocessing.get_context("spawn")
+    shared = spawn.RLock(), spawn.Value("i")
+    pool = ProcessPoolExecutor(AT_A_TIME, spawn, begin, shared)
+    try:
+        runs = [pool.submit(run, name, given) for name in NOTEBOOKS]
+        for done in tqdm(as_completed(runs), "notebooks", len(runs), unit="notebook", dynamic_ncols=True):
+            if said := done.result():
+                pool.shutdown(cancel_futures=True)
+                print(f"\n{said}", file=sys.stderr)
+                return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr)
+        return 130
+    finally:
+        pool.shutdown(cancel_futures=True)
     print(f"\n{LATEST.relative_to(PROJECT)}:")
     for path in sorted(LATEST.rglob("*")):
         if path.is_file():
             print(f"  {path.relative_to(LATEST)}")
     return 0
+
+
+def begin(lock, count) -> None:
+    """A process that runs notebooks, with lines of its own in the terminal."""
+    die_with_parent()
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    tqdm.set_lock(lock)
+    with count.get_lock():
+        count.value += 1
+        os.environ[LINE] = str(2 * count.value)
 
 
 def parse(arguments: list[str]) -> dict[str, object]:
@@ -66,7 +83,8 @@ def parse(arguments: list[str]) -> dict[str, object]:
     return given
 
 
-def run(name: str, given: dict[str, object]) -> None:
+def run(name: str, given: dict[str, object]) -> str | None:
+    """Why it stopped, if it did."""
     executed = LATEST / f"{name}.ipynb"
     parameters = {key: value for key, value in given.items() if key in NOTEBOOKS[name]}
     try:
@@ -76,7 +94,12 @@ def run(name: str, given: dict[str, object]) -> None:
             parameters={**parameters, "output_dir": str(LATEST / name)},
             kernel_name="python3",
             cwd=PROJECT / "notebooks",
+            progress_bar={"desc": name, "position": int(os.environ[LINE]) - 1, "leave": False},
         )
+    except papermill.PapermillExecutionError as error:
+        return f"{name}: {error.ename}: {error.evalue}"
+    except KeyboardInterrupt:
+        return f"{name}: interrupted"
     finally:
         if executed.exists():
             executed.with_suffix(".html").write_text(to_html(executed))

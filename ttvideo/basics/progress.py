@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 # `make run` names its own standard error here, so that a kernel's steps show in the terminal.
 STREAM = "MOCHI_PROGRESS"
+LINE = "MOCHI_PROGRESS_LINE"  # and here which line of the terminal, counted from its own
 
 
 @contextlib.contextmanager
@@ -19,8 +20,9 @@ def progress(title: str, total: int | None = None):
             yield lambda text, step=0: None
             return
         layout = "{desc} [{elapsed}]" if total is None else None
+        line = int(os.environ.get(LINE, 0))
         bar = stack.enter_context(
-            tqdm(total=total, file=stream, leave=False, bar_format=layout, dynamic_ncols=True)
+            tqdm(total=total, file=stream, leave=False, bar_format=layout, dynamic_ncols=True, position=line)
         )
 
         def show(text: str, step: int = 0) -> None:

@@ -1,8 +1,9 @@
 """How far does a module get on a target? One call, one verdict."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import nn
@@ -132,10 +133,15 @@ def checked(module, inputs, keywords: dict) -> tuple[nn.Module, str, tuple]:
 
 def probe_all(module: nn.Module, inputs: tuple, targets: Iterable[str], name: str = "", **how):
     """The same module on several targets, two at a time: a list of verdicts in the order of `targets`."""
-    with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
-        waiting = [pool.submit(probe, module, inputs, target, name, **how) for target in targets]
+    return together(partial(probe, module, inputs, target, name, **how) for target in targets)
+
+
+def together(calls: Iterable[Callable]) -> list:
+    """What several calls of `probe` or `probe_each` give, in their order, two of them at a time."""
+    with warm_workers(), ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
+        waiting = [pool.submit(call) for call in calls]
         try:
-            return [verdict.result() for verdict in waiting]
+            return [call.result() for call in waiting]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

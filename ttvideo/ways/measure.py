@@ -2,13 +2,14 @@
 
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
-from ttvideo.probing.probe import probe_each
+from ttvideo.probing.probe import probe_each, together
 from ttvideo.probing.verdict import Verdict
 from ttvideo.programs.cost import cost, roofline
 from ttvideo.programs.evaluate import evaluate
@@ -91,7 +92,7 @@ def measure_ways(
     exact_input, truth = x.double(), _first(deepcopy(conv).to(dtype).double()(x.double()))
     chosen = {way: deepcopy(module).to(dtype) for way, module in chosen.items()}
     calls = {way: (module, (x,)) for way, module in chosen.items()}
-    verdicts = {target: probe_each(calls, target) for target in targets}
+    verdicts = dict(zip(targets, together(partial(probe_each, calls, target) for target in targets)))
     rows = []
     for way, module in chosen.items():
         # The separable weights come from the SVD and are themselves rounded to bf16 in the probe.
