@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 
 import papermill
 import yaml
@@ -37,20 +37,16 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(LATEST, ignore_errors=True)
     LATEST.mkdir(parents=True)
     spawn = multiprocessing.get_context("spawn")
-    shared = spawn.RLock(), spawn.Value("i")
-    pool = ProcessPoolExecutor(AT_A_TIME, spawn, begin, shared)
     try:
-        runs = [pool.submit(run, name, given) for name in NOTEBOOKS]
-        for done in tqdm(as_completed(runs), "notebooks", len(runs), unit="notebook", dynamic_ncols=True):
-            if said := done.result():
-                pool.shutdown(cancel_futures=True)
-                print(f"\n{said}", file=sys.stderr)
-                return 1
+        with spawn.Pool(AT_A_TIME, begin, (spawn.RLock(), spawn.Value("i"))) as pool:
+            runs = pool.imap_unordered(partial(run, given=given), NOTEBOOKS)
+            for said in tqdm(runs, "notebooks", len(NOTEBOOKS), unit="notebook", dynamic_ncols=True):
+                if said:
+                    print(f"\n{said}", file=sys.stderr)
+                    return 1
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr)
         return 130
-    finally:
-        pool.shutdown(cancel_futures=True)
     print(f"\n{LATEST.relative_to(PROJECT)}:")
     for path in sorted(LATEST.rglob("*")):
         if path.is_file():
