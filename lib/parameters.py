@@ -9,10 +9,10 @@ import torch
 
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions.decompose import STRATEGIES as DECOMPOSITIONS
 from ttvideo.media.latents import DTYPES, HOST_DTYPES
 from ttvideo.media.parameters import AUTO, PARAMETERS, STRATEGIES, flag, not_negative, number, one_of, text
 from ttvideo.targets.target import Target, resolve
-from ttvideo.ways.decompose import STRATEGIES as WAYS
 
 LATENT_CHANNELS = 12
 
@@ -30,12 +30,12 @@ COMMON = {**those("target", "dtype", "seed"), **SIZES}
 VIDEO = those("model", "variant", "latents", "latents_are", "keep", "fps")
 NOTEBOOKS = {
     "01_repro": COMMON,
-    "02_decompose": {**COMMON, "strategy": one_of(*WAYS)},
+    "02_decompose": {**COMMON, "strategy": one_of(*DECOMPOSITIONS)},
     "03_full_decoder": {
         **COMMON,
         **VIDEO,
         **those("frames_per_step", "host", "host_dtype", "host_frames", "evaluated_frames"),
-        "strategy": one_of(*STRATEGIES, *(name for name in WAYS if name != AUTO)),
+        "strategy": one_of(*STRATEGIES, *(name for name in DECOMPOSITIONS if name != AUTO)),
         "streaming": flag,
         "full_size": flag,
     },

@@ -14,6 +14,7 @@ from lib.record import Record
 from lib.run import parse
 from ttvideo import Refused, compare, probe
 from ttvideo.basics import folders
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.media import latents as latents_module
 from ttvideo.media.frames import to_uint8
 from ttvideo.media.latents import check_latents, load_latents
@@ -21,7 +22,6 @@ from ttvideo.media.models import load_vae
 from ttvideo.targets import plugins
 from ttvideo.targets import target as targets
 from ttvideo.targets.target import resolve
-from ttvideo.ways.decompose import decompose
 
 GOOD = {
     "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4, "latent_width": 4,

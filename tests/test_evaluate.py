@@ -9,10 +9,10 @@ from torch import nn
 from tests import compiled
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.probing.probe import probe
 from ttvideo.programs.evaluate import OPS, evaluate, knows
 from ttvideo.programs.program import read
-from ttvideo.ways.decompose import decompose
 
 # Max difference, as a share of the output's largest value, that an unfaulted program stays under. bf16 keeps
 # 8 bits, so one rounding costs up to 1/512 of a value, and these programs round 1 to some hundred times.
