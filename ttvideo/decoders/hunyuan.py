@@ -249,7 +249,7 @@ class Upsample(nn.Module):
         return self.doubled([self.conv.surrounded(frame, memory, self.by) for frame in frames], memory)
 
     def windows_again(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
-        """The same in two gathers a frame, which the compiler doesn't take for those of `windows` and hold."""
+        """The same in two gathers a frame, which the compiler doesn't take for `windows`' own and hold."""
         height, width = memory.at(self.conv.scale)
         frames = [nearest(frame, (height // self.by, width // self.by), self.by) for frame in frames]
         return self.doubled([self.conv.surrounded(frame, memory) for frame in frames], memory)
@@ -292,12 +292,6 @@ class UpsampledResidual(nn.Module):
         return [a + self.shortcut.output(window, size) for a, window in zip(added, windows)]
 
 
-def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
-    """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes
-    otherwise."""
-    return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv, framewise(vae))
-
-
 def framewise(vae: nn.Module) -> Stretches | None:
     """How an `AutoencoderKLHunyuanVideo` cuts a clip; None where it doesn't. Raises `Refused` for other
     stretches."""
@@ -320,7 +314,7 @@ def check_silu(name: str, activation: nn.Module) -> None:
 
 
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
-    """A `HunyuanVideoCausalConv3d` or `HunyuanVideo15CausalConv3d`, which repeats edges and the first frame."""
+    """A `HunyuanVideoCausalConv3d` or `HunyuanVideo15CausalConv3d`, which repeats edges and first frame."""
     conv, pads = stock.conv, stock.time_causal_padding
     kt, kh, kw = conv.kernel_size
     known = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)

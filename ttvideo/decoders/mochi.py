@@ -26,15 +26,15 @@ class TileDecoder(ClipDecoder):
     C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, 1, (H + 2) * (W +
     2), 2 C], "block_out.resnets.0.conv1.480x848.past2". It can be saved as it is.
 
-    Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi
-    decoder.
+    It gives a clip's first frames, too, which its autoencoder `drops`: `dropped_frames`. Copies the decoder's
+    weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
-    dropped_frames = DROPPED_FRAMES
     follows = ("drop_last_temporal_frames",)
 
-    def __init__(self, decoder: nn.Module, packed_sizes: int = 2):
+    def __init__(self, decoder: nn.Module, drops: bool = True, packed_sizes: int = 2):
         super().__init__()
+        self.dropped_frames = DROPPED_FRAMES * drops
         layout = mochi_layout(decoder)
         self.latent_channels, self.colours = decoder.conv_in.in_channels, decoder.proj_out.out_features
         self.conv_in = as_linear(decoder.conv_in)
@@ -70,13 +70,6 @@ class TileDecoder(ClipDecoder):
             .transpose(0, 1)
             .unflatten(2, memory.at(self.scale))
         )
-
-
-def mochi(vae: nn.Module) -> TileDecoder:
-    """The decoder of an `AutoencoderKLMochi`, which keeps its first frames where the autoencoder does."""
-    decoder = TileDecoder(vae.decoder)
-    decoder.dropped_frames *= vae.drop_last_temporal_frames
-    return decoder
 
 
 class Residual(nn.Module):
