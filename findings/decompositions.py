@@ -2,9 +2,9 @@
 
     python -m findings decompositions
 
-For each kernel of ttvideo/decompositions/convolutions.py and each way that applies: verdicts in three lanes, the cost
-of the program compiled for p150, and the accuracy of that program, evaluated on the host. Minutes a kernel
-where kernels are built first.
+For each kernel of ttvideo/decompositions/convolutions.py and each way that applies: verdicts in three lanes,
+the cost of the program compiled for p150, and the accuracy of that program, evaluated on the host. Minutes a
+kernel where kernels are built first.
 """
 
 import torch

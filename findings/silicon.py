@@ -35,7 +35,7 @@ KEYS = [("rows", {"chip": chip}) for chip in CHIPS]
 
 
 class CausalFrames(nn.Module):
-    """A causal Conv3d as the decoder for tiles has it, replicate padding included: [T, H * W, C] in and out."""
+    """A causal Conv3d as the decoder for tiles has it, replicate padding too: [T, H * W, C] in and out."""
 
     def __init__(self, conv: nn.Conv3d):
         super().__init__()

@@ -78,8 +78,8 @@ def cell(verdict: Verdict) -> str:
 
 
 def decompositions_table(rows: Iterable[DecompositionRow]) -> pd.DataFrame:
-    """One row a decomposition of a kernel (see `ttvideo.decompositions.measure`); costs are those of the program compiled for
-    p150."""
+    """One row a decomposition of a kernel (see `ttvideo.decompositions.measure`); costs are those of the
+    program compiled for p150."""
     table = pd.DataFrame(
         {
             "kernel": row.kernel,

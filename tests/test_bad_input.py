@@ -24,7 +24,8 @@ from ttvideo.targets import target as targets
 from ttvideo.targets.target import resolve
 
 GOOD = {
-    "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4, "latent_width": 4,
+    "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4,
+    "latent_width": 4,
 }  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def test_an_unknown_strategy(given):
 
 
 DECODER = {
-    "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles", "streaming": True,
-    "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0, "evaluated_frames": 0, "keep": "",
-    "fps": 12, "full_size": False,
+    "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles",
+    "streaming": True, "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0,
+    "evaluated_frames": 0, "keep": "", "fps": 12, "full_size": False,
 }  # fmt: skip
 
 

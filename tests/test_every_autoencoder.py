@@ -66,7 +66,8 @@ def test_is_equal(name):
 # MiniMax-H3, whose positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's
 # interpolation.
 IN_FLOAT32 = {
-    "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
+    "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal",
+    "Wan 2.1", "Wan 2.2",
 }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def test_the_native_decoders_bytes_are_as_counted():
 
 
 def test_the_figures_that_texts_say_in_words():
-    """Exact, here and nowhere else: where others come of making a result again, what says it is to be read."""
+    """Exact, and nowhere else: where others come of making a result again, what says so is to be read."""
 
     def gb(row: dict) -> int:
         return round(row["dram_bytes_moved"] / 1e9)

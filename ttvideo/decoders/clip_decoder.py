@@ -47,7 +47,7 @@ class Memory:
         return self.old is None
 
     def next(self) -> "Memory":
-        """For what follows in the same step: it finds what this one leaves, and leaves what stays in `new`."""
+        """For what follows in the same step: it finds what this leaves, and leaves what stays in `new`."""
         return Memory(self.size, dict(self.new), self.new, self.ends)
 
     def at(self, scale: int) -> tuple[int, int]:

@@ -73,7 +73,7 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
 
 
 class RepeatedShortcut(nn.Module):
-    """A convolution's shortcut: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of ones and zeros."""
+    """A convolution's shortcut: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of 1 and 0."""
 
     def __init__(self, picks: Tensor):
         super().__init__()

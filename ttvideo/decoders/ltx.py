@@ -272,7 +272,7 @@ def fixed(parameter: Tensor | None) -> nn.Parameter | None:
 
 
 def channels_last(parameter: Tensor, by: tuple[int, int, int], transposed: bool = False) -> Tensor:
-    """Outputs (C, t, h, w) of a depth to space -> (t, h, w, C). `transposed`: (C, t, w, h), as patches are."""
+    """Outputs (C, t, h, w) of a depth to space -> (t, h, w, C). `transposed`: (C, t, w, h), like patches."""
     parameter = parameter.unflatten(0, (-1, *by))
     parameter = parameter.transpose(2, 3) if transposed else parameter
     return parameter.movedim(0, 3).flatten(0, 3)

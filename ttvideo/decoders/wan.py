@@ -129,7 +129,7 @@ class Residual(ChannelResidual):
 
 
 class Upsample(nn.Module):
-    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and width."""
+    """A `WanResample` upwards: twice the frames but for a clip's first, then twice the height and width."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()

@@ -79,9 +79,9 @@ def choose(form: Form) -> str:
     4. sum: padding that repeats frames, so that each is met once and its result repeated;
     5. stacked: all else, as one Conv2d, rounded once.
 
-    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings decompositions`): of Mochi's
-    causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's (2,2,2)/(2,2,2)
-    unrolled moves less than both. `ttvideo.decompositions.measure` measures any.
+    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings decompositions`):
+    of Mochi's causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's
+    (2,2,2)/(2,2,2) unrolled moves less than both. `ttvideo.decompositions.measure` measures any.
     """
     if DECOMPOSITIONS["linear"].why_not(form) is None:
         return "linear"
@@ -98,13 +98,13 @@ def decompose(
     """A copy of `model` with its Conv3d replaced by exact equals, and the report; `model` is unchanged.
 
     Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' own convolutions with their paddings and their
-    caches (see `ttvideo.decompositions.known`), each replaced by a module with its attributes; weights that are cast at
-    each call stand in the copy as they are computed with. Left and reported are an unknown subclass with a
-    forward of its own; a convolution that is parametrized, hooked, or has another forward than its class; all
-    under a module whose forward was replaced; and a module that calls `F.conv3d` itself. `strategy` is "auto"
-    (see `choose`) or the name of one decomposition, which then goes wherever the form allows. `only` limits it to a
-    name, with everything under it ("up_blocks.0"), or to where `only(name, module)` is true. Dtype, device,
-    training mode and `requires_grad` stay.
+    caches (see `ttvideo.decompositions.known`), each replaced by a module with its attributes; weights that
+    are cast at each call stand in the copy as they are computed with. Left and reported are an unknown
+    subclass with a forward of its own; a convolution that is parametrized, hooked, or has another forward
+    than its class; all under a module whose forward was replaced; and a module that calls `F.conv3d` itself.
+    `strategy` is "auto" (see `choose`) or the name of one decomposition, which then goes wherever the form
+    allows. `only` limits it to a name, with everything under it ("up_blocks.0"), or to where `only(name,
+    module)` is true. Dtype, device, training mode and `requires_grad` stay.
 
     Raises `Refused` for an unknown strategy, and where nothing at all was replaced.
     """
@@ -136,7 +136,8 @@ def decompose(
 
 
 def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
-    """Not exact: a copy of `model` with every causal Conv3d made separable (see `ttvideo.decompositions.separable`).
+    """Not exact: a copy of `model` with every causal Conv3d made separable (see
+    `ttvideo.decompositions.separable`).
 
     `rank` is the number of channels between the two, limited to what is exact; a float is a share of that
     (1.0 is exact). Returns the copy and how many it replaced: those with extent in time and in space.

@@ -2,9 +2,9 @@
 calls.
 
 torch's own, and all of diffusers 0.42.1's autoencoders. A new class is a line in `KNOWN`; one that pads in no
-way seen before also a function here, one that carries something new also a class in `ttvideo.decompositions.carried`. A
-class that computes none by itself, but holds an `nn.Conv3d` in `conv`, need not be known: the inner one is
-replaced where it stands.
+way seen before also a function here, one that carries something new also a class in
+`ttvideo.decompositions.carried`. A class that computes none by itself, but holds an `nn.Conv3d` in `conv`,
+need not be known: the inner one is replaced where it stands.
 """
 
 from collections.abc import Callable

@@ -53,7 +53,7 @@ class DecompositionRow:
 
 
 def candidates(conv: nn.Module) -> dict[str, nn.Module]:
-    """The module itself as "conv3d", each way that applies, and the separable one that costs as much as it."""
+    """The module itself as "conv3d", each way that applies, and the separable one that costs as much."""
     inner, form, carries = convolution(conv), form_of(conv), kind_of(conv).carries
     found: dict[str, nn.Module] = {NATIVE: conv}
     for name, kind in DECOMPOSITIONS.items():
@@ -78,8 +78,8 @@ def measure_decompositions(
     """Measure `conv` (`nn.Conv3d` or `CogVideoXCausalConv3d`) on [B, C, T, H, W] = `shape`, a row for each
     way.
 
-    `decompositions` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to
-    a minute. Raises `Refused` if none of `decompositions` applies.
+    `decompositions` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked
+    chip up to a minute. Raises `Refused` if none of `decompositions` applies.
     """
     chosen = {
         key: module

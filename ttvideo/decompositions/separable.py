@@ -60,7 +60,7 @@ class RankRow:
 
 
 def rank_table(weight: torch.Tensor, ranks: Iterable[int] | None = None) -> list[RankRow]:
-    """Error and cost of the closest separable convolution, for powers of two and the exact rank by default."""
+    """Error and cost of the closest separable convolution, for powers of 2 and the exact rank by default."""
     o, i, kt, kh, kw = weight.shape
     most = exact_rank(weight.shape)
     if ranks is None:

@@ -1,8 +1,9 @@
 """Transposed: a ConvTranspose3d as one ConvTranspose2d for each phase of its temporal stride.
 
 Output frame q*s + r takes from input frame q + a with tap i just where i*d = r + p - a*s, so each tap belongs
-to one phase r alone. The taps of a phase are stacked along channels, as in `ttvideo.decompositions.stacked`, and the
-phases' frames interleaved. The plugin's compiler refuses a strided ConvTranspose3d and takes ConvTranspose2d.
+to one phase r alone. The taps of a phase are stacked along channels, as in `ttvideo.decompositions.stacked`,
+and the phases' frames interleaved. The plugin's compiler refuses a strided ConvTranspose3d and takes
+ConvTranspose2d.
 """
 
 from copy import copy
