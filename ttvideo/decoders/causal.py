@@ -151,6 +151,18 @@ class CausalConv(nn.Module):
         return total if self.bias is None else total + self.bias
 
 
+def check_conv(
+    name: str, conv: nn.Module, padding: tuple[int, ...], modes: tuple[str, ...] = (ZEROS,)
+) -> None:
+    """Raise `Refused` for a convolution with a stride, dilation or groups, or padded by itself otherwise."""
+    ones = (1,) * len(conv.kernel_size)
+    for setting, need in (("stride", ones), ("dilation", ones), ("groups", 1), ("padding", padding)):
+        if (got := getattr(conv, setting)) != need:
+            raise Refused(f"convolution {name}", f"{setting} {got}", f"{setting} {need}")
+    if conv.padding_mode not in modes:
+        raise Refused(f"convolution {name}", f"padding_mode {conv.padding_mode}", " or ".join(modes))
+
+
 def as_kept(x: Tensor) -> Tensor:
     """[N, C], or what is kept already -> [1, 1, N, C]."""
     return x.reshape(1, 1, *x.shape[-2:])

@@ -11,6 +11,7 @@ from ttvideo.decoders.group_norm import group_norm_silu
 from ttvideo.decoders.mochi_layout import Resnet, Shuffle, mochi_layout
 from ttvideo.decoders.packed import packed_linear, packed_norm
 from ttvideo.decoders.pixel_shuffle import PixelShuffle
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.media.latents import DROPPED_FRAMES
 
 
@@ -72,22 +73,17 @@ class TileDecoder(ClipDecoder):
         )
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `MochiResnetBlock3D` on frames, `packed` in a tensor."""
 
     def __init__(self, resnet: Resnet, packed: int = 1):
-        super().__init__()
-        self.norms = nn.ModuleList(packed_norm(norm, packed) for _, norm, _ in resnet.halves)
-        self.convs = nn.ModuleList(
-            CausalConv(name, resnet.scale, conv.weight, conv.bias, FIRST, EDGES, packed)
-            for name, _, conv in resnet.halves
+        super().__init__(
+            [packed_norm(norm, packed) for _, norm, _ in resnet.halves],
+            [
+                CausalConv(name, resnet.scale, conv.weight, conv.bias, FIRST, EDGES, packed)
+                for name, _, conv in resnet.halves
+            ],
         )
-
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv(self.normed(x, norm), memory)
-        return [a + b for a, b in zip(x, frames)]
 
     def normed(self, frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
         return group_norm_silu(frames, norm)
