@@ -64,8 +64,8 @@ def own_cluster(slots: int, folder: str) -> LocalCluster:
     """Threads, for each only waits for a process; so Ctrl-C meets no workers that it would end before their
     runs."""
     return LocalCluster(
-        n_workers=1, threads_per_worker=slots, processes=False, dashboard_address="127.0.0.1:0", local_directory=folder,
-        silence_logs=logging.CRITICAL,
+        n_workers=1, threads_per_worker=slots, processes=False, dashboard_address="127.0.0.1:0",
+        local_directory=folder, silence_logs=logging.CRITICAL,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ async def set_resources(dask_worker, **resources: float) -> None:
 
 
 def run_all(client: Client, runs: list[Run], out: Path, timeout: float) -> Iterator[tuple[Run, dict]]:
-    """Each run with its row, as they end; all that were started are ended when this is closed before its end."""
+    """Each run with its row, as they end; all that were started are ended when this is closed before that."""
     most = max(
         worker["resources"]["GB"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()
     )

@@ -25,7 +25,10 @@ from ttvideo.targets.target import TARGETS
 KEY = ("notebook", "plugin", "verdict", "verdict target")  # with the parameters: what names a row
 COMPARED = ("run", "reason", "status", "stage", "kind", "ops", "dram_bytes_moved", "peak_dram_bytes")
 NOT_RUN = "not run"
-STYLE = "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:1500px} img{max-width:100%} h2{margin-top:2em}"
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:1500px} img{max-width:100%} "
+    "h2{margin-top:2em}"
+)
 
 
 def table(runs: list[Run], rows: dict[str, dict], folder: Path) -> pd.DataFrame:
@@ -189,7 +192,8 @@ def label(values) -> str:
 def datatable(frame: pd.DataFrame) -> str:
     return to_html_datatable(
         frame.rename(columns=lambda name: name.removeprefix("parameter ")), connected=False, showIndex=False,
-        column_filters="header", maxBytes=0, display_logo_when_loading=False, lengthMenu=[25, 100, 1000], classes="display compact",
+        column_filters="header", maxBytes=0, display_logo_when_loading=False, lengthMenu=[25, 100, 1000],
+        classes="display compact",
     )  # fmt: skip
 
 
@@ -223,7 +227,8 @@ def verdict_grid(found: pd.DataFrame) -> Figure:
     axes.grid(which="minor", color="white")
     axes.tick_params(which="both", length=0)
     axes.set_title(
-        f"green: pass, red: fail, grey: no such verdict ({', '.join(n.removeprefix('parameter ') for n in across)})"
+        "green: pass, red: fail, grey: no such verdict "
+        f"({', '.join(n.removeprefix('parameter ') for n in across)})"
     )
     plt.close(figure)
     return figure

@@ -45,7 +45,8 @@ def execute(
     with open(folder / "log.txt", "w") as log:
         process = psutil.Popen(
             [python, "-m", "batches.run", str(folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=PROJECT, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=PROJECT,
+            start_new_session=True,
         )  # fmt: skip
         why = None
         try:

@@ -1,4 +1,4 @@
-"""What a finding's rows depend on in this checkout: the files that its script imports, and those beside them."""
+"""What a finding's rows depend on in this checkout: the files that its script imports, and what is beside."""
 
 import ast
 import functools

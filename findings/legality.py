@@ -131,15 +131,16 @@ def row_of(verdict) -> dict:
 
 def rows(mock: bool, only: str) -> dict:
     """Probe every case with the plugin that this process finds: as it is, and decomposed."""
+    from ttvideo.decompositions.decompose import decompose
     from ttvideo.targets.plugins import find_plugin
-    from ttvideo.ways.decompose import decompose
 
     torch.manual_seed(0)
     native = {name: case.module().to(case.dtype).eval() for name, case in CASES.items() if only in name}
     found = {name: decompose(module) for name, module in native.items()}
     instead = {name: module for name, (module, _) in found.items()}
     table = {
-        name: {"native": {}, "decomposed": {"way": report.rows[0].way}} for name, (_, report) in found.items()
+        name: {"native": {}, "decomposed": {"decomposition": report.rows[0].decomposition}}
+        for name, (_, report) in found.items()
     }
     for target in (COMPILE, MOCK) if mock else (COMPILE,):
         for kind, modules in (("native", native), ("decomposed", instead)):

@@ -14,9 +14,9 @@ from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3
 from torch import nn
 from torch.nn import functional as F
 
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.probing.probe import probe
 from ttvideo.programs.cost import first_run_on_ttnn
-from ttvideo.ways.decompose import decompose
 
 
 class Function(nn.Module):
@@ -48,7 +48,7 @@ def shuffle(x):
     return x.reshape(b, c // 12, 3 * t, 2 * h, 2 * w)
 
 
-def way(name: str, width: int, out: int):
+def decomposed(name: str, width: int, out: int):
     return decompose(nn.Sequential(nn.Conv3d(width, out, 3, padding=1)), name)[0]
 
 
@@ -74,8 +74,8 @@ PROGRAMS = {
     "pixel shuffle": lambda: (Function(shuffle), (1, 96, 3, 24, 24)),
     "conv3d": lambda: (nn.Conv3d(32, 64, 3, padding=1), (1, 32, 3, 24, 24)),
     "conv3d, 64 channels": lambda: (nn.Conv3d(64, 64, 3, padding=1), (1, 64, 4, 16, 20)),
-    "conv3d as a sum": lambda: (way("sum", 32, 64), (1, 32, 3, 24, 24)),
-    "conv3d as one conv2d": lambda: (way("stacked", 32, 64), (1, 32, 3, 24, 24)),
+    "conv3d as a sum": lambda: (decomposed("sum", 32, 64), (1, 32, 3, 24, 24)),
+    "conv3d as one conv2d": lambda: (decomposed("stacked", 32, 64), (1, 32, 3, 24, 24)),
     "Mochi's ResNet block": lambda: (MochiResnetBlock3D(64), (1, 64, 3, 16, 16)),
 }
 MADE_WITH = ("ttnn",)

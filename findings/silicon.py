@@ -17,6 +17,7 @@ from ttvideo.decoders.causal import EDGES, FIRST, CausalConv
 from ttvideo.decoders.clip_decoder import Memory
 from ttvideo.decoders.group_norm import group_norm_silu
 from ttvideo.decoders.pixel_shuffle import PixelShuffle
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.media.models import load_vae
 from ttvideo.probing.on_ttnn import failure
 from ttvideo.probing.probe import probe_each
@@ -25,7 +26,6 @@ from ttvideo.programs.evaluate import evaluate
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn.against_evaluator import MANTISSA_BITS, Apart, op_by_op
 from ttvideo.ttnn.chip import Broke, Chip
-from ttvideo.ways.decompose import decompose
 
 FRAMES, HEIGHT, WIDTH = 3, 8, 8
 TAPS, OTHERS = "3×3×3", "the decoder's other parts"
@@ -35,7 +35,7 @@ KEYS = [("rows", {"chip": chip}) for chip in CHIPS]
 
 
 class CausalFrames(nn.Module):
-    """A causal Conv3d as the decoder for tiles has it, replicate padding included: [T, H * W, C] in and out."""
+    """A causal Conv3d as the decoder for tiles has it, replicate padding too: [T, H * W, C] in and out."""
 
     def __init__(self, conv: nn.Conv3d):
         super().__init__()

@@ -79,8 +79,8 @@ def conv2d(height: int, width: int, channels: int):
     )
     y = tensor("y", (1, 1, (height - 2) * (width - 2), channels))
     attributes = dict(
-        batch_size=1, in_channels=channels, out_channels=channels, input_height=height, input_width=width, groups=1,
-        kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
+        batch_size=1, in_channels=channels, out_channels=channels, input_height=height, input_width=width,
+        groups=1, kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
         conv2d_config={"enable_kernel_stride_folding": False, "config_tensors_in_dram": True},
     )  # fmt: skip
     return [x, weight], [Op("ttnn.conv2d", (x, weight, Value("d", None)), (y,), attributes | COARSE, "")]
@@ -187,8 +187,11 @@ def against(read: int, written: int, at_least: int, estimate: int) -> dict:
 def measure(name: str, chip: Chip) -> dict:
     values, ops = CASES[name]()
     made = program(values, ops)
-    arguments = {a.name: torch.zeros(a.type.shape, dtype=torch.int32 if a.type.dtype == "si32" else torch.bfloat16)
-                 for a in made.arguments}  # fmt: skip
+    dtypes = {"si32": torch.int32}
+    arguments = {
+        a.name: torch.zeros(a.type.shape, dtype=dtypes.get(a.type.dtype, torch.bfloat16))
+        for a in made.arguments
+    }
     cost = op_cost(ops[0], chip.target.board.chip)
     try:
         transfers = chip.run(made, arguments, fetch=(), name=name).transfers

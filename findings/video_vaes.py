@@ -79,8 +79,8 @@ def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: 
 
 
 def written(model: VideoModel, board: str) -> dict:
-    """A row of the step in TT-NN's own ops, by its program: its peak where a state stays that is given, and in a
-    stream, which gives up what is used up."""
+    """A row of the step in TT-NN's own ops, by its program: its peak where a state stays that is given, and
+    in a stream, which gives up what is used up."""
     with torch.device("meta"):
         decoder = NativeDecoder(model.decoder(getattr(diffusers, model.autoencoder)(**model.config)))
     count, steps = model.latents[2], decoder.steps(model.latents[2])

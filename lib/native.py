@@ -21,9 +21,7 @@ def three_ways() -> pd.DataFrame:
 
     The allocator's peaks are those of a stream, in which a state is let go where it is used up.
     """
-    compiled = (
-        pd.DataFrame(stored("video_vaes")["rows"]).query("model == 'Mochi'").set_index(["board", "case"])
-    )
+    compiled = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"]).loc["Mochi"]
     native, streams = stored("native"), stored("full_resolution")["steps"]
     written = pd.DataFrame(native["cost"]).query("program == 'steady step'").set_index("board")
     peaks = pd.DataFrame(native["mocked"]).groupby("board")["peak_dram_bytes"].max()
@@ -48,9 +46,7 @@ def bytes_by_kind() -> pd.DataFrame:
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
             table[row["board"]], table["each once"] = row["bytes_by_kind"], row["once_by_kind"]
-    found = pd.DataFrame(table).rename(
-        index=lambda name: name.removeprefix("ttnn.").removeprefix("generic_op.")
-    )
+    found = pd.DataFrame(table).rename(index=lambda name: name.split(".")[-1])
     return pd.concat([found, found.sum().to_frame("all").T]).div(1e9)
 
 
@@ -66,8 +62,9 @@ def clip_table() -> pd.DataFrame:
 def closeness(row: dict) -> dict:
     psnr = row["psnr_db"]
     return {
-        "PSNR min": round(min(psnr), 1), "PSNR mean": round(sum(psnr) / len(psnr), 1), "max abs": round(row["max_abs"], 4),
-        "ops": sum(row["ops"]), "s simulated": round(row["seconds"]), "GB of the host": round(row["memory_bytes"] / 1e9, 1),
+        "PSNR min": round(min(psnr), 1), "PSNR mean": round(sum(psnr) / len(psnr), 1),
+        "max abs": round(row["max_abs"], 4), "ops": sum(row["ops"]), "s simulated": round(row["seconds"]),
+        "GB of the host": round(row["memory_bytes"] / 1e9, 1),
     }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from ttvideo.media.pipeline_parts import BLOCKS, FULL, PASSES, STEPS, TEXT_BLOCK
 from ttvideo.media.products import products_of
 from ttvideo.media.video_models import MODELS
 from ttvideo.programs.hazards import ALLOCATED
-from ttvideo.programs.program import ELEMENT_BYTES, TILE
 from ttvideo.programs.seconds import expected_program
+from ttvideo.programs.seconds.work import stored_bytes
 from ttvideo.targets.boards import BOARDS
 
 LATENT_FRAMES = 28
@@ -46,8 +46,7 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def softmax_op(counts: dict[str, int]) -> str:
-    names = ("ttnn.scaled_dot_product_attention", "ttnn.softmax")
-    found = [name for name in names if name in counts]
+    found = [name for name in ("ttnn.scaled_dot_product_attention", "ttnn.softmax") if name in counts]
     return found[0] if found else "max, subtract, exp, sum, divide" if "ttnn.divide" in counts else "–"
 
 
@@ -150,14 +149,10 @@ def weight_shapes() -> dict[str, list[tuple[int, ...]]]:
     }
 
 
-def stored_bytes(shapes: list[tuple[int, ...]], dtype: str) -> int:
-    """In tiles of 32 × 32: 2,048 bytes each in bf16, 1,088 in bf8, 576 in bf4; single rows stay bf16."""
-    total = 0
-    for shape in shapes:
-        *outer, rows, columns = (1, 1, *shape)
-        tiles = -(-rows // TILE) * -(-columns // TILE) * torch.Size(outer).numel()
-        total += int(tiles * TILE * TILE * ELEMENT_BYTES[TYPES[dtype] if rows > 1 else "bf16"])
-    return total
+def in_tiles(shapes: list[tuple[int, ...]], dtype: str) -> int:
+    """Bytes in tiles of 32 × 32: 2,048 each in bf16, 1,088 in bf8, 576 in bf4; single rows stay bf16."""
+    types = (TYPES[dtype if (1, *shape)[-2] > 1 else "bf16"] for shape in shapes)
+    return int(sum(stored_bytes(shape, kind, "tile") for shape, kind in zip(shapes, types)))
 
 
 def what_fits(peak_bytes: int) -> pd.DataFrame:
@@ -166,11 +161,9 @@ def what_fits(peak_bytes: int) -> pd.DataFrame:
     table = {}
     for part, shapes in weight_shapes().items():
         for dtype in TYPES:
-            size = stored_bytes(shapes, dtype)
-            row = {
-                "parameters, G": round(sum(torch.Size(s).numel() for s in shapes) / 1e9, 2),
-                "GB": round(size / 1e9, 2),
-            }
+            size = in_tiles(shapes, dtype)
+            numbers = sum(torch.Size(s).numel() for s in shapes)
+            row = {"parameters, G": round(numbers / 1e9, 2), "GB": round(size / 1e9, 2)}
             for name, board in BOARDS.items():
                 room = board.chip.dram_bytes - (peak_bytes if part == "transformer" else 0)
                 row[name] = size <= room * board.chips

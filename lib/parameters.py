@@ -9,10 +9,10 @@ import torch
 
 from lib.project import PROJECT
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions.decompose import STRATEGIES as DECOMPOSITIONS
 from ttvideo.media.latents import DTYPES, HOST_DTYPES
 from ttvideo.media.parameters import AUTO, PARAMETERS, STRATEGIES, flag, not_negative, number, one_of, text
 from ttvideo.targets.target import Target, resolve
-from ttvideo.ways.decompose import STRATEGIES as WAYS
 
 LATENT_CHANNELS = 12
 
@@ -30,12 +30,12 @@ COMMON = {**those("target", "dtype", "seed"), **SIZES}
 VIDEO = those("model", "variant", "latents", "latents_are", "keep", "fps")
 NOTEBOOKS = {
     "01_repro": COMMON,
-    "02_decompose": {**COMMON, "strategy": one_of(*WAYS)},
+    "02_decompose": {**COMMON, "strategy": one_of(*DECOMPOSITIONS)},
     "03_full_decoder": {
         **COMMON,
         **VIDEO,
         **those("frames_per_step", "host", "host_dtype", "host_frames", "evaluated_frames"),
-        "strategy": one_of(*STRATEGIES, *(name for name in WAYS if name != AUTO)),
+        "strategy": one_of(*STRATEGIES, *(name for name in DECOMPOSITIONS if name != AUTO)),
         "streaming": flag,
         "full_size": flag,
     },
@@ -144,8 +144,7 @@ def check_folder(parameters: Parameters) -> None:
     try:
         parameters.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(
-            "output_dir", f"{parameters.output_dir}: {error.strerror}", "a folder that can be made"
-        ) from error
+        got = f"{parameters.output_dir}: {error.strerror}"
+        raise Refused("output_dir", got, "a folder that can be made") from error
     if not os.access(parameters.folder, os.W_OK):
         raise Refused("output_dir", f"{parameters.output_dir}: not writable", "a folder that can be written")

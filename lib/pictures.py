@@ -1,4 +1,4 @@
-"""Pictures with a description, for those who can't see them: in the notebook, in JupyterLab and in the HTML."""
+"""Pictures with a description, for those who can't see them: in notebook, JupyterLab and HTML."""
 
 import io
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def plot_seconds(times: Mapping[str, Seconds]) -> Figure:
 
 
 def to_html(notebook: Path) -> str:
-    """A notebook as one HTML page. nbconvert's own template has no place for the descriptions; ours adds it."""
+    """A notebook as one HTML page. nbconvert's own template has no place for descriptions; ours adds it."""
     exporter = HTMLExporter(
         template_name="described",
         extra_template_basedirs=[str(TEMPLATES)],

@@ -28,7 +28,7 @@ class Record:
         self.metrics: dict[str, object] = {}
 
     def add(self, *verdicts: Verdict) -> Verdict:
-        """Keep verdicts, the last of each name and target; returns the last one, so that a cell can show it."""
+        """Keep verdicts, the last of each name and target; returns the last one, for a cell to show."""
         for verdict in verdicts:
             self.verdicts[verdict.name, verdict.label] = verdict
         return verdicts[-1]

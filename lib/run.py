@@ -1,5 +1,5 @@
-"""`make run`: the notebooks through papermill, two at a time, into `runs/latest`, each also as HTML when it is
-done.
+"""`make run`: the notebooks through papermill, two at a time, into `runs/latest`, each as HTML, too, when it
+is done.
 
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """
@@ -47,10 +47,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {LATEST.relative_to(PROJECT)}", file=sys.stderr)
         return 130
-    print(f"\n{LATEST.relative_to(PROJECT)}:")
-    for path in sorted(LATEST.rglob("*")):
-        if path.is_file():
-            print(f"  {path.relative_to(LATEST)}")
+    print(*sorted(path.relative_to(PROJECT) for path in LATEST.rglob("*") if path.is_file()), sep="\n")
     return 0
 
 
@@ -65,16 +62,12 @@ def begin(lock, count) -> None:
 
 
 def parse(arguments: list[str]) -> dict[str, object]:
+    known = sorted({name for checks in NOTEBOOKS.values() for name in checks} - {"output_dir"})
     given = {}
-    known = {name for checks in NOTEBOOKS.values() for name in checks}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if not equals or name not in known or name == "output_dir":
-            raise Refused(
-                "argument",
-                repr(argument),
-                f"NAME=VALUE with NAME one of {', '.join(sorted(known - {'output_dir'}))}",
-            )
+        if not equals or name not in known:
+            raise Refused("argument", repr(argument), f"NAME=VALUE with NAME one of {', '.join(known)}")
         given[name] = yaml.safe_load(value)
     return given
 
@@ -85,7 +78,7 @@ def run(name: str, given: dict[str, object]) -> str | None:
     parameters = {key: value for key, value in given.items() if key in NOTEBOOKS[name]}
     try:
         papermill.execute_notebook(
-            PROJECT / "notebooks" / f"{name}.ipynb",
+            PROJECT / "notebooks" / executed.name,
             executed,
             parameters={**parameters, "output_dir": str(LATEST / name)},
             kernel_name="python3",

@@ -1,4 +1,4 @@
-"""Each way around Conv3d on the chips' own kernels, simulated: what `findings/silicon.py` found, as a table."""
+"""Each way around Conv3d on chips' own kernels, simulated: what `findings/silicon.py` found, as a table."""
 
 from dataclasses import asdict, dataclass
 

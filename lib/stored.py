@@ -42,6 +42,6 @@ def made_by_others(made: list[dict], here: dict[str, str]) -> str:
     return ", ".join(differing)
 
 
-def stored_ways() -> list[SimpleNamespace]:
-    """Every way of every kernel of `ttvideo.ways.convolutions`, as `ttvideo.ways.measure.WayRow` has it."""
-    return [SimpleNamespace(**row) for row in stored("ways")["rows"]]
+def stored_decompositions() -> list[SimpleNamespace]:
+    """Every `DecompositionRow` (`ttvideo.decompositions.measure`) of every kernel of its `convolutions`."""
+    return [SimpleNamespace(**row) for row in stored("decompositions")["rows"]]

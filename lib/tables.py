@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from ttvideo.decompositions.measure import DecompositionRow
 from ttvideo.probing.verdict import EVALUATED, MOCKED, Verdict
 from ttvideo.programs.cost import Roofline, roofline_of
 from ttvideo.programs.hazards import ALLOCATED, HAZARDS, hazards
 from ttvideo.programs.program import Program
 from ttvideo.targets.boards import BOARDS
-from ttvideo.ways.measure import WayRow
 
 # A figure's name in tables: what a row has it as, in which unit it is told, and to how many digits.
 FIGURES = {
@@ -77,13 +77,13 @@ def cell(verdict: Verdict) -> str:
     return f"✓ {verdict.stage}"
 
 
-def ways_table(rows: Iterable[WayRow]) -> pd.DataFrame:
-    """One row a way of a kernel (see `ttvideo.ways.measure`); costs are those of the program compiled for
-    p150."""
+def decompositions_table(rows: Iterable[DecompositionRow]) -> pd.DataFrame:
+    """One row a decomposition of a kernel (see `ttvideo.decompositions.measure`); costs are those of the
+    program compiled for p150."""
     table = pd.DataFrame(
         {
             "kernel": row.kernel,
-            "way": row.way,
+            "decomposition": row.decomposition,
             "exact": "✓" if row.exact else "✗",
             **{
                 lane: "✓" if said == "pass" else f"✗ {said.split(':')[0]}"
@@ -97,7 +97,7 @@ def ways_table(rows: Iterable[WayRow]) -> pd.DataFrame:
         }
         for row in rows
     )
-    return table.set_index(["kernel", "way"])
+    return table.set_index(["kernel", "decomposition"])
 
 
 def rounded(value: float | None, factor: float, digits: int) -> float | None:

@@ -127,8 +127,7 @@ def plot_peaks(table: pd.DataFrame) -> Figure:
         axes.axvline(limit, color="#cf222e", linestyle="--", label=f"DRAM of the {board}")
         axes.set(xscale="log", xlabel="peak DRAM, GB (computed)", ylabel="", title=f"{board}: {limit:.1f} GB")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(
-        ["DRAM of the board", "stock, whole clip", "for tiles, streamed"], frameon=False, loc="lower right"
-    )
+    names = ["DRAM of the board", "stock, whole clip", "for tiles, streamed"]
+    panels[0].legend(names, frameon=False, loc="lower right")
     plt.close(figure)
     return figure

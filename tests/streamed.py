@@ -166,10 +166,10 @@ MOCHI = Streamed(
 OTHERS = {
     "Mochi": MOCHI,
     "Mochi, a size in pairs": replace(
-        MOCHI, new=lambda vae: TileDecoder(vae.decoder, 1), lengths=(2,), splits=((1, 2),)
+        MOCHI, new=lambda vae: TileDecoder(vae.decoder, packed_sizes=1), lengths=(2,), splits=((1, 2),)
     ),
     "Mochi, no pairs": replace(
-        MOCHI, new=lambda vae: TileDecoder(vae.decoder, 0), lengths=(2,), splits=((1, 2),)
+        MOCHI, new=lambda vae: TileDecoder(vae.decoder, packed_sizes=0), lengths=(2,), splits=((1, 2),)
     ),
     "Mochi, for the host": replace(MOCHI, new=lambda vae: HostDecoder(vae.decoder)),
     "Mochi, in TT-NN's ops": replace(

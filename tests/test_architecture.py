@@ -31,6 +31,14 @@ def test_the_code_is_as_linter_and_formatter_want_it():
         assert done.returncode == 0, done.stdout
 
 
+def test_no_function_is_longer_than_a_screen():
+    for folder in ("ttvideo", "lib", "findings", "batches", "training", "tests"):
+        for path in (PROJECT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    assert node.end_lineno - node.lineno < 50, f"{path}: {node.name}"
+
+
 def test_at_the_top_of_the_library_stand_folders_and_its_command():
     entries = {path.stem for path in (PROJECT / "ttvideo").iterdir()} - {"__init__", "__pycache__"}
     assert entries == set(LAYERS) and len(FOLDERS) <= 8

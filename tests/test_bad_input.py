@@ -14,6 +14,7 @@ from lib.record import Record
 from lib.run import parse
 from ttvideo import Refused, compare, probe
 from ttvideo.basics import folders
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.media import latents as latents_module
 from ttvideo.media.frames import to_uint8
 from ttvideo.media.latents import check_latents, load_latents
@@ -21,10 +22,10 @@ from ttvideo.media.models import load_vae
 from ttvideo.targets import plugins
 from ttvideo.targets import target as targets
 from ttvideo.targets.target import resolve
-from ttvideo.ways.decompose import decompose
 
 GOOD = {
-    "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4, "latent_width": 4,
+    "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4,
+    "latent_width": 4,
 }  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def test_an_unknown_strategy(given):
 
 
 DECODER = {
-    "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles", "streaming": True,
-    "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0, "evaluated_frames": 0, "keep": "",
-    "fps": 12, "full_size": False,
+    "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles",
+    "streaming": True, "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0,
+    "evaluated_frames": 0, "keep": "", "fps": 12, "full_size": False,
 }  # fmt: skip
 
 

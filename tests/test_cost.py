@@ -229,8 +229,8 @@ COUNTED = {
 def conv2d(height, width, channels):
     pixels = (height - 2) * (width - 2)
     attributes = dict(
-        batch_size=1, input_height=height, input_width=width, in_channels=channels, out_channels=channels, groups=1,
-        kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
+        batch_size=1, input_height=height, input_width=width, in_channels=channels, out_channels=channels,
+        groups=1, kernel_size=[3, 3], stride=[1, 1], padding=[0, 0, 0, 0], dilation=[1, 1],
     )  # fmt: skip
     x = dram((1, 1, height * width, channels), "row_major")
     weight = Value(
@@ -282,8 +282,9 @@ def test_plot(conv3d, decoder):
 
 def test_out_of_memory_message():
     said = (
-        "Out of Memory: Not enough space to allocate 21139292160 B DRAM buffer across 8 banks, where each bank needs "
-        "to store 2642411520 B, but bank size is 4270674816 B (allocated: 2000000000 B, free: 2270674816 B, largest"
+        "Out of Memory: Not enough space to allocate 21139292160 B DRAM buffer across 8 banks, where each "
+        "bank needs to store 2642411520 B, but bank size is 4270674816 B (allocated: 2000000000 B, free: "
+        "2270674816 B, largest"
     )
     full = read_out_of_memory(said)
     assert (full.memory, full.wanted_bytes, full.banks) == ("DRAM", 21139292160, 8)

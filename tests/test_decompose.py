@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways import WAYS, Form
-from ttvideo.ways.decompose import choose, decompose
+from ttvideo.decompositions import DECOMPOSITIONS, Form
+from ttvideo.decompositions.decompose import choose, decompose
 
 SMALL = dict(block_out_channels=(32, 32, 64, 64), layers_per_block=(1, 1, 1, 1, 1))
 TOLERANCE = 1e-12  # float64 through some twenty layers
@@ -55,8 +55,8 @@ def test_mochi_encoder_is_equal():
     clip = torch.randn(1, 3, 12, 16, 16, dtype=torch.float64)
     new, report = decompose(encoder)
     assert relative(new(clip)[0], encoder(clip)[0]) <= TOLERANCE
-    ways = {row.name: row.way for row in report.rows}
-    assert ways["down_blocks.1.conv_in"] == ways["down_blocks.2.conv_in"] == "unrolled"
+    decompositions = {row.name: row.decomposition for row in report.rows}
+    assert decompositions["down_blocks.1.conv_in"] == decompositions["down_blocks.2.conv_in"] == "unrolled"
     assert without_conv3d(new)
 
 
@@ -143,7 +143,7 @@ REPLICATE = ("replicate",) * 3
 
 
 @pytest.mark.parametrize(
-    "form, way",
+    "form, decomposition",
     [
         pytest.param(Form((1, 1, 1), stride=(2, 2, 2)), "linear", id="pointwise"),
         pytest.param(Form((1, 1, 1), groups=2), "sum", id="pointwise_grouped_is_one_conv2d"),
@@ -162,9 +162,9 @@ REPLICATE = ("replicate",) * 3
         pytest.param(Form((2, 2, 2), stride=(2, 2, 2), dilation=(2, 1, 1)), "stacked", id="dilated"),
     ],
 )
-def test_the_rule(form, way):
-    assert choose(form) == way
-    assert WAYS[way].why_not(form) is None
+def test_the_rule(form, decomposition):
+    assert choose(form) == decomposition
+    assert DECOMPOSITIONS[decomposition].why_not(form) is None
 
 
 @pytest.mark.parametrize("strategy", ["fastest", "separable", ""])
@@ -195,7 +195,7 @@ def test_transposed_is_equal():
     model = nn.ConvTranspose3d(4, 6, 3, stride=2, padding=1, output_padding=1).double()
     new, report = decompose(model)
     x = torch.randn(2, 4, 3, 4, 5, dtype=torch.float64)
-    assert relative(new(x), model(x)) <= TOLERANCE and report.rows[0].way == "transposed"
+    assert relative(new(x), model(x)) <= TOLERANCE and report.rows[0].decomposition == "transposed"
 
 
 def test_a_conv3d_with_a_forward_of_its_own_is_left():

@@ -9,10 +9,10 @@ from torch import nn
 from tests import compiled
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.probing.probe import probe
 from ttvideo.programs.evaluate import OPS, evaluate, knows
 from ttvideo.programs.program import read
-from ttvideo.ways.decompose import decompose
 
 # Max difference, as a share of the output's largest value, that an unfaulted program stays under. bf16 keeps
 # 8 bits, so one rounding costs up to 1/512 of a value, and these programs round 1 to some hundred times.
@@ -47,25 +47,33 @@ def test_evaluated_program_is_the_module(name):
 # name, what stands in the text, what is put there, id
 # fmt: off
 FAULTS = [
-    ("conv3d", "permutation = array<i64: 0, 2, 3, 4, 1>", "permutation = array<i64: 0, 2, 4, 3, 1>", "swapped_permutation"),
+    ("conv3d", "permutation = array<i64: 0, 2, 3, 4, 1>", "permutation = array<i64: 0, 2, 4, 3, 1>",
+     "swapped_permutation"),
     ("conv3d", "c_in_block = 32 : i32, groups", "c_in_block = 16 : i32, groups", "weights_blocked_otherwise"),
-    ("conv3d", r"(%\d+), (%\d+), (%\d+), (%\d+)\) <\{batch_size", r"\1, \2, \4) <{batch_size", "dropped_bias_3d"),
+    ("conv3d", r"(%\d+), (%\d+), (%\d+), (%\d+)\) <\{batch_size", r"\1, \2, \4) <{batch_size",
+     "dropped_bias_3d"),
     ("conv3d", "padding = array<i32: 1, 1, 1>", "padding = array<i32: 0, 1, 1>", "padding_left_out"),
     ("conv3d", "stride = array<i32: 1, 1, 1>", "stride = array<i32: 1, 1, 2>", "stride_changed"),
-    ("conv2d", "permutation = array<i64: 0, 3, 1, 2>", "permutation = array<i64: 0, 3, 2, 1>", "swapped_permutation_2d"),
-    ("conv2d", r"(%\d+), %arg1, (%\d+), (%\d+)\) <\{batch_size", r"\1, %arg1, \3) <{batch_size", "dropped_bias_2d"),
+    ("conv2d", "permutation = array<i64: 0, 3, 1, 2>", "permutation = array<i64: 0, 3, 2, 1>",
+     "swapped_permutation_2d"),
+    ("conv2d", r"(%\d+), %arg1, (%\d+), (%\d+)\) <\{batch_size", r"\1, %arg1, \3) <{batch_size",
+     "dropped_bias_2d"),
     ("conv2d", "padding = array<i32: 1, 1, 1, 1>", "padding = array<i32: 2, 0, 1, 1>", "padding_shifted"),
     ("linear", "transpose_b = true", "transpose_b = false", "weight_not_transposed"),
     ("linear", r'"ttnn.add"\((%\d+), %\d+\)', r'"ttnn.add"(\1, \1)', "bias_replaced"),
     ("linear", '"ttnn.add"', '"ttnn.subtract"', "bias_subtracted"),
     ("tap_sum", "begins = [0 : i32, 0 : i32, 1", "begins = [0 : i32, 0 : i32, 0", "slice_begins_earlier"),
-    ("tap_sum", r"begins = \[0 : i32, 0 : i32, 1(.*?)ends = \[1 : i32, 32 : i32, 4", r"begins = [0 : i32, 0 : i32, 0\1ends = [1 : i32, 32 : i32, 3", "slice_one_frame_off"),
+    ("tap_sum", r"begins = \[0 : i32, 0 : i32, 1(.*?)ends = \[1 : i32, 32 : i32, 4",
+     r"begins = [0 : i32, 0 : i32, 0\1ends = [1 : i32, 32 : i32, 3", "slice_one_frame_off"),
     ("tap_sum", r'"ttnn.add"\((%\d+), %\d+\)', r'"ttnn.multiply"(\1, \1)', "dropped_add"),
-    ("tap_sum", r'"ttnn.concat"\((%\d+), (%\d+), (%\d+)\)', r'"ttnn.concat"(\3, \2, \1)', "frames_in_another_order"),
+    ("tap_sum", r'"ttnn.concat"\((%\d+), (%\d+), (%\d+)\)', r'"ttnn.concat"(\3, \2, \1)',
+     "frames_in_another_order"),
     ("resnet", r"epsilon = [\d.E-]+ : f32", "epsilon = 1.0 : f32", "epsilon_changed"),
     ("resnet", '"ttnn.silu"', '"ttnn.relu"', "another_activation"),
-    ("resnet", r'"ttnn.add"\((%\d+), (%\d+)\)(?=[^\n]*tensor<1x64x3x16x16xbf16)', r'"ttnn.add"(\1, \1)', "residual_left_out"),
-    ("decoder", "permutation = array<i64: 0, 1, 5, 2, 6, 3, 7, 4>", "permutation = array<i64: 0, 1, 5, 2, 6, 4, 7, 3>", "pixel_shuffle_axes"),
+    ("resnet", r'"ttnn.add"\((%\d+), (%\d+)\)(?=[^\n]*tensor<1x64x3x16x16xbf16)', r'"ttnn.add"(\1, \1)',
+     "residual_left_out"),
+    ("decoder", "permutation = array<i64: 0, 1, 5, 2, 6, 3, 7, 4>",
+     "permutation = array<i64: 0, 1, 5, 2, 6, 4, 7, 3>", "pixel_shuffle_axes"),
 ]
 # fmt: on
 

@@ -1,4 +1,4 @@
-"""What the autoencoders compile to besides convolutions: a rule each, through the compiler, against float64."""
+"""What autoencoders compile to besides convolutions: a rule each, through the compiler, against float64."""
 
 import pytest
 import torch

@@ -20,11 +20,11 @@ from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
 from torch import nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions import decompose as decompose_module
+from ttvideo.decompositions.decompose import decompose
+from ttvideo.decompositions.haar import WAVELETS
+from ttvideo.decompositions.known import KNOWN
 from ttvideo.media.small_autoencoders import SMALL, InFloat64
-from ttvideo.ways import decompose as decompose_module
-from ttvideo.ways.decompose import decompose
-from ttvideo.ways.haar import WAVELETS
-from ttvideo.ways.known import KNOWN
 
 pytestmark = pytest.mark.long
 
@@ -66,7 +66,8 @@ def test_is_equal(name):
 # MiniMax-H3, whose positions are in float32 too; the upsampling of QwenImage and Wan, and VidTok's
 # interpolation.
 IN_FLOAT32 = {
-    "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal", "Wan 2.1", "Wan 2.2",
+    "Mochi", "Kandinsky 6 SR", "LTX-Video", "MiniMax-H3", "QwenImage", "VidTok", "VidTok, not causal",
+    "Wan 2.1", "Wan 2.2",
 }  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_gradients_are_equal(name):
         gradients.append(clip.grad)
     assert relative(*gradients) <= 1e-9
     for row in report.rows:
-        if row.way not in ("haar", "transposed"):
+        if row.decomposition not in ("haar", "transposed"):
             assert_same_numbers(stock.get_submodule(row.name), new.get_submodule(row.name))
 
 

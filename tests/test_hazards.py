@@ -40,11 +40,16 @@ FINE = conv3d(1, 4, 8, 64, 64)
 CASES = {
     "wormhole products": (WORMHOLE, conv3d(1, 4, 8, 64, 64, fidelity="hifi4"), FINE),
     "conv3d pixels": (BLACKHOLE, conv3d(1, 6, 12, 64, 64), conv3d(1, 8, 12, 64, 64)),
-    "conv3d frames": (BLACKHOLE, conv3d(4, 2, 4, 32, 64, out_channels=3), conv3d(3, 2, 4, 32, 64, out_channels=3)),
+    "conv3d frames": (
+        BLACKHOLE, *(conv3d(frames, 2, 4, 32, 64, out_channels=3) for frames in (4, 3)),
+    ),
     "conv3d channels": (WORMHOLE, conv3d(1, 4, 8, 160, 64), conv3d(1, 4, 8, 128, 64)),
-    "attention chunks": (BLACKHOLE, attention(is_causal=False), attention(is_causal=False, program_config={})),
+    "attention chunks": (
+        BLACKHOLE, attention(is_causal=False), attention(is_causal=False, program_config={}),
+    ),
     "group_norm grid": (
-        BLACKHOLE, Op("ttnn.group_norm", (), (), {"core_grid": "8x8"}, ""), Op("ttnn.group_norm", (), (), {}, ""),
+        BLACKHOLE, Op("ttnn.group_norm", (), (), {"core_grid": "8x8"}, ""),
+        Op("ttnn.group_norm", (), (), {}, ""),
     ),
 }  # fmt: skip
 
@@ -123,7 +128,8 @@ def test_a_fidelity_that_cannot_be_had_is_refused(name):
 
 
 @pytest.mark.parametrize("id, given, got", [
-    ("0x401e", "ttnn", "hifi3"), ("0x401e", "ttnn@hifi4", "hifi4"), ("0xb140", "ttnn", None), ("0xb140", "ttnn@hifi2", "hifi2"),
+    ("0x401e", "ttnn", "hifi3"), ("0x401e", "ttnn@hifi4", "hifi4"), ("0xb140", "ttnn", None),
+    ("0xb140", "ttnn@hifi2", "hifi2"),
 ])  # fmt: skip
 def test_a_wormhole_card_multiplies_in_three_passes_unless_asked(monkeypatch, tmp_path, id, given, got):
     (tmp_path / "0000:01:00.0").mkdir()

@@ -8,8 +8,8 @@ from torch import nn
 
 from ttvideo import Refused, compare, for_tiles
 from ttvideo.decoders.attention import bands_of
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.media.small_autoencoders import SMALL_IMAGES
-from ttvideo.ways.decompose import decompose
 
 every = pytest.mark.parametrize("name", SMALL_IMAGES)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ttvideo import Refused, compare, for_tiles
+from ttvideo import Refused, compare, for_tiles, native
 from ttvideo.decoders.steps import decode_steps
 from ttvideo.media.small_autoencoders import SMALL, InFloat64
 from ttvideo.media.video_models import load_autoencoder
@@ -51,6 +51,14 @@ def test_cogvideox_normalises_as_many_latent_frames_together_as_it_is_told(count
     vae = SMALL["CogVideoX"].make()
     vae.num_latent_frames_batch_size = count
     check_equal(vae, latents_for(vae, frames))
+
+
+@pytest.mark.parametrize("rewritten", [for_tiles, native])
+@pytest.mark.parametrize("drops", [True, False])
+def test_mochis_first_frames_are_kept_where_its_autoencoder_keeps_them(rewritten, drops):
+    vae = SMALL["Mochi"].make()
+    vae.drop_last_temporal_frames = drops
+    assert rewritten(vae).dropped_frames == (5 if drops else 0)
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -126,7 +126,8 @@ def qwen():
 
 def stable_diffusion():
     unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(8, 16), layers_per_block=1, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDE, norm_num_groups=4,
         attention_head_dim=4, sample_size=8,
     )  # fmt: skip

@@ -55,8 +55,8 @@ def test_papermill_refuses_a_name_that_nobody_knows(tmp_path):
 
 def test_a_record_says_what_was_asked_and_found(tmp_path):
     parameters = {
-        "target": "cpu", "dtype": "float32", "seed": 1, "latent_frames": 1, "latent_height": 2, "latent_width": 3,
-        "output_dir": str(tmp_path),
+        "target": "cpu", "dtype": "float32", "seed": 1, "latent_frames": 1, "latent_height": 2,
+        "latent_width": 3, "output_dir": str(tmp_path),
     }  # fmt: skip
     record = Record(check_parameters("01_repro", parameters))
     record.add(Verdict(target="cpu", stages={"run": "pass"}, name="a"))

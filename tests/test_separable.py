@@ -7,10 +7,10 @@ from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways import Form
-from ttvideo.ways.decompose import separate
-from ttvideo.ways.form import MODES
-from ttvideo.ways.separable import (
+from ttvideo.decompositions import Form
+from ttvideo.decompositions.decompose import separate
+from ttvideo.decompositions.form import MODES
+from ttvideo.decompositions.separable import (
     Conv3dAs2D,
     Separable,
     break_even_rank,

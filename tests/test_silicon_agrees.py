@@ -1,4 +1,4 @@
-"""The evaluator against the chip: random programs of the ops that it knows, each op given the same on both."""
+"""The evaluator against the chip: random programs of ops that it knows, each op given the same on both."""
 
 import pytest
 import torch
@@ -109,8 +109,8 @@ def convolutions(draw) -> tuple[Program, dict[str, torch.Tensor]]:
     weight = Value("w", TensorType(shape, "bf16", "row_major", "system", (out * channels * 3, 3)))
     step = op(
         "conv2d", [x, weight], y, batch_size=1, in_channels=channels, out_channels=out, input_height=height,
-        input_width=width, groups=1, kernel_size=[3, 3], stride=[stride] * 2, padding=[pad] * 4, dilation=[1, 1],
-        conv2d_config={"config_tensors_in_dram": True}, **EXACT,
+        input_width=width, groups=1, kernel_size=[3, 3], stride=[stride] * 2, padding=[pad] * 4,
+        dilation=[1, 1], conv2d_config={"config_tensors_in_dram": True}, **EXACT,
     )  # fmt: skip
     values = {v.name: torch.randn(v.type.shape, generator=numbers) for v in (x, weight)}
     return program([x, weight], [step]), values

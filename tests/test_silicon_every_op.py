@@ -47,6 +47,9 @@ def indexed(name, x, indices: list[int], y, *, index_shape=None, layout="tile", 
     return xs, op(name, xs, y, **attributes), {"i": torch.tensor(indices, dtype=torch.int32).reshape(shape)}
 
 
+TWO_AXES = (8, 4), (0, 7, 3, 1, 0, 3)
+
+
 def rows_gather(column: bool, sizes=(ROWS,), indices=(3, 3, 0, 63)):
     count = len(indices) // len(sizes)
     rows = ROWS if len(sizes) == 1 else sizes[0] * sizes[1]
@@ -103,8 +106,8 @@ def conv1d():
     x, y = tensor("x0", (1, 40, 32), layout="row_major"), tensor("y", (1, 1, 40, 64))
     weight = Value("x1", TensorType((64, 32, 3), "bf16", "row_major", "system", (64 * 32, 3)))
     attributes = dict(
-        batch_size=1, in_channels=32, out_channels=64, input_length=40, kernel_size=3, stride=1, padding=[1, 1],
-        dilation=1, groups=1,
+        batch_size=1, in_channels=32, out_channels=64, input_length=40, kernel_size=3, stride=1,
+        padding=[1, 1], dilation=1, groups=1,
     )  # fmt: skip
     return [x, weight], op("conv1d", [x, weight], y, **attributes, **EXACT)
 
@@ -112,8 +115,10 @@ def conv1d():
 def conv3d(padding_mode: str):
     attributes = dict(
         batch_size=1, in_channels=32, out_channels=32, input_depth=3, input_height=6, input_width=8, groups=1,
-        kernel_size=[3, 3, 3], stride=[1, 1, 1], padding=[0, 1, 1], padding_mode=padding_mode, dilation=[1, 1, 1],
-        conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32, "c_in_block": 32},
+        kernel_size=[3, 3, 3], stride=[1, 1, 1], padding=[0, 1, 1], padding_mode=padding_mode,
+        dilation=[1, 1, 1],
+        conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32,
+                       "c_in_block": 32},
     )  # fmt: skip
     x, y = (
         tensor("x0", (1, 3, 6, 8, 32), layout="row_major"),
@@ -230,8 +235,9 @@ def rows_scatter():
 
 
 UNARY = (
-    "abs", "neg", "sign", "ceil", "floor", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "sin", "cos",
-    "tanh", "erf", "sigmoid", "silu", "relu", "relu6", "gelu", "logical_not", "isfinite", "square",
+    "abs", "neg", "sign", "ceil", "floor", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal",
+    "sin", "cos", "tanh", "erf", "sigmoid", "silu", "relu", "relu6", "gelu", "logical_not", "isfinite",
+    "square",
 )  # fmt: skip
 BINARY = (
     "add", "subtract", "multiply", "divide", "eq", "ne", "ge", "gt", "le", "lt", "logical_and", "logical_or",
@@ -264,8 +270,8 @@ CASES = {
                               index_shape=(32, 32), dim=1),
     "rows_gather": lambda: rows_gather(column=False),
     "rows_gather of columns": lambda: rows_gather(column=True),
-    "rows_gather along two axes": lambda: rows_gather(column=False, sizes=(8, 4), indices=(0, 7, 3, 1, 0, 3)),
-    "rows_gather of columns along two axes": lambda: rows_gather(True, sizes=(8, 4), indices=(0, 7, 3, 1, 0, 3)),
+    "rows_gather along two axes": lambda: rows_gather(False, *TWO_AXES),
+    "rows_gather of columns along two axes": lambda: rows_gather(True, *TWO_AXES),
     "rows_scatter": rows_scatter,
     "upsample": lambda: one("upsample", (1, 16, 24, 32), before=(1, 8, 8, 32), layouts=("row_major",) * 2,
                             scale_factor=[2, 3], mode="nearest"),
@@ -274,7 +280,8 @@ CASES = {
     "full": lambda: filled("full", shape=list(SHAPE), fill_value=1.5),
     "constant": lambda: filled("constant", value={"dense": 1.5}),
     "arange": lambda: filled("arange", start=0, end=ROWS * COLUMNS, step=1),
-    **{n: (lambda n=n: one(n, (1, COLUMNS), dim_arg=[0], keep_dim=True, **EXACT)) for n in ("sum", "mean", "max", "min")},
+    **{n: (lambda n=n: one(n, (1, COLUMNS), dim_arg=[0], keep_dim=True, **EXACT))
+       for n in ("sum", "mean", "max", "min")},
     "softmax": lambda: one("softmax", dimension=1, numericStable=True, **EXACT),
     "batch_norm_training": batch_norm_training,
     "rms_norm": rms_norm,
@@ -300,10 +307,12 @@ CASES = {
     "norm of pixels of two a tile": lambda: norm_of_pixels(384, "given"),
     "norm of pixels of one a tile": lambda: norm_of_pixels(1024, "first frame"),
     "norm of pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False),
-    "norm of pixels without their mean": lambda: norm_of_pixels(96, "nothing", False, centred=True, channels=96),
+    "norm of pixels without their mean": lambda: norm_of_pixels(
+        96, "nothing", False, centred=True, channels=96),
     "norm of pixels, reflected": lambda: norm_of_pixels(96, "given", reflected=True),
     "norm of pixels of a whole clip": lambda: norm_of_pixels(256, "first frame", reflected=True, **ONCE),
-    **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b)) for b in ("given", "first frame", "zeros")},
+    **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b))
+       for b in ("given", "first frame", "zeros")},
     "after_past, a whole clip": lambda: behind("after_past", 96, "first frame", reflected=True, **ONCE),
     "after_past, a clip ends": lambda: behind("after_past", 1024, "given", tail=1),
     "after_past, edges alone": lambda: behind("after_past", 64, "nothing", reflected=True),

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ttvideo import compare, decompose
+from ttvideo.decompositions import DECOMPOSITIONS
+from ttvideo.decompositions.known import convolution, is_known
 from ttvideo.media.small_autoencoders import SMALL, decode, encode
-from ttvideo.ways import WAYS
-from ttvideo.ways.known import convolution, is_known
 
 ROUNDING = 1e-12
 
@@ -90,14 +90,14 @@ def test_a_convolution_by_hand_is_in_the_report(kind, where):
     assert report.n == 1 and f"{where} calls conv3d itself" in report.left[0].why
 
 
-@pytest.mark.parametrize("way", [*WAYS, "transposed"])
+@pytest.mark.parametrize("name", [*DECOMPOSITIONS, "transposed"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_replacement_has_the_weight_and_the_sizes_of_what_it_stands_for(way, groups):
+def test_a_replacement_has_the_weight_and_the_sizes_of_what_it_stands_for(name, groups):
     torch.manual_seed(0)
-    kernel, stride = {"linear": (1, 1), "unrolled": ((2, 3, 3), (2, 1, 1))}.get(way, (3, 2))
-    if way == "linear" and groups > 1:
+    kernel, stride = {"linear": (1, 1), "unrolled": ((2, 3, 3), (2, 1, 1))}.get(name, (3, 2))
+    if name == "linear" and groups > 1:
         return
-    kind, strategy = (nn.ConvTranspose3d, "auto") if way == "transposed" else (nn.Conv3d, way)
+    kind, strategy = (nn.ConvTranspose3d, "auto") if name == "transposed" else (nn.Conv3d, name)
     conv = kind(4, 6, kernel, stride, groups=groups)
     new, _ = decompose(conv, strategy)
     assert torch.equal(new.weight, conv.weight) and torch.equal(new.bias, conv.bias)

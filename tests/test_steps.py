@@ -62,12 +62,6 @@ def test_calls_at_most_two_shapes(decoder, z):
     assert watched.seen[-1] == (tuple(z.shape), True, False)
 
 
-@pytest.mark.parametrize("total, n", [(0, 1), (5, 0), (5, 1.5), (5, True)])
-def test_refuses_a_split_of_nothing(total, n):
-    with pytest.raises(Refused, match="at least 1"):
-        split(total, n)
-
-
 def test_refuses_before_it_computes(z):
     with pytest.raises(Refused, match="at least 1"):
         next(decode_steps(Watched(), z[:, :, :0]))

@@ -18,14 +18,14 @@ from lib import stored as module
 from lib.native import native_frames
 from lib.silicon import CHIPS
 from lib.silicon_frames import stored_frames
-from lib.stored import stored, stored_ways
+from lib.stored import stored, stored_decompositions
 from lib.versions import git, versions
 from tests import compiled
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native_writer import Arithmetic
+from ttvideo.decompositions.convolutions import CONVOLUTIONS
+from ttvideo.decompositions.measure import candidates
 from ttvideo.probing.verdict import Verdict
-from ttvideo.ways.convolutions import CONVOLUTIONS
-from ttvideo.ways.measure import candidates
 
 DEFAULT = Arithmetic().fidelity
 
@@ -46,13 +46,13 @@ def test_kernels_are_those_of_mochi():
     }
 
 
-def test_stored_ways_are_all_that_apply():
+def test_stored_decompositions_are_all_that_apply():
     found = {}
-    for row in stored_ways():
-        found.setdefault(row.kernel, set()).add(row.way.split(",")[0])
+    for row in stored_decompositions():
+        found.setdefault(row.kernel, set()).add(row.decomposition.split(",")[0])
     assert found.keys() == CONVOLUTIONS.keys()
     for name in ("decoder 3×3×3, 128", "encoder 2×2×2, 128 to 256", "flat in space 3×1×1, 128"):
-        assert found[name] == {way.split(",")[0] for way in candidates(CONVOLUTIONS[name].make())}
+        assert found[name] == {name.split(",")[0] for name in candidates(CONVOLUTIONS[name].make())}
 
 
 def test_the_stored_costs_are_of_every_rewrite():
@@ -102,7 +102,7 @@ def test_the_native_decoders_bytes_are_as_counted():
 
 
 def test_the_figures_that_texts_say_in_words():
-    """Exact, here and nowhere else: where others come of making a result again, what says it is to be read."""
+    """Exact, and nowhere else: where others come of making a result again, what says so is to be read."""
 
     def gb(row: dict) -> int:
         return round(row["dram_bytes_moved"] / 1e9)
@@ -116,12 +116,25 @@ def test_the_figures_that_texts_say_in_words():
     with_pairs, without = tiles["seconds_in_turn"], single["seconds_in_turn"]
     assert [round(with_pairs[board] / without[board], 2) for board in ("n150", "p150")] == [1.05, 0.97]
     mb = {}
-    for row in stored_ways():
-        mb[row.kernel, row.way] = round(row.dram_bytes_moved / 1e6), round(row.peak_dram_bytes / 1e6)
-    assert [mb["decoder 3×3×3, 768", way] for way in ("sum", "stacked")] == [(129, 15), (138, 38)]
-    assert [mb["decoder 3×3×3, 128", way] for way in ("sum", "stacked")] == [(687, 59), (633, 85)]
+    for row in stored_decompositions():
+        mb[row.kernel, row.decomposition] = (
+            round(row.dram_bytes_moved / 1e6),
+            round(row.peak_dram_bytes / 1e6),
+        )
+    assert [mb["decoder 3×3×3, 768", name] for name in ("sum", "stacked")] == [
+        (129, 15),
+        (138, 38),
+    ]
+    assert [mb["decoder 3×3×3, 128", name] for name in ("sum", "stacked")] == [
+        (687, 59),
+        (633, 85),
+    ]
     encoder = "encoder 2×2×2, 128 to 256"
-    assert [mb[encoder, way][0] for way in ("unrolled", "sum", "stacked")] == [227, 288, 289]
+    assert [mb[encoder, name][0] for name in ("unrolled", "sum", "stacked")] == [
+        227,
+        288,
+        289,
+    ]
 
 
 def test_a_result_of_other_versions_says_so_where_it_is_shown(tmp_path, monkeypatch):

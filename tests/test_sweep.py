@@ -99,8 +99,9 @@ def test_a_run_is_known_by_all_that_decides_its_outcome(monkeypatch):
 
 
 def test_more_pixels_and_simulated_chips_are_reckoned_to_hold_more():
-    small, large = (Run("03_full_decoder", whole("03_full_decoder", {"latent_height": h, "latent_width": w, "target": "p150-mock"}))
-                    for h, w in ((4, 4), (60, 106)))  # fmt: skip
+    sizes = ({"latent_height": h, "latent_width": w} for h, w in ((4, 4), (60, 106)))
+    whole_ones = (whole("03_full_decoder", size | {"target": "p150-mock"}) for size in sizes)
+    small, large = (Run("03_full_decoder", parameters) for parameters in whole_ones)
     assert 12 < gigabytes(large) < 16 and gigabytes(small) < 6
     simulated = Run("01_repro", small.parameters | {"target": "n150-ttsim"})
     assert gigabytes(simulated) > gigabytes(Run("01_repro", small.parameters))
@@ -239,8 +240,10 @@ def found(tmp_path, **row) -> pd.DataFrame:
     ]
     record = {
         "versions": {"plugin": "p 1"},
-        "verdicts": [{"name": "conv", "target": "p150-compile", "status": "pass", "stage": "TTNN", "kind": None, "message": None}],
-        "metrics": {"psnr": "inf", "deep": {"er": 2.5}, "programs": {"conv, p150-compile": {"peak_dram_bytes": 1000, "dram_bytes_moved": 9, "ops": 3}}},
+        "verdicts": [{"name": "conv", "target": "p150-compile", "status": "pass", "stage": "TTNN",
+                      "kind": None, "message": None}],
+        "metrics": {"psnr": "inf", "deep": {"er": 2.5}, "programs": {
+            "conv, p150-compile": {"peak_dram_bytes": 1000, "dram_bytes_moved": 9, "ops": 3}}},
     }  # fmt: skip
     record["verdicts"][0] |= {key: value for key, value in row.items() if key in record["verdicts"][0]}
     record["metrics"]["programs"]["conv, p150-compile"] |= {

@@ -310,7 +310,7 @@ def test_a_simulated_chip_has_the_boards_grid_and_its_memory(target, tmp_path):
 
 @needs_ttsim
 def test_a_comparison_by_the_sign_bit_gives_the_bits_of_one_with_zero(tmp_path):
-    """The p150's work-around, beside the form that it replaces: with +0.0 in a register that ttsim compares."""
+    """The p150's work-around, beside what it replaces: with +0.0 in a register that ttsim compares."""
     variables = places.environment(TARGETS["p150-ttsim"], tmp_path)
     asked = [places.python(), Path(__file__).parent / "data" / "comparisons.py"]
     said = subprocess.run(asked, env=variables, cwd=tmp_path, capture_output=True, text=True)

@@ -46,7 +46,7 @@ class Demo:
         return frames - (frames - 1) % self.every
 
     def target(self, x: Tensor) -> Tensor:
-        """What the decoder should give for clips x [B, 3, T, H, W]: the frames before their first repeat it."""
+        """What the decoder should give for clips x [B, 3, T, H, W]: frames before the first repeat it."""
         return torch.cat([x[:, :, :1].expand(-1, -1, self.before, -1, -1), x], dim=2)
 
 

@@ -12,7 +12,7 @@ import torch
 
 
 def orthogonal(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The matrix g [rows, columns] with its singular values moved to about one, by Newton-Schulz iteration."""
+    """The matrix g [rows, columns] with its singular values moved to about 1, by Newton-Schulz iteration."""
     x = g.T if g.shape[0] > g.shape[1] else g
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):

@@ -154,7 +154,7 @@ def cpu_name():
 
 
 class Run:
-    """A model in training: its weights, their running average, the optimisers, and what is known of the past."""
+    """A model in training: its weights, their running average, the optimisers, what is known of the past."""
 
     def __init__(self, args):
         self.args, self.demo = args, DEMOS[args.family]

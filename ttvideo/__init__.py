@@ -13,7 +13,7 @@ NAMES = {
     "Failed": "ttvideo.basics.errors",
     "Refused": "ttvideo.basics.errors",
     "compare": "ttvideo.basics.compare",
-    "decompose": "ttvideo.ways.decompose",
+    "decompose": "ttvideo.decompositions.decompose",
     "for_tiles": "ttvideo.decoders.families",
     "native": "ttvideo.decoders.native",
     "on": "ttvideo.decoders.on",

@@ -43,9 +43,9 @@ def parser() -> argparse.ArgumentParser:
     decode = commands.add_parser(
         "decode",
         help="latents to video, step by step, in constant memory",
-        description="Decode latents to a video. Where the target has results (cpu, cuda, xla-cpu, tt), the video is the "
-        "target's; where it has none (compile only, mocked), it is that of the frames that the host decodes, which it does "
-        "for Mochi alone.",
+        description="Decode latents to a video. Where the target has results (cpu, cuda, xla-cpu, tt), the "
+        "video is the target's; where it has none (compile only, mocked), it is that of the frames that the "
+        "host decodes, which it does for Mochi alone.",
         epilog=EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -59,8 +59,9 @@ def add_blocks(commands) -> None:
     blocks = commands.add_parser(
         "blocks",
         help="the blocks in which ttnn.conv3d is expected to take the least time",
-        description="The best blocks of a ttnn.conv3d of stride 1 on one chip: expected microseconds by a model fitted to "
-        "published times, with its range and the roofline's least, bytes of L1 and of DRAM, and what binds.",
+        description="The best blocks of a ttnn.conv3d of stride 1 on one chip: expected microseconds by a "
+        "model fitted to published times, with its range and the roofline's least, bytes of L1 and of DRAM, "
+        "and what binds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = blocks.add_argument
@@ -111,9 +112,10 @@ def blocks(options: argparse.Namespace) -> int:
             else ""
         )
         print(
-            f"{names or 'conv3d'}: {'x'.join(map(str, row['out']))}, {row['c_in']} to {row['c_out']}: {row['us']:,.0f} µs "
-            f"({row['low_us']:,.0f} to {row['high_us']:,.0f}; least {row['floor_us']:,.0f}), {row['binds']} binds, "
-            f"L1 {row['l1_bytes']:,} B, DRAM {row['dram_bytes'] / 1e6:,.1f} MB\n    ttnn.Conv3dConfig({config})"
+            f"{names or 'conv3d'}: {'x'.join(map(str, row['out']))}, {row['c_in']} to {row['c_out']}: "
+            f"{row['us']:,.0f} µs ({row['low_us']:,.0f} to {row['high_us']:,.0f}; least "
+            f"{row['floor_us']:,.0f}), {row['binds']} binds, L1 {row['l1_bytes']:,} B, DRAM "
+            f"{row['dram_bytes'] / 1e6:,.1f} MB\n    ttnn.Conv3dConfig({config})"
         )
     return 0
 

@@ -30,8 +30,8 @@ def kernel(name, config, static, given):
     arguments = ttnn.RuntimeArgs()
     arguments[0][0] = given
     return ttnn.KernelDescriptor(
-        kernel_source=str(HERE / f"{name}.cpp"), core_ranges=cores, compile_time_args=static, runtime_args=arguments,
-        config=config,
+        kernel_source=str(HERE / f"{name}.cpp"), core_ranges=cores, compile_time_args=static,
+        runtime_args=arguments, config=config,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
-from ttvideo.ways.instance import copied, is_cast, own_behaviour, replaced_methods
+from ttvideo.decompositions.instance import copied, is_cast, own_behaviour, replaced_methods
 
 # `encode` alone reads these, and a parametrized weight is read as it is computed.
 NOT_OF_DECODE = re.compile(r"(encoder|quant_conv)\b|.*\bparametrizations\b")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.clip_decoder import Memory
+from ttvideo.decoders.clip_decoder import Memory, State
 from ttvideo.decoders.group_norm import TILE
 
 BAND_VALUES = 1 << 28  # of a band's keys, or scores, in whole tiles: 0.5 GB in bf16
@@ -50,6 +50,11 @@ class CausalAttention(nn.Module):
         """Name and shape, without the batch, of each entry after so many latent frames of this size, by
         default one."""
         return dict.fromkeys(self.names(size), (1, (latents or 1) * size[0] * size[1], self.proj.in_features))
+
+    def seen(self, state: State, size: tuple[int, int]) -> int:
+        """How many latent frames of this size its keys in a state are of; 1 where that can't be told."""
+        keys = state.get(self.names(size)[0])
+        return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (size[0] * size[1]))
 
     def forward(self, frames: list[Tensor], normed: list[Tensor], memory: Memory) -> list[Tensor]:
         """`normed` are the frames as queries, keys and values are made of them."""
@@ -100,6 +105,11 @@ def as_linear(*convs: nn.Module) -> nn.Linear:
     if convs[0].bias is not None:
         linear.bias = nn.Parameter(torch.cat([conv.bias.detach() for conv in convs]), requires_grad=False)
     return linear
+
+
+def pointwise(conv: nn.Module | None) -> nn.Linear | None:
+    """As a Linear; None where there is none, or an `nn.Identity` in its place."""
+    return None if conv is None or isinstance(conv, nn.Identity) else as_linear(conv)
 
 
 def check_one_head(name: str, stock: nn.Module) -> None:

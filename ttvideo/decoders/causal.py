@@ -73,8 +73,8 @@ class CausalConv(nn.Module):
     """
 
     def __init__(
-        self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS, padding: str = ZEROS,
-        packed: int = 1,
+        self, name: str, scale: int, weight: Tensor, bias: Tensor | None, before: str = ZEROS,
+        padding: str = ZEROS, packed: int = 1,
     ):  # fmt: skip
         super().__init__()
         frames = weight.shape[2] - 1
@@ -86,8 +86,9 @@ class CausalConv(nn.Module):
         self.edges = (weight.shape[3] // 2, weight.shape[4] // 2) if padding == EDGES else (0, 0)
         pieces = packed_weight(weight.detach(), packed).chunk(self.kept + 1, dim=1)
         bias = None if bias is None else bias.detach().repeat(packed)
-        # Hazard: where a clip begins, all taps read one frame, and the compiler makes one product of linear layers
-        # that do; one with a bias among them without, it fails to (`ttir.concat`). So there the bias is added last.
+        # Hazard: where a clip begins, all taps read one frame, and the compiler makes one product of linear
+        # layers that do; one with a bias among them without, it fails to (`ttir.concat`). So there the bias
+        # is added last.
         last = before == FIRST and tuple(weight.shape[3:]) == (1, 1) and self.kept > 0
         self.bias = nn.Parameter(bias, requires_grad=False) if last and bias is not None else None
         biases = [None] * self.kept + [None if last else bias]
@@ -116,7 +117,7 @@ class CausalConv(nn.Module):
         return keep_row_major(nearest(x_nc, (height // by, width // by), by, self.edges)[None, None])
 
     def windows(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor | None]]:
-        """What each output reads, oldest first, of frames as `surrounded` gives them; the last ones are kept."""
+        """What each output reads, oldest first, of frames as `surrounded` gives them; the last are kept."""
         names = self.keys(memory.at(self.scale))
         if memory.starts:
             past = [self.repeated(frames[0]) if self.before == FIRST else None] * self.kept
@@ -148,6 +149,18 @@ class CausalConv(nn.Module):
         parts = [tap(x, size) for tap, x in zip(self.taps, inputs, strict=True) if x is not None]
         total = sum(parts[1:], parts[0]).flatten(0, -2)
         return total if self.bias is None else total + self.bias
+
+
+def check_conv(
+    name: str, conv: nn.Module, padding: tuple[int, ...], modes: tuple[str, ...] = (ZEROS,)
+) -> None:
+    """Raise `Refused` for a convolution with a stride, dilation or groups, or padded by itself otherwise."""
+    ones = (1,) * len(conv.kernel_size)
+    for setting, need in (("stride", ones), ("dilation", ones), ("groups", 1), ("padding", padding)):
+        if (got := getattr(conv, setting)) != need:
+            raise Refused(f"convolution {name}", f"{setting} {got}", f"{setting} {need}")
+    if conv.padding_mode not in modes:
+        raise Refused(f"convolution {name}", f"padding_mode {conv.padding_mode}", " or ".join(modes))
 
 
 def as_kept(x: Tensor) -> Tensor:

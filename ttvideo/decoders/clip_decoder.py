@@ -47,7 +47,7 @@ class Memory:
         return self.old is None
 
     def next(self) -> "Memory":
-        """For what follows in the same step: it finds what this one leaves, and leaves what stays in `new`."""
+        """For what follows in the same step: it finds what this leaves, and leaves what stays in `new`."""
         return Memory(self.size, dict(self.new), self.new, self.ends)
 
     def at(self, scale: int) -> tuple[int, int]:
@@ -103,8 +103,10 @@ class ClipDecoder(nn.Module):
         return {name: (batch, *shape) for shapes in kept for name, shape in shapes.items()}
 
     def seen(self, state: State, size: tuple[int, int]) -> int | None:
-        """How many latent frames of this size a state has seen, where its shapes depend on it."""
-        return None
+        """How many latent frames of this size a state has seen, where its shapes depend on it: as the first
+        module says that can tell."""
+        tell = (module for module in self.modules() if module is not self and hasattr(module, "seen"))
+        return next((module.seen(state, size) for module in tell), None)
 
     def check(self, z_bcthw: Tensor, state: State | None = None, ends: bool = True) -> None:
         """Raise `Refused` for latents or a state of a wrong rank, size or type. Looks at no value."""

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import as_linear
-from ttvideo.decoders.causal import FIRST, CausalConv, FrameConv
+from ttvideo.decoders.attention import pointwise
+from ttvideo.decoders.causal import FIRST, CausalConv, FrameConv, check_conv
 from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, split, video_of
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.decoders.rows import keep_row_major, nearest
 from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
 
@@ -46,7 +47,7 @@ class CogVideoXTileDecoder(ClipDecoder):
         if not isinstance(chunk, int) or chunk < 1:
             raise Refused("num_latent_frames_batch_size", repr(chunk), "a whole number of at least 1")
         self.chunk_size = chunk
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.conv.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
         scale, blocks = (
@@ -94,26 +95,18 @@ class CogVideoXTileDecoder(ClipDecoder):
         return self.conv_out(self.norm_out(frames, condition), memory)
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `CogVideoXResnetBlock3D` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
-        self.norms = nn.ModuleList(norm_silu(scale, norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(
-            causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
-        )
         shortcut = getattr(stock, "conv_shortcut", None)
         if not isinstance(shortcut, (nn.Conv3d, type(None))):
             raise Refused(f"{name}.conv_shortcut", type(shortcut).__name__, "a pointwise one, or none")
-        self.shortcut = None if shortcut is None else as_linear(shortcut)
-
-    def forward(self, frames: list[Tensor], condition: Condition, memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv(norm(x, condition), memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+        super().__init__(
+            [norm_silu(scale, norm) for norm in (stock.norm1, stock.norm2)],
+            [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            pointwise(shortcut),
+        )
 
 
 class Upsample(nn.Module):
@@ -143,13 +136,7 @@ def norm_silu(scale: int, stock: nn.Module) -> SpatialNormSilu:
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
     """A `CogVideoXCausalConv3d` that keeps its past ("constant" or "first": whatever isn't "replicate")."""
     conv = stock.conv
-    pads = (0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2)
-    if (
-        stock.pad_mode == "replicate"
-        or conv.stride != (1, 1, 1)
-        or conv.dilation != (1, 1, 1)
-        or conv.padding != pads
-    ):
-        got = f"{stock.pad_mode}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
-        raise Refused(f"convolution {name}", got, f"not replicate, stride and dilation 1, padding {pads}")
+    if stock.pad_mode == "replicate":
+        raise Refused(f"convolution {name}", stock.pad_mode, "not replicate")
+    check_conv(name, conv, (0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2))
     return CausalConv(name, scale, conv.weight, conv.bias, before=FIRST)

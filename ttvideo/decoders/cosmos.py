@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import CausalAttention, FrameAttention, as_linear
+from ttvideo.decoders.attention import FrameAttention, pointwise
 from ttvideo.decoders.causal import FIRST, CausalConv, FrameConv
-from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, video_of
 from ttvideo.decoders.group_norm import group_norm, group_norm_silu
 from ttvideo.decoders.image import FrameNorm
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.decoders.rows import shuffled
 from ttvideo.decoders.time_attention import CausalTimeAttention
 from ttvideo.decoders.upsample import AddedUpsample
@@ -34,7 +35,7 @@ class CosmosTileDecoder(ClipDecoder):
 
     def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None):
         super().__init__()
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.conv_s.in_channels
         self.conv_in = Projection("conv_in", 1, decoder.conv_in)
         mid, scale = decoder.mid_block, 1
@@ -55,12 +56,6 @@ class CosmosTileDecoder(ClipDecoder):
         self.conv_out = Projection("conv_out", scale, decoder.conv_out)
         self.unpatch = Unpatch(decoder.unpatch_embed, decoder.conv_out.conv_t.out_channels)
         self.inner, self.scale = scale, scale * self.unpatch.by
-
-    def seen(self, state: State, size: tuple[int, int]) -> int:
-        """How many latent frames a state has seen, by its first keys; 1 where that can't be told."""
-        names = [module.names(size)[0] for module in self.modules() if isinstance(module, CausalAttention)]
-        keys = state.get(names[0]) if names and state else None
-        return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (size[0] * size[1]))
 
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
         frames = self.conv_in(self.quantised(frames_of(z_cthw)), memory)
@@ -85,24 +80,18 @@ class Projection(nn.Module):
         return self.time([self.space(frame, size).flatten(0, -2) for frame in frames], memory)
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `CosmosResnetBlock3d` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
-        self.norms = nn.ModuleList(of_a_frame(name, norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(
-            Projection(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
+        super().__init__(
+            [of_a_frame(name, norm) for norm in (stock.norm1, stock.norm2)],
+            [Projection(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            pointwise(stock.conv_shortcut),
         )
-        shortcut = stock.conv_shortcut
-        self.shortcut = None if isinstance(shortcut, nn.Identity) else as_linear(shortcut)
 
-    def forward(self, frames: Frames, memory: Memory) -> Frames:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv(group_norm_silu(x, norm), memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+    def normed(self, frames: Frames, norm: nn.GroupNorm) -> Frames:
+        return group_norm_silu(frames, norm)
 
 
 class PixelAttention(nn.Module):
@@ -137,7 +126,7 @@ def upsample(name: str, scale: int, stock: nn.Module) -> AddedUpsample:
         scale,
         causal(f"{name}.conv1", scale, stock.conv1) if stock.temporal_upsample else None,
         frame_conv(f"{name}.conv2", stock.conv2) if stock.spatial_upsample else None,
-        None if isinstance(stock.conv3, nn.Identity) else as_linear(stock.conv3),
+        pointwise(stock.conv3),
     )
 
 

@@ -1,6 +1,10 @@
-"""Which module for tiles stands for which of diffusers' decoders, autoencoders and encoders."""
+"""Which module for tiles stands for which of diffusers' decoders, and what it takes of an autoencoder.
+
+The family of the same decoder in TT-NN's ops takes the same (`ttvideo.decoders.native`).
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from diffusers import (
     AutoencoderKL,
@@ -45,70 +49,85 @@ from ttvideo.basics.errors import Refused
 from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
 from ttvideo.decoders.cosmos import CosmosTileDecoder
-from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, hunyuan_video
+from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder, framewise
 from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
 from ttvideo.decoders.hunyuan_image import HunyuanImageRefinerTileDecoder, HunyuanImageTileDecoder
 from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
 from ttvideo.decoders.kvae import Kandinsky6TileDecoder, KVAETileDecoder
 from ttvideo.decoders.ltx import LTXTileDecoder, whole_clips
 from ttvideo.decoders.magvit import MagvitTileDecoder
-from ttvideo.decoders.mochi import TileDecoder, mochi
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.mochi_encoder import TileEncoder
 from ttvideo.decoders.temporal import AllegroTileDecoder, StableVideoTileDecoder
 from ttvideo.decoders.wan import WanTileDecoder
 
-FAMILIES: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {
-    MochiDecoder3D: TileDecoder,
-    AutoencoderKLMochi: mochi,
-    WanDecoder3d: WanTileDecoder,
-    AutoencoderKLWan: lambda vae: WanTileDecoder(
-        vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1
-    ),
-    QwenImageDecoder3d: WanTileDecoder,
-    AutoencoderKLQwenImage: lambda vae: WanTileDecoder(vae.decoder, vae.post_quant_conv, True),
-    CogVideoXDecoder3D: CogVideoXTileDecoder,
-    AutoencoderKLCogVideoX: lambda vae: CogVideoXTileDecoder(
-        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
-    ),
-    HunyuanVideoDecoder3D: HunyuanVideoTileDecoder,
-    AutoencoderKLHunyuanVideo: hunyuan_video,
-    HunyuanVideo15Decoder3D: HunyuanVideo15TileDecoder,
-    AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15TileDecoder(vae.decoder),
-    LTXVideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTXVideo: lambda vae: LTXTileDecoder(whole_clips(vae)),
-    LTX2VideoDecoder3d: LTXTileDecoder,
-    AutoencoderKLLTX2Video: lambda vae: LTXTileDecoder(whole_clips(vae)),
-    CosmosDecoder3d: CosmosTileDecoder,
-    AutoencoderKLCosmos: lambda vae: CosmosTileDecoder(vae.decoder, vae.post_quant_conv),
-    EasyAnimateDecoder: MagvitTileDecoder,
-    AutoencoderKLMagvit: lambda vae: MagvitTileDecoder(
-        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
-    ),
-    HunyuanImageDecoder2D: HunyuanImageTileDecoder,
-    AutoencoderKLHunyuanImage: lambda vae: HunyuanImageTileDecoder(vae.decoder),
-    HunyuanImageRefinerDecoder3D: HunyuanImageRefinerTileDecoder,
-    AutoencoderKLHunyuanImageRefiner: lambda vae: HunyuanImageRefinerTileDecoder(vae.decoder),
-    KVAECachedDecoder3D: KVAETileDecoder,
-    AutoencoderKLKVAEVideo: lambda vae: KVAETileDecoder(vae.decoder),
-    Kandinsky6SRDecoder3D: Kandinsky6TileDecoder,
-    Kandinsky6SRVAE: lambda vae: Kandinsky6TileDecoder(vae.decoder),
-    TemporalDecoder: StableVideoTileDecoder,
-    AutoencoderKLTemporalDecoder: lambda vae: StableVideoTileDecoder(vae.decoder),
-    AllegroDecoder3D: AllegroTileDecoder,
-    Decoder: ImageTileDecoder,
-    AutoencoderKL: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
-    AutoencoderKLFlux2: lambda vae: ImageTileDecoder(vae.decoder, vae.post_quant_conv),
-    DecoderTiny: TinyTileDecoder,
-    AutoencoderTiny: lambda vae: TinyTileDecoder(vae.decoder),
-}
-ENCODERS: dict[type[nn.Module], Callable[[nn.Module], nn.Module]] = {MochiEncoder3D: TileEncoder}
 
+def with_quant(vae: nn.Module) -> tuple:
+    return vae.decoder, vae.post_quant_conv
+
+
+def in_chunks(vae: nn.Module) -> tuple:
+    return *with_quant(vae), vae.num_latent_frames_batch_size
+
+
+def clamped(vae: nn.Module) -> tuple:
+    return *with_quant(vae), True, vae.config.get("patch_size") or 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A decoder of diffusers' (or an encoder), what stands for it, the autoencoders that have it, and what is
+    taken of one."""
+
+    stock: type[nn.Module]
+    tiles: type[nn.Module]
+    autoencoders: tuple[type[nn.Module], ...] = ()
+    parts: Callable[[nn.Module], tuple] = lambda vae: (vae.decoder,)
+
+    def arguments(self, model: nn.Module) -> tuple:
+        """What the rewrite is made of: a decoder itself, or of an autoencoder its parts and settings."""
+        return (model,) if type(model) is self.stock else self.parts(model)
+
+
+ROWS = (
+    Row(
+        MochiDecoder3D,
+        TileDecoder,
+        (AutoencoderKLMochi,),
+        lambda vae: (vae.decoder, vae.drop_last_temporal_frames),
+    ),
+    Row(WanDecoder3d, WanTileDecoder, (AutoencoderKLWan,), clamped),
+    Row(QwenImageDecoder3d, WanTileDecoder, (AutoencoderKLQwenImage,), clamped),
+    Row(CogVideoXDecoder3D, CogVideoXTileDecoder, (AutoencoderKLCogVideoX,), in_chunks),
+    Row(
+        HunyuanVideoDecoder3D,
+        HunyuanVideoTileDecoder,
+        (AutoencoderKLHunyuanVideo,),
+        lambda vae: (*with_quant(vae), framewise(vae)),
+    ),
+    Row(HunyuanVideo15Decoder3D, HunyuanVideo15TileDecoder, (AutoencoderKLHunyuanVideo15,)),
+    Row(LTXVideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTXVideo,), lambda vae: (whole_clips(vae),)),
+    Row(LTX2VideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTX2Video,), lambda vae: (whole_clips(vae),)),
+    Row(CosmosDecoder3d, CosmosTileDecoder, (AutoencoderKLCosmos,), with_quant),
+    Row(EasyAnimateDecoder, MagvitTileDecoder, (AutoencoderKLMagvit,), in_chunks),
+    Row(HunyuanImageDecoder2D, HunyuanImageTileDecoder, (AutoencoderKLHunyuanImage,)),
+    Row(HunyuanImageRefinerDecoder3D, HunyuanImageRefinerTileDecoder, (AutoencoderKLHunyuanImageRefiner,)),
+    Row(KVAECachedDecoder3D, KVAETileDecoder, (AutoencoderKLKVAEVideo,)),
+    Row(Kandinsky6SRDecoder3D, Kandinsky6TileDecoder, (Kandinsky6SRVAE,)),
+    Row(TemporalDecoder, StableVideoTileDecoder, (AutoencoderKLTemporalDecoder,)),
+    Row(AllegroDecoder3D, AllegroTileDecoder),
+    Row(Decoder, ImageTileDecoder, (AutoencoderKL, AutoencoderKLFlux2), with_quant),
+    Row(DecoderTiny, TinyTileDecoder, (AutoencoderTiny,)),
+    Row(MochiEncoder3D, TileEncoder),
+)
+FAMILIES = {kind: row for row in ROWS for kind in (row.stock, *row.autoencoders)}
 
 # What is left as it is, by the name of its class, and what it would take.
 NOT_YET = {
-    "AutoencoderKLAllegro": "it decodes only in tiles that it blends; for_tiles(vae.decoder) takes each of them",
-    "AutoencoderKLMiniMaxH3": "a transformer among all pixels of a stretch decodes it; rotary attention in bands,"
-    " and stretches that fade as HunyuanVideo's, would be needed",
+    "AutoencoderKLAllegro": "it decodes only in tiles that it blends; for_tiles(vae.decoder) takes each of"
+    " them",
+    "AutoencoderKLMiniMaxH3": "a transformer among all pixels of a stretch decodes it; rotary attention in"
+    " bands, and stretches that fade as HunyuanVideo's, would be needed",
     "AutoencoderVidTok": "its upsampling in time goes between a frame and the next, so what follows waits for"
     " one frame more each time; a delay as LTX's ahead of convolutions that look back would be needed",
 }
@@ -130,16 +149,12 @@ def for_tiles(model: nn.Module) -> nn.Module:
     another's place; and for an autoencoder that cuts its frames into spatial tiles, which a pipeline's
     doesn't by default.
     """
-    known = FAMILIES | ENCODERS
-    if type(model).__name__ in NOT_YET:
-        raise Refused(
-            "for_tiles", type(model).__name__, f"another autoencoder: {NOT_YET[type(model).__name__]}"
-        )
-    if type(model) not in known:
-        raise Refused(
-            "for_tiles", type(model).__name__, f"one of {', '.join(kind.__name__ for kind in known)}"
-        )
-    model = as_computed(model)
-    new = known[type(model)](model)
+    kind = type(model).__name__
+    if kind in NOT_YET:
+        raise Refused("for_tiles", kind, f"another autoencoder: {NOT_YET[kind]}")
+    if type(model) not in FAMILIES:
+        raise Refused("for_tiles", kind, f"one of {', '.join(known.__name__ for known in FAMILIES)}")
+    model, row = as_computed(model), FAMILIES[type(model)]
+    new = row.tiles(*row.arguments(model))
     check_as_built(model, getattr(new, "follows", ()), getattr(new, "padding_modes", ("zeros",)))
     return new.eval()

@@ -106,7 +106,7 @@ class HostDecoder(nn.Module):
 
 
 class CausalWindow:
-    """The three frames that a causal 3x3x3 convolution reads, padded: [3, H + 2, W + 2, C], the newest last."""
+    """The three frames that a causal 3x3x3 convolution reads, padded: [3, H + 2, W + 2, C], newest last."""
 
     def __init__(self, conv: nn.Conv3d, past: Tensor | None):
         self.conv, self.past, self.frames = conv, past, None
@@ -161,7 +161,7 @@ def as_products(frames_thwc: Tensor, conv: nn.Conv3d) -> Tensor:
 
 
 def norm_silu(x_hwc: Tensor, norm: nn.GroupNorm, out_hwc: Tensor) -> None:
-    """silu(GroupNorm(x)), a few rows at a time; statistics and arithmetic in float32 at least, rounded once."""
+    """silu(GroupNorm(x)), a few rows at a time; statistics, arithmetic in float32 at least, rounded once."""
     wide = torch.promote_types(x_hwc.dtype, torch.float32)
     height, width, channels = x_hwc.shape
     rows = max(1, BLOCK_BYTES // (width * channels * 4)) if not x_hwc.is_cuda else height

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import CausalAttention, as_linear, check_one_head
-from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, as_kept
+from ttvideo.decoders.attention import CausalAttention, check_one_head, pointwise
+from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, as_kept, check_conv
 from ttvideo.decoders.clip_decoder import (
     ClipDecoder,
     Memory,
@@ -21,6 +21,7 @@ from ttvideo.decoders.clip_decoder import (
     split,
 )
 from ttvideo.decoders.group_norm import clip_norm
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.decoders.rows import nearest
 
 
@@ -82,7 +83,7 @@ class HunyuanVideoTileDecoder(ClipDecoder):
     ):
         super().__init__()
         self.stretches = stretches
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.conv.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
         mid = decoder.mid_block
@@ -190,27 +191,23 @@ def faded(old: list[Tensor], new: list[Tensor]) -> list[Tensor]:
     ] + new[count:]
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `HunyuanVideoResnetBlockCausal3D` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
         check_silu(name, stock.nonlinearity)
-        self.norms = nn.ModuleList(deepcopy(norm) for norm in (stock.norm1, stock.norm2))
-        self.convs = nn.ModuleList(
-            causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
-        )
         shortcut = stock.conv_shortcut
-        self.shortcut = None if shortcut is None else causal(f"{name}.conv_shortcut", scale, shortcut)
+        super().__init__(
+            [deepcopy(norm) for norm in (stock.norm1, stock.norm2)],
+            [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            None if shortcut is None else causal(f"{name}.conv_shortcut", scale, shortcut),
+        )
 
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        rest = frames if self.shortcut is None else self.shortcut(frames, memory)
-        return [a + b for a, b in zip(self.added(frames, memory), rest)]
+    def normed(self, frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
+        return [F.silu(frame) for frame in clip_norm(frames, norm)]
 
-    def added(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        for norm, conv in zip(self.norms, self.convs):
-            frames = conv([F.silu(frame) for frame in clip_norm(frames, norm)], memory)
-        return frames
+    def rest(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        return frames if self.shortcut is None else self.shortcut(frames, memory)
 
 
 class Attention(nn.Module):
@@ -249,7 +246,7 @@ class Upsample(nn.Module):
         return self.doubled([self.conv.surrounded(frame, memory, self.by) for frame in frames], memory)
 
     def windows_again(self, frames: list[Tensor], memory: Memory) -> list[list[Tensor]]:
-        """The same in two gathers a frame, which the compiler doesn't take for those of `windows` and hold."""
+        """The same in two gathers a frame, which the compiler doesn't take for `windows`' own and hold."""
         height, width = memory.at(self.conv.scale)
         frames = [nearest(frame, (height // self.by, width // self.by), self.by) for frame in frames]
         return self.doubled([self.conv.surrounded(frame, memory) for frame in frames], memory)
@@ -292,12 +289,6 @@ class UpsampledResidual(nn.Module):
         return [a + self.shortcut.output(window, size) for a, window in zip(added, windows)]
 
 
-def hunyuan_video(vae: nn.Module) -> HunyuanVideoTileDecoder:
-    """An `AutoencoderKLHunyuanVideo` as it decodes by default. Raises `Refused` for one that decodes
-    otherwise."""
-    return HunyuanVideoTileDecoder(vae.decoder, vae.post_quant_conv, framewise(vae))
-
-
 def framewise(vae: nn.Module) -> Stretches | None:
     """How an `AutoencoderKLHunyuanVideo` cuts a clip; None where it doesn't. Raises `Refused` for other
     stretches."""
@@ -320,18 +311,11 @@ def check_silu(name: str, activation: nn.Module) -> None:
 
 
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
-    """A `HunyuanVideoCausalConv3d` or `HunyuanVideo15CausalConv3d`, which repeats edges and the first frame."""
+    """A `HunyuanVideoCausalConv3d` or `HunyuanVideo15CausalConv3d`, which repeats edges and first frame."""
     conv, pads = stock.conv, stock.time_causal_padding
     kt, kh, kw = conv.kernel_size
+    check_conv(name, conv, (0, 0, 0))
     known = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)
-    if (
-        stock.pad_mode != "replicate"
-        or conv.stride + conv.dilation != (1,) * 6
-        or any(conv.padding)
-        or pads != known
-    ):
-        got = (
-            f"{stock.pad_mode} {pads}, stride {conv.stride}, dilation {conv.dilation}, padding {conv.padding}"
-        )
-        raise Refused(f"convolution {name}", got, f"replicate {known}, stride and dilation 1, padding 0")
+    if stock.pad_mode != "replicate" or pads != known:
+        raise Refused(f"convolution {name}", f"{stock.pad_mode} {pads}", f"replicate {known}")
     return CausalConv(name, scale, conv.weight, conv.bias, before=FIRST, padding=EDGES)

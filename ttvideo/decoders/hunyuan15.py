@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import CausalAttention, as_linear
+from ttvideo.decoders.attention import CausalAttention, pointwise
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv, FrameConv
-from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
+from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, video_of
 from ttvideo.decoders.hunyuan import causal, check_silu
 from ttvideo.decoders.residual import ChannelNorm, ChannelResidual
 from ttvideo.decoders.rows import shuffled
@@ -57,12 +57,6 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
         self.norm_out = ChannelNorm(decoder.norm_out)
         self.conv_out = causal("conv_out", scale, decoder.conv_out)
 
-    def seen(self, state: State, size: tuple[int, int]) -> int:
-        """How many latent frames a state has seen, by its first keys; 1 where that can't be told."""
-        names = [module.names(size)[0] for module in self.modules() if isinstance(module, CausalAttention)]
-        keys = state.get(names[0]) if names else None
-        return 1 if keys is None or keys.dim() != 4 else max(1, keys.shape[2] // (size[0] * size[1]))
-
     def clip(self, z_cthw: Tensor, memory: Memory) -> Tensor:
         latents = frames_of(z_cthw)
         frames = [a + self.shortcut(z) for a, z in zip(self.conv_in(latents, memory), latents)]
@@ -73,7 +67,7 @@ class HunyuanVideo15TileDecoder(ClipDecoder):
 
 
 class RepeatedShortcut(nn.Module):
-    """A convolution's shortcut: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of ones and zeros."""
+    """A convolution's shortcut: [N, C] -> [N, O], each number one of x, by a matrix [O, C] of 1 and 0."""
 
     def __init__(self, picks: Tensor):
         super().__init__()
@@ -101,7 +95,7 @@ class Residual(ChannelResidual):
         super().__init__(
             [ChannelNorm(norm) for norm in (stock.norm1, stock.norm2)],
             [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
-            None if stock.conv_shortcut is None else as_linear(stock.conv_shortcut),
+            pointwise(stock.conv_shortcut),
         )
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import FrameAttention, as_linear, check_one_head
-from ttvideo.decoders.causal import FrameConv
+from ttvideo.decoders.attention import FrameAttention, check_one_head, pointwise
+from ttvideo.decoders.causal import FrameConv, check_conv
 from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
 from ttvideo.decoders.group_norm import group_norm, group_norm_silu
 from ttvideo.decoders.rows import keep_row_major, nearest
@@ -54,7 +54,7 @@ class ImageTileDecoder(ImageDecoder):
     def __init__(self, decoder: nn.Module, post_quant: nn.Module | None = None):
         super().__init__()
         check_norm("conv_norm_out", decoder.conv_norm_out, decoder.conv_act)
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.in_channels
         self.conv_in = frame_conv("conv_in", decoder.conv_in)
         self.blocks, self.scale = image_blocks(decoder, lambda *place: [spatial(*place)])
@@ -96,7 +96,7 @@ class TinyBlock(nn.Module):
         self.layers = nn.ModuleList(
             tiny_layer(f"{name}.conv.{i}", layer) for i, layer in enumerate(stock.conv)
         )
-        self.skip = None if isinstance(stock.skip, nn.Identity) else as_linear(stock.skip)
+        self.skip = pointwise(stock.skip)
         self.fuse = elementwise(f"{name}.fuse", stock.fuse)
 
     def forward(self, x_nc: Tensor, size: Size) -> Tensor:
@@ -136,7 +136,7 @@ class Residual(nn.Module):
         self.convs = nn.ModuleList(
             frame_conv(f"{name}.{half}", getattr(stock, half)) for half in ("conv1", "conv2")
         )
-        self.shortcut = None if stock.conv_shortcut is None else as_linear(stock.conv_shortcut)
+        self.shortcut = pointwise(stock.conv_shortcut)
 
     def forward(self, x_nc: Tensor, size: Size) -> Tensor:
         rest = x_nc if self.shortcut is None else self.shortcut(x_nc)
@@ -201,11 +201,9 @@ def image_blocks(
 
 def frame_conv(name: str, conv: nn.Conv2d) -> FrameConv:
     """A Conv2d that keeps the size, with zeros around. Raises `Refused` for another one."""
-    got = conv.stride, conv.dilation, conv.groups, conv.padding_mode, conv.padding
-    need = (1, 1), (1, 1), 1, "zeros", tuple(n // 2 for n in conv.kernel_size)
-    if not isinstance(conv, nn.Conv2d) or got != need:
-        said = "stride {}, dilation {}, groups {}, {} around, {}"
-        raise Refused(f"convolution {name}", said.format(*got), said.format(*need))
+    if not isinstance(conv, nn.Conv2d):
+        raise Refused(f"convolution {name}", type(conv).__name__, "a Conv2d")
+    check_conv(name, conv, tuple(n // 2 for n in conv.kernel_size))
     return FrameConv(conv.weight, conv.bias)
 
 

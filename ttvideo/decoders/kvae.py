@@ -4,10 +4,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import as_linear
-from ttvideo.decoders.causal import EDGES, FIRST, REFLECT, ZEROS, CausalConv, FrameConv
+from ttvideo.decoders.attention import as_linear, pointwise
+from ttvideo.decoders.causal import EDGES, FIRST, REFLECT, ZEROS, CausalConv, FrameConv, check_conv
 from ttvideo.decoders.clip_decoder import ChunkedDecoder, ClipDecoder, Memory, frames_of, video_of
-from ttvideo.decoders.residual import ChannelNorm
+from ttvideo.decoders.residual import ChannelNorm, ResidualBlock
 from ttvideo.decoders.spatial_norm import Condition, SpatialNormSilu
 from ttvideo.decoders.upsample import AddedUpsample
 
@@ -101,26 +101,17 @@ class KVAETileDecoder(ChunkedDecoder):
         return self.layers(frames, memory)
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `KVAECachedResnetBlock3D` or `Kandinsky6SRResnetBlock3D` on frames."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module, norm, padding: str):
-        super().__init__()
-        self.norms = nn.ModuleList(norm(scale, getattr(stock, half)) for half in ("norm1", "norm2"))
-        self.convs = nn.ModuleList(
-            causal(f"{name}.{half}", scale, getattr(stock, half), padding) for half in ("conv1", "conv2")
-        )
         if hasattr(stock, "conv_shortcut"):
             raise Refused(name, "conv_shortcut", "a pointwise one, or none")
-        shortcut = getattr(stock, "nin_shortcut", None)
-        self.shortcut = None if shortcut is None else as_linear(shortcut)
-
-    def forward(self, frames: Frames, condition: Condition, memory: Memory) -> Frames:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv(norm(x, condition), memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+        super().__init__(
+            [norm(scale, getattr(stock, half)) for half in ("norm1", "norm2")],
+            [causal(f"{name}.{half}", scale, getattr(stock, half), padding) for half in ("conv1", "conv2")],
+            pointwise(getattr(stock, "nin_shortcut", None)),
+        )
 
 
 class RowNormSilu(nn.Module):
@@ -149,16 +140,14 @@ class ClipNormSilu(SpatialNormSilu):
 def upsample(name: str, scale: int, stock: nn.Module, padding: str, single_once: bool) -> AddedUpsample:
     """A `KVAECachedPXSUpsample` or `Kandinsky6SRUpsample`. Raises `Refused` for another one."""
     conv, modes = stock.spatial_conv, {"zeros": ZEROS, "reflect": REFLECT}
-    got = conv.kernel_size, conv.stride, conv.padding, conv.padding_mode
-    if got[:3] != ((1, 3, 3), (1, 1, 1), (0, 1, 1)) or got[3] not in modes:
-        raise Refused(
-            f"{name}.spatial_conv", got, "1 x 3 x 3, stride 1, padding 0, 1, 1 of zeros or reflected"
-        )
+    if conv.kernel_size != (1, 3, 3):
+        raise Refused(f"convolution {name}.spatial_conv", conv.kernel_size, "1 x 3 x 3")
+    check_conv(f"{name}.spatial_conv", conv, (0, 1, 1), tuple(modes))
     time = getattr(stock, "temporal_conv", None)
     return AddedUpsample(
         scale,
         None if time is None else causal(f"{name}.temporal_conv", scale, time, padding),
-        FrameConv(conv.weight[:, :, 0], conv.bias, modes[got[3]]),
+        FrameConv(conv.weight[:, :, 0], conv.bias, modes[conv.padding_mode]),
         as_linear(stock.linear),
         single_once,
     )
@@ -168,10 +157,7 @@ def causal(name: str, scale: int, stock: nn.Module, padding: str) -> CausalConv:
     """A `KVAECachedCausalConv3d` or `Kandinsky6SRCausalConv3d` of stride 1. Raises `Refused` for another
     one."""
     conv = stock.conv
-    got = conv.stride, conv.dilation, conv.groups, conv.padding, stock.time_pad
-    if got != ((1, 1, 1), (1, 1, 1), 1, (0, 0, 0), conv.kernel_size[0] - 1):
-        said = "stride {}, dilation {}, groups {}, padding {}, {} frames before"
-        raise Refused(
-            f"convolution {name}", said.format(*got), "stride, dilation and groups 1, padded by its module"
-        )
+    check_conv(name, conv, (0, 0, 0))
+    if stock.time_pad != conv.kernel_size[0] - 1:
+        raise Refused(f"convolution {name}", f"time_pad {stock.time_pad}", "all but one of its taps")
     return CausalConv(name, scale, conv.weight, conv.bias, FIRST, padding)

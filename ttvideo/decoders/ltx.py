@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.attention import as_linear
-from ttvideo.decoders.causal import FIRST, CausalConv
+from ttvideo.decoders.causal import FIRST, CausalConv, check_conv
 from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, State, frames_of, video_of
 from ttvideo.decoders.lookahead import CentredConv, DelayedShortcut, Place
 from ttvideo.decoders.residual import CentredNorm
@@ -272,7 +272,7 @@ def fixed(parameter: Tensor | None) -> nn.Parameter | None:
 
 
 def channels_last(parameter: Tensor, by: tuple[int, int, int], transposed: bool = False) -> Tensor:
-    """Outputs (C, t, h, w) of a depth to space -> (t, h, w, C). `transposed`: (C, t, w, h), as patches are."""
+    """Outputs (C, t, h, w) of a depth to space -> (t, h, w, C). `transposed`: (C, t, w, h), like patches."""
     parameter = parameter.unflatten(0, (-1, *by))
     parameter = parameter.transpose(2, 3) if transposed else parameter
     return parameter.movedim(0, 3).flatten(0, 3)
@@ -281,14 +281,7 @@ def channels_last(parameter: Tensor, by: tuple[int, int, int], transposed: bool 
 def conv(name: str, place: Place, stock: nn.Module, order=lambda parameter: parameter) -> CausalConv:
     """An `LTXVideoCausalConv3d`, or LTX-2's, its outputs put in order. Raises `Refused` for another one."""
     conv3d, (_, kh, kw) = stock.conv, stock.kernel_size
-    got = conv3d.stride, conv3d.dilation, conv3d.groups, conv3d.padding
-    if got != ((1, 1, 1), (1, 1, 1), 1, (0, kh // 2, kw // 2)) or conv3d.padding_mode not in (
-        "zeros",
-        "reflect",
-    ):
-        got = f"stride {got[0]}, dilation {got[1]}, groups {got[2]}, padding {conv3d.padding_mode} {got[3]}"
-        need = "stride, dilation and groups 1, half the kernel's padding, zeros or reflect"
-        raise Refused(f"convolution {name}", got, need)
+    check_conv(name, conv3d, (0, kh // 2, kw // 2), LTXTileDecoder.padding_modes)
     if getattr(stock, "is_causal", place.ahead == 0) != (place.ahead == 0):
         raise Refused(f"convolution {name}", f"is_causal {stock.is_causal}", "the same as conv_in's")
     weight, bias = order(conv3d.weight), order(conv3d.bias)

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import as_linear
-from ttvideo.decoders.causal import FIRST, CausalConv
+from ttvideo.decoders.attention import pointwise
+from ttvideo.decoders.causal import FIRST, CausalConv, check_conv
 from ttvideo.decoders.clip_decoder import ChunkedDecoder, Memory
 from ttvideo.decoders.group_norm import clip_norm, group_norm
 from ttvideo.decoders.image import check_norm
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.decoders.rows import nearest
 
 Frames = list[Tensor]
@@ -34,7 +35,7 @@ class MagvitTileDecoder(ChunkedDecoder):
         super().__init__()
         check_norm("conv_norm_out", decoder.conv_norm_out, decoder.conv_act)
         self.first, self.together = 1, together
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
         blocks = [Residual(f"mid_block.convs.{i}", 1, conv) for i, conv in enumerate(decoder.mid_block.convs)]
@@ -59,28 +60,23 @@ class MagvitTileDecoder(ChunkedDecoder):
         return self.conv_out([F.silu(frame) for frame in self.norms(frames, self.norm_out)], memory)
 
 
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """An `EasyAnimateResidualBlock3D` on the frames of a chunk."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
-        super().__init__()
         if stock.output_scale_factor != 1:
             raise Refused(name, f"divided by {stock.output_scale_factor}", "divided by 1")
         for norm in (stock.norm1, stock.norm2):
             check_norm(name, norm, stock.nonlinearity)
-        self.norms = nn.ModuleList(deepcopy(norm) for norm in (stock.norm1, stock.norm2))
-        self.normed = group_norm if stock.spatial_group_norm else clip_norm
-        self.convs = nn.ModuleList(
-            causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")
+        super().__init__(
+            [deepcopy(norm) for norm in (stock.norm1, stock.norm2)],
+            [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
+            pointwise(stock.shortcut),
         )
-        self.shortcut = None if isinstance(stock.shortcut, nn.Identity) else as_linear(stock.shortcut)
+        self.norm = group_norm if stock.spatial_group_norm else clip_norm
 
-    def forward(self, frames: Frames, memory: Memory) -> Frames:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv([F.silu(frame) for frame in self.normed(x, norm)], memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+    def normed(self, frames: Frames, norm: nn.GroupNorm) -> Frames:
+        return [F.silu(frame) for frame in self.norm(frames, norm)]
 
 
 class Upsample(nn.Module):
@@ -107,11 +103,6 @@ class Upsample(nn.Module):
 
 
 def causal(name: str, scale: int, stock: nn.Module) -> CausalConv:
-    """An `EasyAnimateCausalConv3d` that gives as many frames as it takes. Raises `Refused` for another
-    one."""
-    got = stock.stride, stock.dilation, stock.groups, stock.padding_mode, stock.padding
-    need = (1, 1, 1), (1, 1, 1), 1, "zeros", (0, stock.kernel_size[1] // 2, stock.kernel_size[2] // 2)
-    if got != need:
-        said = "stride {}, dilation {}, groups {}, {} {}"
-        raise Refused(f"convolution {name}", said.format(*got), said.format(*need))
+    """An `EasyAnimateCausalConv3d` that gives as many frames as it takes."""
+    check_conv(name, stock, (0, stock.kernel_size[1] // 2, stock.kernel_size[2] // 2))
     return CausalConv(name, scale, stock.weight, stock.bias, before=FIRST)

@@ -11,6 +11,7 @@ from ttvideo.decoders.group_norm import group_norm_silu
 from ttvideo.decoders.mochi_layout import Resnet, Shuffle, mochi_layout
 from ttvideo.decoders.packed import packed_linear, packed_norm
 from ttvideo.decoders.pixel_shuffle import PixelShuffle
+from ttvideo.decoders.residual import ResidualBlock
 from ttvideo.media.latents import DROPPED_FRAMES
 
 
@@ -26,15 +27,15 @@ class TileDecoder(ClipDecoder):
     C] each, "up_blocks.0.resnets.1.conv1.60x106.past2" and "….past1", or both in one, [B, 1, (H + 2) * (W +
     2), 2 C], "block_out.resnets.0.conv1.480x848.past2". It can be saved as it is.
 
-    Copies the decoder's weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi
-    decoder.
+    It gives a clip's first frames, too, which its autoencoder `drops`: `dropped_frames`. Copies the decoder's
+    weights and changes nothing in it. Raises `Refused` for a module that isn't a Mochi decoder.
     """
 
-    dropped_frames = DROPPED_FRAMES
     follows = ("drop_last_temporal_frames",)
 
-    def __init__(self, decoder: nn.Module, packed_sizes: int = 2):
+    def __init__(self, decoder: nn.Module, drops: bool = True, packed_sizes: int = 2):
         super().__init__()
+        self.dropped_frames = DROPPED_FRAMES * drops
         layout = mochi_layout(decoder)
         self.latent_channels, self.colours = decoder.conv_in.in_channels, decoder.proj_out.out_features
         self.conv_in = as_linear(decoder.conv_in)
@@ -72,29 +73,17 @@ class TileDecoder(ClipDecoder):
         )
 
 
-def mochi(vae: nn.Module) -> TileDecoder:
-    """The decoder of an `AutoencoderKLMochi`, which keeps its first frames where the autoencoder does."""
-    decoder = TileDecoder(vae.decoder)
-    decoder.dropped_frames *= vae.drop_last_temporal_frames
-    return decoder
-
-
-class Residual(nn.Module):
+class Residual(ResidualBlock):
     """A `MochiResnetBlock3D` on frames, `packed` in a tensor."""
 
     def __init__(self, resnet: Resnet, packed: int = 1):
-        super().__init__()
-        self.norms = nn.ModuleList(packed_norm(norm, packed) for _, norm, _ in resnet.halves)
-        self.convs = nn.ModuleList(
-            CausalConv(name, resnet.scale, conv.weight, conv.bias, FIRST, EDGES, packed)
-            for name, _, conv in resnet.halves
+        super().__init__(
+            [packed_norm(norm, packed) for _, norm, _ in resnet.halves],
+            [
+                CausalConv(name, resnet.scale, conv.weight, conv.bias, FIRST, EDGES, packed)
+                for name, _, conv in resnet.halves
+            ],
         )
-
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
-        for norm, conv in zip(self.norms, self.convs):
-            x = conv(self.normed(x, norm), memory)
-        return [a + b for a, b in zip(x, frames)]
 
     def normed(self, frames: list[Tensor], norm: nn.GroupNorm) -> list[Tensor]:
         return group_norm_silu(frames, norm)

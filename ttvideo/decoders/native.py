@@ -10,42 +10,23 @@ Rounded to bf16: each op's result, the norms' scale and shift, the weights. In f
 convolutions, but of 32 channels, which are rounded once more before their bias.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderKLCogVideoX,
-    AutoencoderKLFlux2,
-    AutoencoderKLHunyuanImage,
-    AutoencoderKLHunyuanVideo,
-    AutoencoderKLHunyuanVideo15,
-    AutoencoderKLLTX2Video,
-    AutoencoderKLLTXVideo,
-    AutoencoderKLMochi,
-    AutoencoderKLQwenImage,
-    AutoencoderKLWan,
-    AutoencoderTiny,
-    ModelMixin,
-)
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
-from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import HunyuanVideoDecoder3D
-from diffusers.models.autoencoders.autoencoder_kl_hunyuanimage import HunyuanImageDecoder2D
-from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import HunyuanVideo15Decoder3D
-from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoDecoder3d
-from diffusers.models.autoencoders.autoencoder_kl_ltx2 import LTX2VideoDecoder3d
-from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiDecoder3D
-from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageDecoder3d
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanDecoder3d
-from diffusers.models.autoencoders.vae import Decoder, DecoderTiny
+from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Refused
+from ttvideo.decoders import families
 from ttvideo.decoders.as_built import as_computed, check_as_built
 from ttvideo.decoders.clip_decoder import Shapes, State, check_step
-from ttvideo.decoders.hunyuan import framewise
-from ttvideo.decoders.ltx import whole_clips
+from ttvideo.decoders.cogvideox import CogVideoXTileDecoder
+from ttvideo.decoders.hunyuan import HunyuanVideoTileDecoder
+from ttvideo.decoders.hunyuan15 import HunyuanVideo15TileDecoder
+from ttvideo.decoders.hunyuan_image import HunyuanImageTileDecoder
+from ttvideo.decoders.image import ImageTileDecoder, TinyTileDecoder
+from ttvideo.decoders.ltx import LTXTileDecoder
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native_cogvideox import CogVideoX
 from ttvideo.decoders.native_family import FRAMES, Family
 from ttvideo.decoders.native_hunyuan import HunyuanVideo
@@ -56,6 +37,7 @@ from ttvideo.decoders.native_mochi import Mochi
 from ttvideo.decoders.native_session import NativePrograms
 from ttvideo.decoders.native_wan import Wan
 from ttvideo.decoders.native_writer import STATE, Arithmetic, Writer, filled
+from ttvideo.decoders.wan import WanTileDecoder
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.own import frames as own_frames
 from ttvideo.programs.program import Program
@@ -63,33 +45,19 @@ from ttvideo.targets.target import Target
 from ttvideo.ttnn.handmade import deallocated, program
 
 LATENTS = "input.z"
-FAMILIES: dict[type[nn.Module], Callable[[nn.Module], Family]] = {
-    MochiDecoder3D: Mochi,
-    AutoencoderKLMochi: lambda vae: Mochi(vae.decoder),
-    WanDecoder3d: Wan,
-    AutoencoderKLWan: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True, vae.config.patch_size or 1),
-    QwenImageDecoder3d: Wan,
-    AutoencoderKLQwenImage: lambda vae: Wan(vae.decoder, vae.post_quant_conv, True),
-    CogVideoXDecoder3D: CogVideoX,
-    AutoencoderKLCogVideoX: lambda vae: CogVideoX(
-        vae.decoder, vae.post_quant_conv, vae.num_latent_frames_batch_size
-    ),
-    HunyuanVideo15Decoder3D: HunyuanVideo15,
-    AutoencoderKLHunyuanVideo15: lambda vae: HunyuanVideo15(vae.decoder),
-    HunyuanVideoDecoder3D: HunyuanVideo,
-    AutoencoderKLHunyuanVideo: lambda vae: HunyuanVideo(vae.decoder, vae.post_quant_conv, framewise(vae)),
-    LTXVideoDecoder3d: LTX,
-    AutoencoderKLLTXVideo: lambda vae: LTX(whole_clips(vae)),
-    LTX2VideoDecoder3d: LTX,
-    AutoencoderKLLTX2Video: lambda vae: LTX(whole_clips(vae)),
-    Decoder: Image,
-    AutoencoderKL: lambda vae: Image(vae.decoder, vae.post_quant_conv),
-    AutoencoderKLFlux2: lambda vae: Image(vae.decoder, vae.post_quant_conv),
-    HunyuanImageDecoder2D: HunyuanImage,
-    AutoencoderKLHunyuanImage: lambda vae: HunyuanImage(vae.decoder),
-    DecoderTiny: Tiny,
-    AutoencoderTiny: lambda vae: Tiny(vae.decoder),
+# By the module for tiles that stands for the same decoder, which says what it takes of an autoencoder.
+IN_OPS: dict[type[nn.Module], type[Family]] = {
+    TileDecoder: Mochi,
+    WanTileDecoder: Wan,
+    CogVideoXTileDecoder: CogVideoX,
+    HunyuanVideo15TileDecoder: HunyuanVideo15,
+    HunyuanVideoTileDecoder: HunyuanVideo,
+    LTXTileDecoder: LTX,
+    ImageTileDecoder: Image,
+    HunyuanImageTileDecoder: HunyuanImage,
+    TinyTileDecoder: Tiny,
 }
+FAMILIES = {kind: row for kind, row in families.FAMILIES.items() if row.tiles in IN_OPS}
 
 
 @dataclass(frozen=True)
@@ -291,8 +259,8 @@ def family_of(model: nn.Module) -> Family:
     if type(model) not in FAMILIES:
         names = (known.__name__ for known in FAMILIES if issubclass(known, ModelMixin))
         raise Refused("native", kind, f"for_tiles, or a decoder or autoencoder of {', '.join(names)}")
-    model = as_computed(model)
-    family = FAMILIES[type(model)](model)
+    model, row = as_computed(model), FAMILIES[type(model)]
+    family = IN_OPS[row.tiles](*row.arguments(model))
     check_as_built(model, family.follows, family.padding_modes)
     return family
 

@@ -6,6 +6,7 @@ tensor, and keep its last two for the next step: nothing else is copied.
 
 from torch import nn
 
+from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.mochi_layout import Resnet, Shuffle, mochi_layout
 from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_writer import Writer
@@ -17,11 +18,12 @@ from ttvideo.programs.program import Value
 class Mochi(Family):
     """A `MochiDecoder3D` (diffusers): [1, 12, T, H, W] -> [1, 3, 6 T, 8 H, 8 W]."""
 
-    dropped_frames = DROPPED_FRAMES
+    follows = TileDecoder.follows
 
-    def __init__(self, decoder: nn.Module):
+    def __init__(self, decoder: nn.Module, drops: bool = True):
         mochi_layout(decoder)
         super().__init__(decoder)
+        self.dropped_frames = DROPPED_FRAMES * drops
         self.latent_channels = decoder.conv_in.in_channels
 
     def write(self, writer: Writer, z: Value) -> Value:

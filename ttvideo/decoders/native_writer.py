@@ -257,8 +257,8 @@ class Writer:
         before: str | None = FIRST,
         silu: bool = True,
     ) -> Iterator[Value]:
-        """silu(norm(x)) of a clip in pieces, normalised as one, each behind those before it; before None, each
-        alone. Or without SiLU."""
+        """silu(norm(x)) of a clip in pieces, normalised as one, each behind those before it; before None,
+        each alone. Or without SiLU."""
         self.place, given = place, None
         affine, parts = self.affine(pieces, norm, together=True)
         for x in pieces:
@@ -277,8 +277,8 @@ class Writer:
             yield clip
 
     def affine(self, clips: list[Value], norm: nn.GroupNorm, together: bool = False) -> tuple[Value, int]:
-        """A norm as scale and shift of each frame, or of all frames `together`, [.., C]; and as how many items
-        a frame is shared out."""
+        """A norm as scale and shift of each frame, or of all frames `together`, [.., C]; and as how many
+        items a frame is shared out."""
         _, _, h, w, c = clips[0].type.shape
         self.check_channels(c)
         parts = min(self.parts, -(-h * w // (CHUNK // c)))

@@ -66,8 +66,8 @@ class OnTarget:
     """What an autoencoder on a target does otherwise than its class, which comes after this one."""
 
     def decode(self, *others, **keywords) -> DecoderOutput | tuple[Tensor]:
-        """As the autoencoder's own, of the same arguments; images, [B, C, H, W], are clips of one frame, or of
-        `num_frames` where it's told."""
+        """As the autoencoder's own, of the same arguments; images, [B, C, H, W], are clips of one frame, or
+        of `num_frames` where it's told."""
         given = inspect.signature(super().decode).bind(*others, **keywords)
         given.apply_defaults()
         (_, z), *others = given.arguments.items()

@@ -1,9 +1,11 @@
-"""Norms over the channels of each pixel, and the residual block that Wan and HunyuanVideo-1.5 make with them.
+"""The families' residual block, and norms over the channels of each pixel, as Wan and HunyuanVideo-1.5 have.
 
 With channels last, such a norm is of a row at a time. Wan's own is `F.normalize` over dimension 1 of [B, C,
 T, H, W], times sqrt(C) and a gain: in bf16 a reduction over planes in float32. The two differ where a pixel's
 channels are all under 1e-12.
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -50,17 +52,40 @@ class CentredNorm(nn.Module):
         return F.rms_norm(centred, x_nc.shape[-1:], self.gain, self.eps) + self.bias
 
 
-class ChannelResidual(nn.Module):
-    """Causal convolutions of frames [N, C], each after a norm of the channels and SiLU; without `shortcut`,
-    plus the frames."""
+class ResidualBlock(nn.Module):
+    """Convolutions of frames [N, C], each after its norm and SiLU, plus the frames, through `shortcut` where
+    there is one.
 
-    def __init__(self, norms: list[nn.Module], convs: list[nn.Module], shortcut: nn.Module | None):
+    Called with the frames, what belongs to the clip besides, and the step's `Memory`. A subclass says in
+    `normed` how a norm is applied.
+    """
+
+    def __init__(
+        self, norms: Iterable[nn.Module], convs: Iterable[nn.Module], shortcut: nn.Module | None = None
+    ):
         super().__init__()
         self.norms, self.convs, self.shortcut = nn.ModuleList(norms), nn.ModuleList(convs), shortcut
 
-    def forward(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
-        x = frames
+    def normed(self, frames: list[Tensor], norm: nn.Module, *condition) -> list[Tensor]:
+        return norm(frames, *condition)
+
+    def added(self, frames: list[Tensor], *condition_and_memory) -> list[Tensor]:
+        """What the convolutions make of the frames."""
+        *condition, memory = condition_and_memory
         for norm, conv in zip(self.norms, self.convs):
-            x = conv([F.silu(norm(frame)) for frame in x], memory)
-        rest = frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
-        return [a + b for a, b in zip(x, rest)]
+            frames = conv(self.normed(frames, norm, *condition), memory)
+        return frames
+
+    def rest(self, frames: list[Tensor], memory: Memory) -> list[Tensor]:
+        return frames if self.shortcut is None else [self.shortcut(frame) for frame in frames]
+
+    def forward(self, frames: list[Tensor], *condition_and_memory) -> list[Tensor]:
+        x = self.added(frames, *condition_and_memory)
+        return [a + b for a, b in zip(x, self.rest(frames, condition_and_memory[-1]))]
+
+
+class ChannelResidual(ResidualBlock):
+    """Whose norms are of a pixel's channels, [N, C] -> the same."""
+
+    def normed(self, frames: list[Tensor], norm: nn.Module) -> list[Tensor]:
+        return [F.silu(norm(frame)) for frame in frames]

@@ -18,7 +18,7 @@ from ttvideo.decoders.rows import nearest
 
 
 class Condition:
-    """The latent frames of a chunk, [H * W, C] each, as a norm on `count` frames of another size wants them."""
+    """The latent frames of a chunk, [H * W, C] each, as a norm on `count` frames of another size wants."""
 
     def __init__(self, latents: list[Tensor], size: tuple[int, int]):
         self.latents, self.size = latents, size

@@ -62,7 +62,7 @@ def load_state(path: Path | str) -> tuple[State, int]:
 
 
 def seen_frames(path: Path | str) -> int:
-    """How many latent frames a saved state has seen. Raises `Refused` as `load_state` does; reads no tensor."""
+    """How many latent frames a saved state saw. Raises `Refused` as `load_state` does; reads no tensor."""
     path = Path(path)
     if not path.is_file():
         raise Refused("saved state", f"no file {path}", "a file written by save_state")

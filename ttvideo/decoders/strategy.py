@@ -22,7 +22,8 @@ def decoder_for(
     dtype: torch.dtype | None = None,
     eight_bits: bool = False,
 ) -> nn.Module:
-    """What streams the clips of an autoencoder on a target, its weights in `dtype`, by default each in its own.
+    """What streams the clips of an autoencoder on a target, its weights in `dtype`, by default each in its
+    own.
 
     `strategy` is "native" (`native`, whose frames may leave the chip in `eight_bits`), "tiles" (`for_tiles`),
     or "auto": native where TT-NN executes programs in bf16 and the family has it, on a host Mochi's own, else

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ttvideo.basics.errors import Refused
-from ttvideo.decoders.attention import FrameAttention, as_linear
-from ttvideo.decoders.causal import CausalConv, FrameConv
+from ttvideo.decoders.attention import FrameAttention, pointwise
+from ttvideo.decoders.causal import CausalConv, FrameConv, check_conv
 from ttvideo.decoders.clip_decoder import ClipDecoder, Memory, frames_of, video_of
 from ttvideo.decoders.residual import ChannelNorm, ChannelResidual
 from ttvideo.decoders.rows import keep_row_major, nearest, shuffled
@@ -30,7 +30,7 @@ class WanTileDecoder(ClipDecoder):
         if not isinstance(decoder.nonlinearity, nn.SiLU):
             raise Refused("decoder", f"the activation {type(decoder.nonlinearity).__name__}", "SiLU")
         self.clamped, self.patch = clamped, patch
-        self.post_quant = as_linear(post_quant) if post_quant is not None else None
+        self.post_quant = pointwise(post_quant)
         self.latent_channels = decoder.conv_in.in_channels
         self.conv_in = causal("conv_in", 1, decoder.conv_in)
         mid = decoder.mid_block
@@ -124,12 +124,12 @@ class Residual(ChannelResidual):
         super().__init__(
             [ChannelNorm(norm) for norm in (stock.norm1, stock.norm2)],
             [causal(f"{name}.{half}", scale, getattr(stock, half)) for half in ("conv1", "conv2")],
-            None if isinstance(stock.conv_shortcut, nn.Identity) else as_linear(stock.conv_shortcut),
+            pointwise(stock.conv_shortcut),
         )
 
 
 class Upsample(nn.Module):
-    """A `WanResample` upwards: twice the frames but for the first of a clip, then twice the height and width."""
+    """A `WanResample` upwards: twice the frames but for a clip's first, then twice the height and width."""
 
     def __init__(self, name: str, scale: int, stock: nn.Module):
         super().__init__()
@@ -167,11 +167,10 @@ def doubled(size: tuple[int, int]) -> tuple[int, int]:
 def causal(name: str, scale: int, stock: nn.Conv3d, patch: int = 1) -> CausalConv:
     """A `WanCausalConv3d` of stride 1 that gives as many frames as it takes, for patches [(h, w, C)] last."""
     kt, kh, kw = stock.kernel_size
+    check_conv(name, stock, (0, 0, 0))
     pads = (kw // 2, kw // 2, kh // 2, kh // 2, kt - 1, 0)
-    if stock.stride != (1, 1, 1) or tuple(stock._padding) != pads:
-        raise Refused(
-            f"convolution {name}", f"stride {stock.stride}, padding {stock._padding}", f"stride 1, {pads}"
-        )
+    if tuple(stock._padding) != pads:
+        raise Refused(f"convolution {name}", f"padding {stock._padding}", pads)
     return CausalConv(name, scale, patched(stock.weight, patch), patched(stock.bias, patch))
 
 

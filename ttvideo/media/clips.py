@@ -41,7 +41,7 @@ HELD_OUT = {
 
 @dataclass
 class Layer:
-    """One thing in the picture: what it is, how large, and how it moves (pixels of a 64-pixel frame, frames)."""
+    """One thing in the picture: what it is, how large, how it moves (pixels of a 64-pixel frame, frames)."""
 
     what: str  # the name of a shape, or text in capitals
     radius: float
@@ -82,7 +82,7 @@ def clip(seed: int, frames: int = 19, height: int = 64, width: int = 64, kind: s
 
 
 def held_out(name: str) -> list[Tensor]:
-    """The clips of one row of `HELD_OUT`, each [3, T, H, W] in [-1, 1]. Raises `Refused` for an unknown name."""
+    """The clips of a row of `HELD_OUT`, each [3, T, H, W] in [-1, 1]. Raises `Refused` for another name."""
     if name not in HELD_OUT:
         raise Refused("held_out: name", repr(name), " or ".join(map(repr, HELD_OUT)))
     row = dict(HELD_OUT[name])

@@ -53,7 +53,7 @@ SMALL = Size(2, 64, 64, (2, 8, 12), 32, 128, 2, 256)
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention as matrix products and a softmax, [B, heads, N, c] each: what torch_xla makes of torch's own."""
+    """Attention as matrix products and a softmax, [B, heads, N, c] each: what torch_xla makes of torch's."""
     return F.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1) @ v
 
 

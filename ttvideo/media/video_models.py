@@ -55,20 +55,25 @@ MODELS = {
         VideoModel(
             "Wan 2.2", "AutoencoderKLWan", "704×1280, 121 frames", (1, 48, 31, 44, 80), "tt-xla#6049",
             config=dict(
-                base_dim=160, decoder_base_dim=256, z_dim=48, is_residual=True, in_channels=12, out_channels=12,
-                patch_size=2, scale_factor_spatial=16, latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
+                base_dim=160, decoder_base_dim=256, z_dim=48, is_residual=True, in_channels=12,
+                out_channels=12, patch_size=2, scale_factor_spatial=16, latents_mean=[0.0] * 48,
+                latents_std=[1.0] * 48,
             ),
         ),
         VideoModel(
             "CogVideoX", "AutoencoderKLCogVideoX", "480×720, 49 frames", (1, 16, 13, 60, 90), "tt-xla#5841"
         ),
         VideoModel(
-            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160), "tt-xla#5969"
+            "HunyuanVideo", "AutoencoderKLHunyuanVideo", "720×1280, 129 frames", (1, 16, 33, 90, 160),
+            "tt-xla#5969"
         ),
         VideoModel(
-            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "480×848, 121 frames", (1, 32, 31, 30, 53), "tt-xla#6048"
+            "HunyuanVideo-1.5", "AutoencoderKLHunyuanVideo15", "480×848, 121 frames", (1, 32, 31, 30, 53),
+            "tt-xla#6048"
         ),
-        VideoModel("LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"),
+        VideoModel(
+            "LTX-Video", "AutoencoderKLLTXVideo", "512×704, 161 frames", (1, 128, 21, 16, 22), "tt-xla#2883"
+        ),
         VideoModel(
             "LTX-2", "AutoencoderKLLTX2Video", "512×768, 121 frames", (1, 128, 16, 16, 24), "tt-xla#3338",
             config=dict(decoder_causal=False),
@@ -90,7 +95,8 @@ FURTHER = {
             frames=True,
         ),
         VideoModel(
-            "Allegro", "AutoencoderKLAllegro", "a tile, 320×320, 24 frames", (1, 4, 6, 40, 40), "", part="decoder"
+            "Allegro", "AutoencoderKLAllegro", "a tile, 320×320, 24 frames", (1, 4, 6, 40, 40), "",
+            part="decoder"
         ),
         VideoModel("Cosmos", "AutoencoderKLCosmos", "704×1280, 121 frames", (1, 16, 16, 88, 160), ""),
         VideoModel(

@@ -120,7 +120,8 @@ def issue(verdict) -> str:
 **Versions:** {verdict.plugin}; {", ".join(f"{name} {version}" for name, version in versions.items())}; \
 Python {platform.python_version()}, {platform.system()} {platform.machine()}
 
-**What happens:** `{verdict.kind}` in stage {verdict.stage}, target {verdict.target}{STOOD_IN.get(resolve(verdict.target).lane, "")}
+**What happens:** `{verdict.kind}` in stage {verdict.stage}, target {verdict.target}\
+{STOOD_IN.get(resolve(verdict.target).lane, "")}
 
 ```
 {verdict.message}

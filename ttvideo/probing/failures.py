@@ -14,7 +14,8 @@ KINDS = (
     (
         "simulator stop",
         RUN,
-        r"(?<=ERROR: )(?:[A-Z][a-z]+Functionality|[A-Z][A-Za-z]+(?:Behavior|Used|Failure|Specification)): [^\n]*",
+        r"(?<=ERROR: )(?:[A-Z][a-z]+Functionality|[A-Z][A-Za-z]+(?:Behavior|Used|Failure|Specification)): "
+        r"[^\n]*",
     ),
     ("descriptor mismatch", None, r"system desc schema mismatch[^\n]*"),
     ("op not linked", KERNELS, r"ttnn(?:::| )(?P<op>\w+) is not linked in this libtt build"),
@@ -26,7 +27,8 @@ KINDS = (
     (
         "legalisation",
         None,
-        r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: failed to legalize operation '(?P<op>[\w.]+)'[^\n]*""",
+        r"""(?:loc\("(?P<location>[^"]*)"[^\n]*\): )?error: """
+        r"failed to legalize operation '(?P<op>[\w.]+)'[^\n]*",
     ),
     ("DRAM out of memory", RUN, r"Out of Memory: Not enough space to allocate \d+ B DRAM buffer[^\n]*"),
     (
@@ -66,7 +68,7 @@ class Failure:
 
 
 def classify(log: str, exception: str = "") -> Failure:
-    """The failure that `log` (all that the worker printed) and `exception` tell of, traceback noise cut away."""
+    """The failure that `log` (all that the worker printed) and `exception` tell of, tracebacks cut away."""
     for kind, stage, pattern in KINDS:
         for text in (exception, log):
             if match := re.search(pattern, text):
@@ -95,7 +97,10 @@ def graph_cut(places: list[str]) -> Failure:
 
 def cut_into(places: list[str]) -> str:
     programs = len(places) + 1
-    return f"the trace reads a value back to the host, which cuts the graph into {programs} programs: {', '.join(places)}"
+    return (
+        f"the trace reads a value back to the host, which cuts the graph into {programs} programs: "
+        f"{', '.join(places)}"
+    )
 
 
 def timed_out(seconds: float) -> Failure:

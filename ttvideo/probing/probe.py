@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import nn
@@ -133,15 +132,15 @@ def checked(module, inputs, keywords: dict) -> tuple[nn.Module, str, tuple]:
 
 def probe_all(module: nn.Module, inputs: tuple, targets: Iterable[str], name: str = "", **how):
     """The same module on several targets, two at a time: a list of verdicts in the order of `targets`."""
-    return together(partial(probe, module, inputs, target, name, **how) for target in targets)
+    return together(lambda target: probe(module, inputs, target, name, **how), targets)
 
 
-def together(calls: Iterable[Callable]) -> list:
-    """What several calls of `probe` or `probe_each` give, in their order, two of them at a time."""
+def together(call: Callable, items: Iterable) -> list:
+    """What a function that probes gives for each item, in their order, two of them at a time."""
     with warm_workers(), ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
-        waiting = [pool.submit(call) for call in calls]
+        waiting = [pool.submit(call, item) for item in items]
         try:
-            return [call.result() for call in waiting]
+            return [one.result() for one in waiting]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -145,7 +145,7 @@ def as_input(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def without_unchanged(outputs, state: dict):
-    """`(result, state)` with None for the entries that are the old state's: as results, each would be copied."""
+    """`(result, state)` with None for entries that are the old state's: as results, each would be copied."""
     result, new = outputs
     return result, {name: None if value is state.get(name) else value for name, value in new.items()}
 

@@ -138,7 +138,7 @@ class Verdict:
         }
 
     def row(self) -> dict:
-        """The verdict's row in a stored finding: its record, the program's costs, and the allocator's peak."""
+        """The verdict's row in a stored finding: its record, the program's costs, the allocator's peak."""
         row = self.record() | {"op": self.op, "location": self.location}
         if self.ttnn or self.written:
             row |= self.cost.record() | {"bytes_by_op": self.cost.bytes_by_kind()}
@@ -190,7 +190,8 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f'<td style="color:white;background:{LOOK[status][1]};padding:2px 10px">{LOOK[status][0]} {stage}</td>'
+            f'<td style="color:white;background:{LOOK[status][1]};padding:2px 10px">{LOOK[status][0]} '
+            f"{stage}</td>"
             for stage, status in self.stages.items()
         )
         title = f"<b>{escape(self.name or 'module')}</b> on {escape(self.label)}"
@@ -202,7 +203,10 @@ class Verdict:
         elif self.cut:
             why = f"<div>{escape(self.cut)}</div>"
         elif MOCKED in self.stages.values():
-            why = f"<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do not run{self._peak()}</div>"
+            why = (
+                "<div>the chip is mocked: op checks, allocators and kernel builds are real, kernels do "
+                f"not run{self._peak()}</div>"
+            )
         why += "".join(
             f"<div>{escape(remark)}</div>"
             for remark in (*self._predicted(), *self._warnings(), *self.remarks)

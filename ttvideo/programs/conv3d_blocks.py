@@ -72,8 +72,8 @@ class Size:
         return {
             "batch_size": 1, "input_depth": depth, "input_height": height, "input_width": width,
             "in_channels": self.c_in, "out_channels": self.c_out, "kernel_size": list(self.kernel),
-            "stride": [1, 1, 1], "padding": list(self.padding), "padding_mode": self.padding_mode, "dilation": [1, 1, 1],
-            "groups": 1, "conv3d_config": blocks.config(),
+            "stride": [1, 1, 1], "padding": list(self.padding), "padding_mode": self.padding_mode,
+            "dilation": [1, 1, 1], "groups": 1, "conv3d_config": blocks.config(),
         }  # fmt: skip
 
 

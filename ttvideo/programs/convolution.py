@@ -33,7 +33,7 @@ LAUNCHES = 5  # input into L1, its halo, a move, the convolution, output out of 
 
 @dataclass(frozen=True)
 class Passes:
-    """Bytes of device memory read and written, programs launched, and the buffer that only lives meanwhile."""
+    """Bytes of device memory read and written, programs launched, a buffer that only lives meanwhile."""
 
     read: int
     written: int
@@ -43,7 +43,7 @@ class Passes:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """A `ttnn.conv2d` on a chip: each column of cores holds `lane` channels, each core a share of the pixels."""
+    """A `ttnn.conv2d` on a chip: each column of cores holds `lane` channels, each core a share of pixels."""
 
     height: int
     width: int
@@ -111,7 +111,7 @@ class Conv2d:
         return (self.height, self.width, channels), (1, self.height * self.width, channels)
 
     def pixel_bytes(self) -> int:
-        """What reading one pixel's channels takes, a lane at a time, each from the aligned address before it."""
+        """What reading one pixel's channels takes, a lane at a time, each from the aligned address before."""
         lane, all_channels, align = self.lane * BF16, self.channels * BF16, self.chip.noc_dram_align_bytes
         return sum(min(lane, all_channels - begin) + begin % align for begin in range(0, all_channels, lane))
 

@@ -198,7 +198,7 @@ def cost(program: Program) -> Cost:
 
 
 def roofline(cost: Cost, board: Board) -> Roofline:
-    """Seconds of one run by bf16 arithmetic, DRAM traffic and launches on one chip of the board. An estimate."""
+    """Seconds of a run by bf16 arithmetic, DRAM traffic and launches on a chip of the board: an estimate."""
     return roofline_of(cost.hifi4_flops, cost.dram_bytes_moved, cost.launches, board)
 
 
@@ -279,7 +279,7 @@ def op_cost(op: Op, chip: Chip) -> OpCost:
 
 
 def _keys_again(op: Op) -> int:
-    """Each chunk of queries walks all keys and values: an upper bound, as cores of one head may hand them on."""
+    """Each chunk of queries walks all keys and values: an upper bound, as a head's cores may hand them on."""
     q, k, v = (value.type for value in op.operands[:3])
     chunk = op.attributes.get("program_config", {}).get("q_chunk_size", q.shape[-2])
     return (-(-q.shape[-2] // chunk) - 1) * (k.stored_bytes + v.stored_bytes)

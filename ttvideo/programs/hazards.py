@@ -106,7 +106,8 @@ HAZARDS = (
         "PCC near zero, no error", "tt-metal#47316", other_blocks,
     ),
     Hazard(
-        "conv3d channels", "a C_out_block of five tiles, or a C_in_block that with the taps fills no whole tiles",
+        "conv3d channels",
+        "a C_out_block of five tiles, or a C_in_block that with the taps fills no whole tiles",
         "illegal with fp32 accumulation", "tt_dit's notes, 2026-10", illegal_channels,
     ),
     Hazard(
@@ -114,7 +115,8 @@ HAZARDS = (
         "results differ from run to run, up to 3.75 times slower", "tt-metal#52284, #51911", unstated_chunks,
     ),
     Hazard(
-        "group_norm grid", "ttnn.group_norm with a grid given by hand", "can hang", "tt_dit's known issues", own_grid,
+        "group_norm grid", "ttnn.group_norm with a grid given by hand", "can hang", "tt_dit's known issues",
+        own_grid,
     ),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 
 def context() -> ir.Context:
-    """Knows builtin, func and StableHLO; takes the Tenstorrent dialects, unregistered there, uninterpreted."""
+    """Knows builtin, func and StableHLO; takes Tenstorrent's dialects, unregistered there, uninterpreted."""
     made = ir.Context()
     made.allow_unregistered_dialects = True
     registry = ir.DialectRegistry()

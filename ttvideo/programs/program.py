@@ -21,8 +21,8 @@ from ttvideo.targets.boards import BLACKHOLE, CHIPS, Chip
 
 # Bytes of one element. A block-float tile shares an exponent byte among 16 elements.
 ELEMENT_BYTES = {
-    "f32": 4, "u32": 4, "ui32": 4, "si32": 4, "i32": 4, "bf16": 2, "f16": 2, "u16": 2, "u8": 1, "bool": 1, "i1": 1,
-    "bfp_f8": 1088 / 1024, "bfp_bf8": 1088 / 1024, "bfp_f4": 576 / 1024, "bfp_bf4": 576 / 1024,
+    "f32": 4, "u32": 4, "ui32": 4, "si32": 4, "i32": 4, "bf16": 2, "f16": 2, "u16": 2, "u8": 1, "bool": 1,
+    "i1": 1, "bfp_f8": 1088 / 1024, "bfp_bf8": 1088 / 1024, "bfp_f4": 576 / 1024, "bfp_bf4": 576 / 1024,
 }  # fmt: skip
 TILE = 32
 

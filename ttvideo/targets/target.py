@@ -36,7 +36,8 @@ LANE_NOTES = {
     HOST: "eager PyTorch on the host, or on its GPU",
     XLA: "torch_xla on the host's CPU",
     COMPILE: "Tenstorrent's compiler; nothing runs",
-    MOCK: "Tenstorrent's compiler, runtime, allocators and kernel builds; the chip is mocked, kernels do not run",
+    MOCK: "Tenstorrent's compiler, runtime, allocators and kernel builds; the chip is mocked, kernels do "
+    "not run",
     CARD: "everything is real",
     TTSIM: "Tenstorrent's compiler; TT-NN and its kernels op by op, on Tenstorrent's simulator of the chip",
     TTNN_MOCK: "Tenstorrent's compiler; TT-NN op by op, its allocators and kernel builds; kernels do not run",
@@ -46,7 +47,7 @@ LANE_NOTES = {
 
 @dataclass(frozen=True)
 class Target:
-    """`fidelity` is the matrix unit's that programs are run in, None as they ask for; `name` then ends in it."""
+    """`fidelity` is the matrix unit's that programs run in, None as they ask for; `name` then ends in it."""
 
     name: str
     lane: str

@@ -150,7 +150,8 @@ def own_kernels() -> tuple[Program, Arguments]:
     pixels = rows("pixels", 1, 2 + frames, 2 * h, w, c // 2)
     ops = [
         op("generic_op.frame_moments", [x], sums, parts=parts),
-        op("generic_op.group_affine", [sums, norm], affine, rows=h * w, groups=groups, parts=parts, pieces=4, epsilon=1e-6),
+        op("generic_op.group_affine", [sums, norm], affine,
+           rows=h * w, groups=groups, parts=parts, pieces=4, epsilon=1e-6),
         Op("ttnn.generic_op.norm_silu", (x, affine), (clip, kept), {"parts": parts}, ""),
         op("generic_op.depth_to_space", [clip], pixels, expansion=[1, 2, 1]),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A compiled program as TT-NN's process is handed it: plain steps, as JSON, and the tensors of its constants."""
+"""A compiled program as TT-NN's process is handed it: plain steps, as JSON, and its constants' tensors."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Programs that the compiler doesn't make, put together by hand: Conv3d in blocks, as it refuses to write it."""
+"""Programs that the compiler doesn't make, put together by hand: Conv3d in blocks, as it won't write it."""
 
 import math
 
@@ -68,9 +68,9 @@ def conv3d(conv: nn.Conv3d, x_ndhwc: torch.Tensor, block: tuple[int, int, int], 
     result = tensor("y", (n, *out, conv.out_channels), layout="row_major")
     step = op(
         "conv3d", [x, w_2d, bias], result,
-        batch_size=n, input_depth=t, input_height=h, input_width=w, in_channels=c, out_channels=conv.out_channels,
-        kernel_size=list(conv.kernel_size), stride=list(conv.stride), padding=list(conv.padding), dilation=[1, 1, 1],
-        groups=1, padding_mode="zeros",
+        batch_size=n, input_depth=t, input_height=h, input_width=w, in_channels=c,
+        out_channels=conv.out_channels, kernel_size=list(conv.kernel_size), stride=list(conv.stride),
+        padding=list(conv.padding), dilation=[1, 1, 1], groups=1, padding_mode="zeros",
         conv3d_config={
             "t_out_block": block[0], "h_out_block": block[1], "w_out_block": block[2],
             "c_out_block": c_out_block, "c_in_block": c,

@@ -60,74 +60,75 @@ def permute(*order: int) -> dict:
 # where the last dimension is stored as 32.
 SUBTRACT = {"op": "subtract", "dtype": "f32", "inferred": True}
 NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
-SAID = "Not enough space to allocate"
+
+
+def no_room(
+    buffer: int, banks: int, each: int = 0, size: int = 0, held: int = 0, free: int = 0, largest: int = 0
+):
+    """As TT-NN's allocator says it, as far as these bytes are known."""
+    said = f"Not enough space to allocate {buffer} B DRAM buffer across {banks} banks"
+    said += f", where each bank needs to store {each} B" if each else ""
+    said += f", but bank size is {size} B" if size else ""
+    return said + (f" (allocated: {held} B, free: {free} B, largest free block: {largest} B)" if held else "")
+
+
 PUBLISHED = (
     Published(
-        "tt-xla#4653", "Mochi, whole clip", "n150",
-        f"{SAID} 21139292160 B DRAM buffer across 12 banks, where each bank needs to store 1761607680 B, "
-        "but bank size is 1071821792 B",
+        "tt-xla#4653", "Mochi, whole clip", "n150", no_room(21139292160, 12, 1761607680, 1071821792),
         operand=(1, 512, 3, 2, 2, 14, 60, 106), result=(1, 512, 14, 3, 60, 2, 106, 2), inferred=True,
         **permute(0, 1, 5, 2, 6, 3, 7, 4),
     ),
     Published(
-        "tt-xla#4252", "Mochi, sharded over 8 chips", "n150",
-        f"{SAID} 12079595520 B DRAM buffer across 12 banks",
-        operand=(1, 512, 3, 2, 2, 8, 60, 106), result=(1, 512, 8, 3, 60, 2, 106, 2), **permute(0, 1, 5, 2, 6, 3, 7, 4),
+        "tt-xla#4252", "Mochi, sharded over 8 chips", "n150", no_room(12079595520, 12),
+        operand=(1, 512, 3, 2, 2, 8, 60, 106), result=(1, 512, 8, 3, 60, 2, 106, 2),
+        **permute(0, 1, 5, 2, 6, 3, 7, 4),
     ),
     Published(
         "tt-xla#6048", "HunyuanVideo-1.5", "p150",
-        f"{SAID} 14973665280 B DRAM buffer across 8 banks, where each bank needs to store 1871708160 B, but bank size "
-        "is 4272341376 B (allocated: 1853463296 B, free: 2418878080 B, largest free block: 1729517248 B)",
+        no_room(14973665280, 8, 1871708160, 4272341376, 1853463296, 2418878080, 1729517248),
         operand=(1, 1, 2, 2, 256, 17, 120, 212), result=(1, 256, 17, 1, 120, 2, 212, 2),
         **permute(0, 4, 5, 1, 6, 2, 7, 3),
     ),
     Published(
-        "tt-xla#6048, with the option", "HunyuanVideo-1.5", "p150",
-        f"{SAID} 28343009280 B DRAM buffer across 8 banks",
+        "tt-xla#6048, with the option", "HunyuanVideo-1.5", "p150", no_room(28343009280, 8),
         operand=(1, 1, 2, 2, 128, 17, 240, 424), result=(1, 128, 17, 1, 240, 2, 424, 2), layout="row_major",
         **permute(0, 4, 5, 1, 6, 2, 7, 3),
     ),
     Published(
         "tt-mlir#7168", "Qwen3-VL, Conv3d of patches", "n150",
-        f"{SAID} 23085449216 B DRAM buffer across 12 banks, where each bank needs to store 1923788800 B, but bank size "
-        "is 1071821792 B (allocated: 33292992 B, free: 1038528800 B, largest free block: 1035598112 B)",
+        no_room(23085449216, 12, 1923788800, 1071821792, 33292992, 1038528800, 1035598112),
         operand=(11008, 1, 1, 1, 1024), result=(11008, 1024, 1, 1, 1), inferred=True,
         **permute(0, 4, 1, 2, 3),
     ),
     Published(
-        "tt-xla#4648", "CogVideoX", "n150",
-        f"{SAID} 3185049600 B DRAM buffer across 12 banks, where each bank needs to store 265420800 B",
+        "tt-xla#4648", "CogVideoX", "n150", no_room(3185049600, 12, 265420800),
         operand=(1, 9 * 240 * 360, 32, 8), result=(1, 9 * 240 * 360, 32, 8), **SUBTRACT,
     ),
     Published(
         "tt-xla#4755", "Z-Image at 1280×720", "n150",
-        f"{SAID} 3774873600 B DRAM buffer across 12 banks, where each bank needs to store 314572800 B, but bank size "
-        "is 1071821792 B (allocated: 692396736 B, free: 379425056 B, largest free block: 167335424 B)",
+        no_room(3774873600, 12, 314572800, 1071821792, 692396736, 379425056, 167335424),
         operand=(1, 1280 * 720, 32, 4), result=(1, 1280 * 720, 32, 4), **SUBTRACT,
     ),
     Published(
         "tt-xla#4728", "SDXL-Lightning at 1024×1024", "n150",
-        f"{SAID} 4294967296 B DRAM buffer across 12 banks, where each bank needs to store 357916672 B, but bank size "
-        "is 1071821792 B (allocated: 470056640 B, free: 601765152 B, largest free block: 318584608 B)",
+        no_room(4294967296, 12, 357916672, 1071821792, 470056640, 601765152, 318584608),
         operand=(1, 1024 * 1024, 32, 8), result=(1, 1024 * 1024, 32, 8), **SUBTRACT,
     ),
     Published(
         "tt-xla#4762", "HiDream-I1 at 1024×1024", "n150",
-        f"{SAID} 4294967296 B DRAM buffer across 12 banks, where each bank needs to store 357916672 B, but bank size "
-        "is 1071821792 B (allocated: 527808576 B, free: 544013216 B, largest free block: 306904160 B)",
+        no_room(4294967296, 12, 357916672, 1071821792, 527808576, 544013216, 306904160),
         operand=(1, 1024 * 1024, 32, 8), result=(1, 1024 * 1024, 32, 8), **SUBTRACT,
     ),
     Published(
         "tt-metal#39222", "Mochi, hand-written, 8 chips", "n150",
-        f"{SAID} 2188247040 B DRAM buffer across 12 banks, where each bank needs to store 182353920 B, but bank size "
-        "is 1073741792 B (allocated: 744359936 B, free: 329381856 B, largest free block: 145704928 B)",
+        no_room(2188247040, 12, 182353920, 1073741792, 744359936, 329381856, 145704928),
         operand=(), result=(1, 21, 480, 848, 128), layout="row_major", op="empty", inferred=True,
     ),
 )  # fmt: skip
 
 
 def provoke(chip: Chip, case: Published) -> OutOfMemory | None:
-    """What the mocked board's allocator says, None if it gave the buffer. Raises `Broke` for other failures."""
+    """What the mocked board's allocator says, None if it gave it. Raises `Broke` for other failures."""
     try:
         chip.run(made(case), {}, fetch=())
     except Broke as broke:

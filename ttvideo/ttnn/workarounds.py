@@ -94,14 +94,14 @@ def assembler_in_front(root: Path, ttnn: Path, compiler: Path) -> Links:
 WORKAROUNDS = {
     "wormhole_b0": Workaround(
         "without-dummy",
-        "Wormhole's kernels are built without the unpack to SrcA that follows each unpack to dest, against a hardware "
-        "bug (TEN-3868): it writes nothing that is read, and ttsim stops at it",
+        "Wormhole's kernels are built without the unpack to SrcA that follows each unpack to dest, against "
+        "a hardware bug (TEN-3868): it writes nothing that is read, and ttsim stops at it",
         header_without_dummy,
     ),
     "blackhole": Workaround(
         "by-sign",
-        "Blackhole's kernels are assembled with comparisons with +0.0 (sfpgt, sfple of L9) written as sfpsetcc, which "
-        "looks at the sign bit: the same bits, and ttsim stops at the other form",
+        "Blackhole's kernels are assembled with comparisons with +0.0 (sfpgt, sfple of L9) written as "
+        "sfpsetcc, which looks at the sign bit: the same bits, and ttsim stops at the other form",
         assembler_in_front,
     ),
 }

@@ -45,7 +45,7 @@ def evaluate(program: Program, arguments: dict[str, torch.Tensor]) -> list[torch
 
 
 def stored_arguments(program: Program, arguments: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """`arguments`, which are by name, in the program's order and types. Raises `Refused` if one is missing."""
+    """`arguments`, by name, in the program's order and types. Raises `Refused` where one is missing."""
     values = []
     for argument in program.arguments:
         if argument.name not in arguments:

@@ -10,17 +10,20 @@ from ttvideo.programs.evaluate.values import cut, products, wide
 
 # What a convolution's config may say without changing what it computes.
 CONV2D_PLACEMENT = {
-    "weights_dtype", "deallocate_activation", "reallocate_halo_output", "act_block_h_override", "act_block_w_div",
-    "reshard_if_not_optimal", "override_sharding_config", "shard_layout", "core_grid", "transpose_shards",
-    "output_layout", "enable_act_double_buffer", "enable_weights_double_buffer", "enable_kernel_stride_folding",
-    "config_tensors_in_dram",
+    "weights_dtype", "deallocate_activation", "reallocate_halo_output", "act_block_h_override",
+    "act_block_w_div", "reshard_if_not_optimal", "override_sharding_config", "shard_layout", "core_grid",
+    "transpose_shards", "output_layout", "enable_act_double_buffer", "enable_weights_double_buffer",
+    "enable_kernel_stride_folding", "config_tensors_in_dram",
 }  # fmt: skip
 CONV3D_PLACEMENT = {
     "weights_dtype", "t_out_block", "w_out_block", "h_out_block", "c_out_block", "c_in_block",
     "compute_with_storage_grid_size",
 }  # fmt: skip
 PADDING = {"zeros": "constant", "replicate": "replicate"}  # as TT-NN names it, and as torch does
-UNIT = "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before it adds them"
+UNIT = (
+    "the matrix unit aligns eight products at a time with the largest, and keeps 12 bits of each, before "
+    "it adds them"
+)
 PARTIAL = f"{UNIT}, and the partial sums between a convolution's blocks are stored in bf16"
 SCORES = f"{UNIT}; and scores are rounded to bf16 before and after the exponential"
 CONV = (
@@ -54,13 +57,13 @@ def attention(op, q, k, v):
 
 
 def as_sources(x: torch.Tensor) -> torch.Tensor:
-    """As the matrix unit's source registers take it: float32 cut to TF32's 10 bits of mantissa, not rounded."""
+    """As the matrix unit's source registers take it: float32 cut, not rounded, to TF32's 10 bits."""
     return cut(x, 13) if x.dtype == torch.float32 else wide(x)
 
 
 @op("conv2d", heeds=f"{CONV} conv2d_config", within=4, because=PARTIAL, fidelities=FOLLOWED)
 def conv2d(op, x, weight, *bias):
-    """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O] -> [1, 1, N·H'·W', O]."""
+    """x [1, 1, N·H·W, C], weight [O, C/groups, kh, kw] or prepared, bias [1, 1, 1, O]: [1, 1, N·H'·W', O]."""
     a, config = op.attributes, op.attributes.get("conv2d_config", {})
     _known(op, config, CONV2D_PLACEMENT | {"activation"})
     out_in = (a["out_channels"], a["in_channels"] // a["groups"], *a["kernel_size"])
@@ -86,7 +89,8 @@ def conv2d(op, x, weight, *bias):
 
 @op(
     "conv1d",
-    heeds="batch_size in_channels out_channels input_length kernel_size stride padding dilation groups conv2d_config",
+    heeds="batch_size in_channels out_channels input_length kernel_size stride padding dilation groups "
+    "conv2d_config",
     fidelities=FOLLOWED,
 )
 def conv1d(op, x, weight, *bias):

@@ -10,9 +10,10 @@ from ttvideo.programs.evaluate.values import cut, wide
 UNARY = {
     "abs": torch.abs, "neg": torch.neg, "sign": torch.sign, "ceil": torch.ceil, "floor": torch.floor,
     "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt,
-    "rsqrt": torch.rsqrt, "reciprocal": torch.reciprocal, "sin": torch.sin, "cos": torch.cos, "tanh": torch.tanh,
-    "erf": torch.erf, "sigmoid": torch.sigmoid, "silu": F.silu, "relu": F.relu, "relu6": F.relu6, "gelu": F.gelu,
-    "logical_not": torch.logical_not, "isfinite": torch.isfinite, "square": torch.square,
+    "rsqrt": torch.rsqrt, "reciprocal": torch.reciprocal, "sin": torch.sin, "cos": torch.cos,
+    "tanh": torch.tanh, "erf": torch.erf, "sigmoid": torch.sigmoid, "silu": F.silu, "relu": F.relu,
+    "relu6": F.relu6, "gelu": F.gelu, "logical_not": torch.logical_not, "isfinite": torch.isfinite,
+    "square": torch.square,
 }  # fmt: skip
 
 BINARY = {

@@ -37,16 +37,16 @@ def approximate_exp(x: torch.Tensor) -> torch.Tensor:
     """2 to a straight line within each octave, up to 3 % off: x is scaled and moved into a float's exponent.
 
     Schraudolph, Neural Computation 11 (1999); the scale, the offset and the bound are TT-NN's
-    (tt-metal, hw/ckernels/*/metal/llk_api/llk_sfpu/ckernel_sfpu_exp.h). At the bound it is 0 (so on ttsim): what a mask's
-    -1e9 comes to.
+    (tt-metal, hw/ckernels/*/metal/llk_api/llk_sfpu/ckernel_sfpu_exp.h). At the bound it is 0 (so on ttsim):
+    what a mask's -1e9 comes to.
     """
     scaled = torch.round(x.clamp_min(-88.5) * 369.329925537109375 + 32500.818359375).clamp_min(0)
     return (scaled.to(torch.int32) << 15).view(torch.float32)
 
 
 @op(
-    "batch_norm_training", heeds="epsilon momentum", within=3, because="statistics of rounded values, each by two means",
-    fidelities=AS_EXACT,
+    "batch_norm_training", heeds="epsilon momentum", within=3,
+    because="statistics of rounded values, each by two means", fidelities=AS_EXACT,
 )  # fmt: skip
 def batch_norm_training(op, x, *affine):
     """x [N, C, H, W], weight and bias [1, C, 1, 1]; gives the normalised x, the mean and the variance.

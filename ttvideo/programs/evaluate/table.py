@@ -8,8 +8,8 @@ from ttvideo.programs.program import Op
 
 # These say where and how an op runs, not what it computes.
 PLACEMENT = {
-    "memory_config", "layout", "dtype", "output_dtype", "matmul_program_config", "conv2d_slice_config", "use_multicore",
-    "operandSegmentSizes", "input_memory_config", "input_tensor_layout", "input_dtype",
+    "memory_config", "layout", "dtype", "output_dtype", "matmul_program_config", "conv2d_slice_config",
+    "use_multicore", "operandSegmentSizes", "input_memory_config", "input_tensor_layout", "input_dtype",
 }  # fmt: skip
 
 

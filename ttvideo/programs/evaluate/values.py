@@ -73,5 +73,5 @@ def wide(value: torch.Tensor) -> torch.Tensor:
 
 
 def as_stored(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Round to the stored type of `like` and widen again: what a value suffers between two kernels of one op."""
+    """Round to the stored type of `like` and widen again: what a value suffers between kernels of one op."""
     return wide(rounded(value, like.dtype))

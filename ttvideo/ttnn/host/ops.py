@@ -32,7 +32,7 @@ def op(*names):
 
 
 class Step:
-    """One op of the program; `dtype`, `layout`, `memory` and `shape` are those stated for its first result."""
+    """One op of the program; `dtype`, `layout`, `memory` and `shape` are as stated for its first result."""
 
     def __init__(self, run, described: dict):
         self.run, self.device = run, run.device
@@ -260,8 +260,9 @@ def step_place(step) -> dict:
 # Elementwise
 
 UNARY = (
-    "abs", "neg", "sign", "ceil", "floor", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "sin", "cos",
-    "tanh", "erf", "sigmoid", "silu", "relu", "relu6", "gelu", "logical_not", "isfinite", "square",
+    "abs", "neg", "sign", "ceil", "floor", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal",
+    "sin", "cos", "tanh", "erf", "sigmoid", "silu", "relu", "relu6", "gelu", "logical_not", "isfinite",
+    "square",
 )  # fmt: skip
 BINARY = (
     "add", "subtract", "multiply", "divide", "eq", "ne", "ge", "gt", "le", "lt",
@@ -328,14 +329,14 @@ def softmax(step, x):
 def rms_norm(step, x, *affine):
     _, weight, bias = step.attributes["operandSegmentSizes"]
     return ttnn.rms_norm(
-        x, epsilon=step.attributes["epsilon"], weight=affine[0] if weight else None, bias=affine[-1] if bias else None,
-        compute_kernel_config=step.compute_config(),
+        x, epsilon=step.attributes["epsilon"], weight=affine[0] if weight else None,
+        bias=affine[-1] if bias else None, compute_kernel_config=step.compute_config(),
     )  # fmt: skip
 
 
 @op("batch_norm_training")
 def batch_norm_training(step, x, weight, bias):
-    """With a momentum of 1 what TT-NN keeps as running statistics are this batch's: its variance over n - 1."""
+    """With a momentum of 1 what TT-NN keeps as running statistics is this batch's: variance over n - 1."""
     if step.attributes["operandSegmentSizes"] != [1, 0, 0, 1, 1] or step.attributes["momentum"] != 1:
         raise NotImplementedError(f"batch_norm_training {step.attributes}")
     mean, variance = (
@@ -345,8 +346,8 @@ def batch_norm_training(step, x, weight, bias):
         for type, value in zip(step.types[1:], (0.0, 1.0), strict=True)
     )
     normed = ttnn.batch_norm(
-        x, running_mean=mean, running_var=variance, training=True, eps=step.attributes["epsilon"], momentum=1.0,
-        weight=weight, bias=bias, compute_kernel_config=step.compute_config(),
+        x, running_mean=mean, running_var=variance, training=True, eps=step.attributes["epsilon"],
+        momentum=1.0, weight=weight, bias=bias, compute_kernel_config=step.compute_config(),
     )  # fmt: skip
     count = x.logical_volume() // x.shape[1]
     return normed, mean, ttnn.multiply(variance, (count - 1) / count)
@@ -409,7 +410,9 @@ def matmul_config(stated: dict):
     )
 
 
-CONV = "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups".split()
+CONV = (
+    "batch_size in_channels out_channels input_height input_width kernel_size stride padding dilation groups"
+).split()
 CONV1D = "batch_size in_channels out_channels input_length kernel_size stride padding dilation groups".split()
 
 

@@ -15,7 +15,8 @@ def reported(folder: Path):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     ttnn.graph.begin_graph_capture(ttnn.graph.RunMode.NORMAL)
-    ttnn.graph.disable_python_io_recording()  # of each call of TT-NN; it needs torch, and ours names the program's ops
+    # It records each call of TT-NN, and needs torch; ours names the program's ops.
+    ttnn.graph.disable_python_io_recording()
     try:
         yield
     finally:
@@ -27,7 +28,7 @@ def reported(folder: Path):
 
 @contextlib.contextmanager
 def reported_op(step, operands: list[ttnn.Tensor]):
-    """One op of the program by its own name, with its attributes and location, whatever TT-NN calls for it."""
+    """One op of the program by its own name, its attributes and location, whatever TT-NN calls for it."""
     results: list[ttnn.Tensor] = []
     if not ttnn.graph.is_graph_capture_active():
         yield results

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ttvideo.ways.padding import pad
-from ttvideo.ways.way import Way
+from ttvideo.decompositions.decomposition import Decomposition
+from ttvideo.decompositions.padding import pad
 
 TIME = 2  # the axis of [B, C, T, H, W]
 
@@ -21,7 +21,7 @@ class Carrier(nn.Module):
     """The way's weight and bias are also the stand-in's."""
 
     def __getattr__(self, name: str):
-        return getattr(self.way, name) if name in ("weight", "bias") else super().__getattr__(name)
+        return getattr(self.decomposition, name) if name in ("weight", "bias") else super().__getattr__(name)
 
 
 class ConvCache(Carrier):
@@ -32,60 +32,60 @@ class ConvCache(Carrier):
     stands there).
     """
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way = way
+        self.decomposition = decomposition
         self.replicate = stock.pad_mode == "replicate"
 
     def forward(self, inputs: Tensor, conv_cache: Tensor | None = None):
         if self.replicate:
-            return self.way(inputs), None
-        kt = self.way.form.kernel[0]
+            return self.decomposition(inputs), None
+        kt = self.decomposition.form.kernel[0]
         if kt > 1:
             past = [inputs[:, :, :1]] * (kt - 1) if conv_cache is None else [conv_cache]
             inputs = torch.cat([*past, inputs], dim=TIME)
-        return self.way(inputs), inputs[:, :, -kt + 1 :].clone()
+        return self.decomposition(inputs), inputs[:, :, -kt + 1 :].clone()
 
 
 class ZeroPast(Carrier):
     """Wan and QwenImage: (x, cache_x) -> y. Zeros before the clip, of which the cache takes as many as it
     has."""
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.before = way, stock._padding[4]
+        self.decomposition, self.before = decomposition, stock._padding[4]
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         zeros = self.before
         if cache_x is not None and zeros:
             x = torch.cat([cache_x.to(x.device), x], dim=TIME)
             zeros -= cache_x.shape[TIME]
-        return self.way(pad(x, TIME, zeros, 0, "zeros") if zeros > 0 else x[:, :, -zeros:])
+        return self.decomposition(pad(x, TIME, zeros, 0, "zeros") if zeros > 0 else x[:, :, -zeros:])
 
 
 class OnCall(Carrier):
     """LTX-2: (x, causal) -> y. Whether frames are repeated before the clip alone is said at each call."""
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.reach = way, stock.kernel_size[0] - 1
+        self.decomposition, self.reach = decomposition, stock.kernel_size[0] - 1
 
     def forward(self, hidden_states: Tensor, causal: bool = True) -> Tensor:
         before, after = (self.reach, 0) if causal else (self.reach // 2,) * 2
-        return self.way(pad(hidden_states, TIME, before, after, "replicate"))
+        return self.decomposition(pad(hidden_states, TIME, before, after, "replicate"))
 
 
 class WriteTo(Carrier):
     """KVAE: (x, write_to) -> y, written there if it is given."""
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.out_channels = way, stock.out_channels
+        self.decomposition, self.out_channels = decomposition, stock.out_channels
 
     def forward(self, input: Tensor, write_to: Tensor | None = None) -> Tensor:
         if write_to is None:
-            return self.way(input)
-        write_to[...] = self.way(input)
+            return self.decomposition(input)
+        write_to[...] = self.decomposition(input)
         return write_to
 
 
@@ -102,9 +102,9 @@ class PaddingCache(Carrier):
     def make_cache() -> dict:
         return {"padding": None}
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.before = way, stock.time_pad
+        self.decomposition, self.before = decomposition, stock.time_pad
         self.height, self.width = stock.height_pad, stock.width_pad
 
     def forward(self, x: Tensor, cache: dict) -> Tensor:
@@ -112,11 +112,11 @@ class PaddingCache(Carrier):
         past = cache["padding"]
         past = x[:, :, :1].expand(-1, -1, self.before, -1, -1) if past is None else past
         cache["padding"] = self.kept(past, x)
-        return self.way(torch.cat([past, x], dim=TIME))
+        return self.decomposition(torch.cat([past, x], dim=TIME))
 
     def first_kept(self, past: Tensor, x: Tensor) -> int:
         """Where in `x` the first window of the next segment begins; below 0 it begins in `past`."""
-        kt, stride = self.way.form.kernel[0], self.way.form.stride[0]
+        kt, stride = self.decomposition.form.kernel[0], self.decomposition.form.stride[0]
         skipped = -past.shape[TIME] % stride
         return skipped + stride * math.trunc((x.shape[TIME] - skipped - kt) / stride) + stride
 
@@ -130,8 +130,8 @@ class ReplicatedPaddingCache(PaddingCache):
 
     mode = "replicate"
 
-    def __init__(self, way: Way, stock: nn.Module):
-        super().__init__(way, stock)
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
+        super().__init__(decomposition, stock)
         # Its forward hands (h, h, w, w) to F.pad, which reads it as (w, w, h, h).
         self.height, self.width = self.width, self.height
 
@@ -143,9 +143,9 @@ class PreviousFeatures(Carrier):
     """EasyAnimate (Magvit): x -> y, the last frames kept in `prev_features` until `_clear_conv_cache` is
     called."""
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.reach, self.t_stride = way, stock.temporal_padding, stock.t_stride
+        self.decomposition, self.reach, self.t_stride = decomposition, stock.temporal_padding, stock.t_stride
         self.prev_features = stock.prev_features
 
     def _clear_conv_cache(self) -> None:
@@ -158,16 +158,16 @@ class PreviousFeatures(Carrier):
             past = self.prev_features[:, :, -(self.reach - 1) :] if self.t_stride == 2 else self.prev_features
             x = torch.cat([past, x], dim=TIME)
         self.prev_features = x[:, :, -self.reach :].clone()
-        return self.way(x)
+        return self.decomposition(x)
 
 
 class Past(Carrier):
     """VidTok: x -> y. The autoencoder sets `is_first_chunk`, `causal_cache` and `cache_offset` by their
     names."""
 
-    def __init__(self, way: Way, stock: nn.Module):
+    def __init__(self, decomposition: Decomposition, stock: nn.Module):
         super().__init__()
-        self.way, self.before = way, stock.time_pad
+        self.decomposition, self.before = decomposition, stock.time_pad
         self.is_first_chunk, self.causal_cache = stock.is_first_chunk, stock.causal_cache
         self.cache_offset = stock.cache_offset
 
@@ -177,4 +177,4 @@ class Past(Carrier):
         elif self.before:
             x = torch.cat([self.causal_cache[:, :, -self.before :], x], dim=TIME)
         self.causal_cache = (x[:, :, : -self.cache_offset] if self.cache_offset else x).clone()
-        return self.way(x)
+        return self.decomposition(x)

@@ -8,7 +8,7 @@ from types import CodeType, FunctionType
 
 from torch import nn
 
-from ttvideo.ways.haar import WAVELETS
+from ttvideo.decompositions.haar import WAVELETS
 
 CALLS = {"conv3d", "conv_transpose3d"}
 

@@ -1,6 +1,6 @@
 """Every exact way equals torch's Conv3d in float64, up to rounding, in value and in gradient.
 
-`FORMS=1500 pytest tests/test_ways.py -s` is the full run (at least 1,000 distinct forms).
+`FORMS=1500 pytest tests/test_decompositions.py -s` is the full run (at least 1,000 distinct forms).
 """
 
 import os
@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways import WAYS, Form
-from ttvideo.ways.form import MODES
-from ttvideo.ways.padding import pad
-from ttvideo.ways.stacked import stack
-from ttvideo.ways.tap_sum import taps
-from ttvideo.ways.transposed import Transposed, phases, split
-from ttvideo.ways.unrolled import fold
+from ttvideo.decompositions import DECOMPOSITIONS, Form
+from ttvideo.decompositions.form import MODES
+from ttvideo.decompositions.padding import pad
+from ttvideo.decompositions.stacked import stack
+from ttvideo.decompositions.tap_sum import taps
+from ttvideo.decompositions.transposed import Transposed, phases, split
+from ttvideo.decompositions.unrolled import fold
 
 FORMS = int(os.environ.get("FORMS", "40"))
 # float64 keeps 2.2e-16; the sums here have at most a few hundred terms.
@@ -89,7 +89,7 @@ def cases(draw):
     return form, (draw(st.integers(1, 3)), channels_in, *size), channels_out, draw(st.booleans())
 
 
-def check(way_name, form, shape, channels_out, has_bias, seed=0):
+def check(name, form, shape, channels_out, has_bias, seed=0):
     """Largest relative difference over the output and all gradients."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -101,50 +101,53 @@ def check(way_name, form, shape, channels_out, has_bias, seed=0):
         leaf(channels_out) if has_bias else None,
     )
     x = leaf(*shape)
-    way, x_way = WAYS[way_name](weight, bias, form), x.detach().clone().requires_grad_()
-    want, got = reference(x, weight, bias, form), way(x_way)
+    new, x_new = (
+        DECOMPOSITIONS[name](weight, bias, form),
+        x.detach().clone().requires_grad_(),
+    )
+    want, got = reference(x, weight, bias, form), new(x_new)
     upstream = torch.randn(want.shape, dtype=torch.float64, generator=generator)
     want.backward(upstream)
     got.backward(upstream)
 
-    stored = dict(way.named_parameters())
+    stored = dict(new.named_parameters())
     pieces = [p.grad for name, p in stored.items() if name.endswith("weight")]
-    expected = [p.reshape(q.shape) for p, q in zip(PIECES[way_name](weight.grad), pieces, strict=True)]
+    expected = [p.reshape(q.shape) for p, q in zip(PIECES[name](weight.grad), pieces, strict=True)]
     biases = [p.grad for name, p in stored.items() if name.endswith("bias")]
     pairs = [
         (got, want),
-        (x_way.grad, x.grad),
+        (x_new.grad, x.grad),
         *zip(pieces, expected),
         *zip(biases, [bias.grad] if has_bias else [], strict=True),
     ]
     return max(relative(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("way_name", WAYS)
-def test_any_form_equals_conv3d(way_name):
+@pytest.mark.parametrize("name", DECOMPOSITIONS)
+def test_any_form_equals_conv3d(name):
     seen, worst = set(), 0.0
 
     @fuzz
     @given(cases())
     def run(case):
         nonlocal worst
-        form, shape, channels_out, has_bias = _bend(way_name, *case)
+        form, shape, channels_out, has_bias = _bend(name, *case)
         event(f"groups {form.groups}")
-        difference = check(way_name, form, shape, channels_out, has_bias)
+        difference = check(name, form, shape, channels_out, has_bias)
         seen.add(form)
         worst = max(worst, difference)
         assert difference <= TOLERANCE
 
     run()
-    print(f"\n{way_name}: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
+    print(f"\n{name}: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
     assert len(seen) >= FORMS * 2 // 3
 
 
-def _bend(way_name, form, shape, channels_out, has_bias):
+def _bend(name, form, shape, channels_out, has_bias):
     """Turn a random case into one that the way takes, keeping all that it leaves free."""
-    if way_name == "linear":
+    if name == "linear":
         form = replace(form, kernel=(1, 1, 1), groups=1)
-    elif way_name == "unrolled":
+    elif name == "unrolled":
         kt = max(form.kernel[0], 2)
         form = replace(
             form,
@@ -153,11 +156,11 @@ def _bend(way_name, form, shape, channels_out, has_bias):
             dilation=(1, *form.dilation[1:]),
         )
         assume(shape[2] + sum(form.padding[0]) >= kt)
-    assert WAYS[way_name].why_not(form) is None
+    assert DECOMPOSITIONS[name].why_not(form) is None
     return form, shape, channels_out, has_bias
 
 
-@pytest.mark.parametrize("way_name", ["sum", "stacked"])
+@pytest.mark.parametrize("name", ["sum", "stacked"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "arguments",
@@ -170,13 +173,13 @@ def _bend(way_name, form, shape, channels_out, has_bias):
         pytest.param(dict(kernel_size=3, padding=(2, 1, 0), groups=4, bias=False), id="depthwise"),
     ],
 )
-def test_arguments_of_conv3d(way_name, mode, arguments):
+def test_arguments_of_conv3d(name, mode, arguments):
     torch.manual_seed(0)
     conv = nn.Conv3d(4, 8, padding_mode=mode, **arguments).double()
     x = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
-    way = WAYS[way_name](conv.weight, conv.bias, Form.of(conv))
-    assert relative(way(x), conv(x)) <= TOLERANCE
-    assert relative(way(x[0]), conv(x[0])) <= TOLERANCE
+    new = DECOMPOSITIONS[name](conv.weight, conv.bias, Form.of(conv))
+    assert relative(new(x), conv(x)) <= TOLERANCE
+    assert relative(new(x[0]), conv(x[0])) <= TOLERANCE
 
 
 @st.composite
@@ -209,20 +212,20 @@ def test_any_transposed_form_equals_conv_transpose3d():
         arguments, options, shape = case
         torch.manual_seed(0)
         conv = nn.ConvTranspose3d(*arguments, **options).double()
-        way = Transposed.of(conv)
+        new = Transposed.of(conv)
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-        x_way = x.detach().clone().requires_grad_()
-        want, got = conv(x), way(x_way)
+        x_new = x.detach().clone().requires_grad_()
+        want, got = conv(x), new(x_new)
         upstream = torch.randn_like(want)
         want.backward(upstream)
         got.backward(upstream)
         pieces = [
             (p.grad, w)
-            for p, w, phase in zip(way.weights, split(conv.weight.grad, way.form), phases(way.form))
+            for p, w, phase in zip(new.weights, split(conv.weight.grad, new.form), phases(new.form))
             if phase
         ]
-        biases = [(way.bias.grad, conv.bias.grad)] if options["bias"] else []
-        difference = max(relative(a, b) for a, b in [(got, want), (x_way.grad, x.grad), *pieces, *biases])
+        biases = [(new.bias.grad, conv.bias.grad)] if options["bias"] else []
+        difference = max(relative(a, b) for a, b in [(got, want), (x_new.grad, x.grad), *pieces, *biases])
         seen.add((arguments, tuple(options.values())))
         worst = max(worst, difference)
         assert difference <= TOLERANCE
@@ -233,26 +236,28 @@ def test_any_transposed_form_equals_conv_transpose3d():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("way_name", ["sum", "stacked"])
-def test_dtype_stays(way_name, dtype):
+@pytest.mark.parametrize("name", ["sum", "stacked"])
+def test_dtype_stays(name, dtype):
     conv = nn.Conv3d(3, 5, 3, padding=1).to(dtype)
     assert (
-        WAYS[way_name](conv.weight, conv.bias, Form.of(conv))(torch.ones(1, 3, 4, 5, 5, dtype=dtype)).dtype
+        DECOMPOSITIONS[name](conv.weight, conv.bias, Form.of(conv))(
+            torch.ones(1, 3, 4, 5, 5, dtype=dtype)
+        ).dtype
         == dtype
     )
 
 
 def test_weights_are_copies_in_graph_shape():
     conv = nn.Conv3d(3, 5, 3)
-    way = WAYS["sum"](conv.weight, conv.bias, Form.of(conv))
+    new = DECOMPOSITIONS["sum"](conv.weight, conv.bias, Form.of(conv))
     with torch.no_grad():
         conv.weight.zero_()
-    for parameter in way.parameters():
+    for parameter in new.parameters():
         # A view would keep the 3D kernel alive and be sliced inside the graph.
         assert parameter.untyped_storage().nbytes() == parameter.nbytes
         # Else the host reorders it at every call.
         assert parameter.dim() != 4 or parameter.is_contiguous(memory_format=torch.channels_last)
-    assert all(tap.weight.abs().sum() > 0 for tap in way.taps)
+    assert all(tap.weight.abs().sum() > 0 for tap in new.taps)
 
 
 def test_forward_touches_weights_only_whole():
@@ -264,8 +269,8 @@ def test_forward_touches_weights_only_whole():
         "unrolled": Form((3, 3, 3), stride=(3, 1, 1)),
     }
     for name, form in forms.items():
-        way = WAYS[name](torch.randn(4, 2, *form.kernel), torch.randn(4), form)
-        program = torch.export.export(way, (torch.randn(1, 2, 3, 4, 4),))
+        new = DECOMPOSITIONS[name](torch.randn(4, 2, *form.kernel), torch.randn(4), form)
+        program = torch.export.export(new, (torch.randn(1, 2, 3, 4, 4),))
         held = set(program.graph_signature.inputs_to_parameters)
         users = {u.target for n in program.graph.nodes if n.name in held for u in n.users}
         assert users <= {torch.ops.aten.conv2d.default, torch.ops.aten.linear.default}
@@ -273,8 +278,8 @@ def test_forward_touches_weights_only_whole():
 
 def test_no_gather_and_no_pad_in_the_graph():
     form = Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=("replicate",) * 3)
-    way = WAYS["stacked"](torch.randn(4, 2, 3, 3, 3), None, form).bfloat16()
-    program = torch.export.export(way, (torch.randn(1, 2, 3, 4, 4, dtype=torch.bfloat16),))
+    new = DECOMPOSITIONS["stacked"](torch.randn(4, 2, 3, 3, 3), None, form).bfloat16()
+    program = torch.export.export(new, (torch.randn(1, 2, 3, 4, 4, dtype=torch.bfloat16),))
     names = " ".join(str(n.target) for n in program.graph.nodes)
     assert "conv2d" in names and "pad" not in names and "index" not in names and "conv3d" not in names
 
@@ -283,12 +288,12 @@ def test_no_gather_and_no_pad_in_the_graph():
     "make, message",
     [
         pytest.param(
-            lambda: WAYS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
+            lambda: DECOMPOSITIONS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
             "1×1×1 kernel",
             id="linear",
         ),
         pytest.param(
-            lambda: WAYS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
+            lambda: DECOMPOSITIONS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
             "stride",
             id="unrolled",
         ),
@@ -299,7 +304,7 @@ def test_no_gather_and_no_pad_in_the_graph():
         pytest.param(lambda: pad(torch.ones(2, 3), 1, 3, 0, "reflect"), "at most 2", id="reflect_too_far"),
         pytest.param(lambda: pad(torch.ones(2, 3), 1, 4, 0, "circular"), "at most 3", id="circular_too_far"),
         pytest.param(
-            lambda: WAYS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)),
+            lambda: DECOMPOSITIONS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)),
             "rank 2",
             id="rank",
         ),
@@ -316,11 +321,16 @@ def test_a_planted_fault_is_seen(fault, monkeypatch):
     arguments = ("stacked", form, (2, 4, 4, 5, 5), 4, True)
     assert check(*arguments) <= TOLERANCE
     if fault == "tap order":
-        monkeypatch.setattr("ttvideo.ways.stacked.stack", lambda w: stack(w.flip(2)))
+        monkeypatch.setattr("ttvideo.decompositions.stacked.stack", lambda w: stack(w.flip(2)))
     elif fault == "padding side":
-        monkeypatch.setattr("ttvideo.ways.way.pad", lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block))
+        monkeypatch.setattr(
+            "ttvideo.decompositions.decomposition.pad",
+            lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block),
+        )
     elif fault == "group order":
-        monkeypatch.setattr("ttvideo.ways.stacked.beside", lambda frames, groups: torch.cat(frames, -1))
+        monkeypatch.setattr(
+            "ttvideo.decompositions.stacked.beside", lambda frames, groups: torch.cat(frames, -1)
+        )
     else:
         plain = F.conv2d
         monkeypatch.setattr(F, "conv2d", lambda x, w, b, *rest: plain(x, w, 2 * b, *rest))

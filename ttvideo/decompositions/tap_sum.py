@@ -13,9 +13,9 @@ from operator import iadd  # a tap's result is nobody else's, and fresh memory i
 import torch
 from torch import nn
 
-from ttvideo.ways.form import Form
-from ttvideo.ways.padding import pad
-from ttvideo.ways.way import FrameConv, Way
+from ttvideo.decompositions.decomposition import Decomposition, FrameConv
+from ttvideo.decompositions.form import Form
+from ttvideo.decompositions.padding import pad
 
 
 def taps(weight: torch.Tensor) -> list[torch.Tensor]:
@@ -23,7 +23,7 @@ def taps(weight: torch.Tensor) -> list[torch.Tensor]:
     return list(weight.unbind(2))
 
 
-class TapSum(Way):
+class TapSum(Decomposition):
     name = "sum"
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, form: Form):

@@ -1,6 +1,6 @@
 """How long do the ways around Conv3d take on a CPU, beside torch's, and the streamed decoder, beside stock's?
 
-    python -m findings cpu_ways [--repeats 7] [--dtype float32] [--threads N]
+    python -m findings cpu_decompositions [--repeats 7] [--dtype float32] [--threads N]
 
 Prints JSON: it depends on the machine, and nothing is stored. The shapes are Mochi's, smaller in space; the
 decoder is the small one. What is compared takes turns, so that whatever else the machine does meets all
@@ -21,10 +21,10 @@ import torch
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.steps import decode_steps
+from ttvideo.decompositions import DECOMPOSITIONS
+from ttvideo.decompositions.convolutions import CONVOLUTIONS
+from ttvideo.decompositions.decompose import decompose
 from ttvideo.media.models import load_vae
-from ttvideo.ways import WAYS
-from ttvideo.ways.convolutions import CONVOLUTIONS
-from ttvideo.ways.decompose import decompose
 
 LEAST_SECONDS = 2  # a case: calls of a few milliseconds need more turns than `--repeats`
 
@@ -55,17 +55,17 @@ def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict:
     }
 
 
-def ways(make, shape, dtype: torch.dtype, repeats: int) -> dict:
+def decompositions(make, shape, dtype: torch.dtype, repeats: int) -> dict:
     native = make().to(dtype).eval()
     x = torch.randn(shape).to(dtype)
     modules = {"conv3d": native}
-    for way in WAYS:
+    for name in DECOMPOSITIONS:
         try:
-            modules[way] = decompose(native, way)[0]
+            modules[name] = decompose(native, name)[0]
         except Refused:
             pass  # the way does not take this form
     calls = {name: lambda module=module: module(x) for name, module in modules.items()}
-    return {"shape": shape, "chosen": decompose(native)[1].rows[0].way, **in_turns(calls, repeats)}
+    return {"shape": shape, "chosen": decompose(native)[1].rows[0].decomposition, **in_turns(calls, repeats)}
 
 
 def decoder(dtype: torch.dtype, repeats: int) -> dict:
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
     torch.manual_seed(0)
     dtype, rows = getattr(torch, options.dtype), {}
     for name, kernel in CONVOLUTIONS.items():
-        rows[name] = ways(kernel.make, kernel.shape, dtype, options.repeats)
+        rows[name] = decompositions(kernel.make, kernel.shape, dtype, options.repeats)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
     rows["small decoder"] = decoder(dtype, options.repeats)
     of = {"torch": torch.__version__, "dtype": options.dtype, "threads": torch.get_num_threads()}

@@ -9,7 +9,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_cosmos import CosmosPatchEmbed3d, CosmosUnpatcher3d
 from torch import Tensor, nn
 
-from ttvideo.ways.padding import pad
+from ttvideo.decompositions.padding import pad
 
 AXES = (2, 3, 4)  # of [B, C, T, H, W]
 

@@ -2,30 +2,29 @@
 
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import torch
 from torch import nn
 
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
+from ttvideo.decompositions import DECOMPOSITIONS
+from ttvideo.decompositions.decompose import decompose
+from ttvideo.decompositions.known import convolution, form_of, kind_of
+from ttvideo.decompositions.separable import Separable, break_even_rank
 from ttvideo.probing.probe import probe_each, together
 from ttvideo.probing.verdict import Verdict
 from ttvideo.programs.cost import cost, roofline
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import Program
 from ttvideo.targets.boards import BOARDS
-from ttvideo.ways import WAYS
-from ttvideo.ways.decompose import decompose
-from ttvideo.ways.known import convolution, form_of, kind_of
-from ttvideo.ways.separable import Separable, break_even_rank
 
 NATIVE = "conv3d"
 COSTED = "p150-compile"
 
 
 @dataclass(frozen=True)
-class WayRow:
+class DecompositionRow:
     """One way of one kernel; a figure that could not be had is None.
 
     `max_abs_float64` and `relative_float64` compare with torch's Conv3d, both in float64 (`relative` to the
@@ -38,7 +37,7 @@ class WayRow:
     """
 
     kernel: str
-    way: str
+    decomposition: str
     exact: bool
     max_abs_float64: float
     relative_float64: float
@@ -54,11 +53,11 @@ class WayRow:
 
 
 def candidates(conv: nn.Module) -> dict[str, nn.Module]:
-    """The module itself as "conv3d", each way that applies, and the separable one that costs as much as it."""
+    """The module itself as "conv3d", each way that applies, and the separable one that costs as much."""
     inner, form, carries = convolution(conv), form_of(conv), kind_of(conv).carries
     found: dict[str, nn.Module] = {NATIVE: conv}
-    for name, way in WAYS.items():
-        if way.why_not(form) is None:
+    for name, kind in DECOMPOSITIONS.items():
+        if kind.why_not(form) is None:
             found[name] = decompose(conv, name)[0]
     if form.groups == 1 and form.kernel[0] > 1 and form.kernel[1:] != (1, 1):
         rank = break_even_rank(inner.weight.shape)
@@ -68,42 +67,44 @@ def candidates(conv: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def measure_ways(
+def measure_decompositions(
     conv: nn.Module,
     shape: tuple[int, ...],
     name: str = "",
     targets: tuple[str, ...] = (COSTED,),
     dtype: torch.dtype = torch.bfloat16,
-    ways: tuple[str, ...] | None = None,
-) -> list[WayRow]:
+    decompositions: tuple[str, ...] | None = None,
+) -> list[DecompositionRow]:
     """Measure `conv` (`nn.Conv3d` or `CogVideoXCausalConv3d`) on [B, C, T, H, W] = `shape`, a row for each
     way.
 
-    `ways` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked chip up to
-    a minute. Raises `Refused` if none of `ways` applies.
+    `decompositions` limits the rows, by name ("separable" without its rank). Seconds a target, on the mocked
+    chip up to a minute. Raises `Refused` if none of `decompositions` applies.
     """
     chosen = {
-        way: module for way, module in candidates(conv).items() if ways is None or way.split(",")[0] in ways
+        key: module
+        for key, module in candidates(conv).items()
+        if decompositions is None or key.split(",")[0] in decompositions
     }
     if not chosen:
-        raise Refused("ways", ways, f"some of {', '.join(candidates(conv))}")
+        raise Refused("decompositions", decompositions, f"some of {', '.join(candidates(conv))}")
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     # Every way gets the weights as bf16 has them, so that float64 shows the way and not the rounding.
     exact_input, truth = x.double(), _first(deepcopy(conv).to(dtype).double()(x.double()))
-    chosen = {way: deepcopy(module).to(dtype) for way, module in chosen.items()}
-    calls = {way: (module, (x,)) for way, module in chosen.items()}
-    verdicts = dict(zip(targets, together(partial(probe_each, calls, target) for target in targets)))
+    chosen = {key: deepcopy(module).to(dtype) for key, module in chosen.items()}
+    calls = {key: (module, (x,)) for key, module in chosen.items()}
+    verdicts = dict(zip(targets, together(lambda target: probe_each(calls, target), targets)))
     rows = []
-    for way, module in chosen.items():
+    for key, module in chosen.items():
         # The separable weights come from the SVD and are themselves rounded to bf16 in the probe.
         difference = (_first(deepcopy(module).double()(exact_input)) - truth).abs().max().item()
         relative = difference / truth.abs().max().item()
         said = {
-            target: "pass" if found[way].passed else why(found[way]) for target, found in verdicts.items()
+            target: "pass" if found[key].passed else why(found[key]) for target, found in verdicts.items()
         }
-        costed = verdicts[COSTED][way] if COSTED in verdicts else None
+        costed = verdicts[COSTED][key] if COSTED in verdicts else None
         figures = _figures(costed.program, module, x, truth) if costed and costed.passed else {}
-        rows.append(WayRow(name, way, relative <= 1e-12, difference, relative, said, **figures))
+        rows.append(DecompositionRow(name, key, relative <= 1e-12, difference, relative, said, **figures))
     return rows
 
 
@@ -138,7 +139,7 @@ class RoundingRow:
     """Where bf16 rounds: `roundings` of an output element, and what it does, against float64 (same bf16
     weights)."""
 
-    way: str
+    decomposition: str
     roundings: int
     pcc: float
     max_abs: float
@@ -182,7 +183,7 @@ def rounding_table(weight: torch.Tensor, x: torch.Tensor) -> list[RoundingRow]:
         ),
     }
     rows = []
-    for (way, roundings), value in results.items():
+    for (key, roundings), value in results.items():
         close = compare(value.double(), truth)
-        rows.append(RoundingRow(way, roundings, close.pcc, close.max_abs))
+        rows.append(RoundingRow(key, roundings, close.pcc, close.max_abs))
     return rows

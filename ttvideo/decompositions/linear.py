@@ -2,11 +2,11 @@
 
 import torch
 
-from ttvideo.ways.form import Form
-from ttvideo.ways.way import FrameConv, Way
+from ttvideo.decompositions.decomposition import Decomposition, FrameConv
+from ttvideo.decompositions.form import Form
 
 
-class Linear(Way):
+class Linear(Decomposition):
     name = "linear"
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, form: Form):

@@ -1,4 +1,4 @@
-"""The table of ways: what is compared with what, and where bf16 rounds."""
+"""The table of decompositions: what is compared with what, and where bf16 rounds."""
 
 import pytest
 import torch
@@ -6,14 +6,14 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCaus
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.decompose import decompose
-from ttvideo.ways.measure import candidates, measure_ways, rounding_table
+from ttvideo.decompositions.decompose import decompose
+from ttvideo.decompositions.measure import candidates, measure_decompositions, rounding_table
 
 X = (1, 8, 3, 6, 6)
 
 
 @pytest.mark.parametrize(
-    "conv, ways",
+    "conv, decompositions",
     [
         pytest.param(nn.Conv3d(8, 8, 1), {"conv3d", "linear", "sum", "stacked"}, id="pointwise"),
         pytest.param(nn.Conv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="full"),
@@ -27,9 +27,9 @@ X = (1, 8, 3, 6, 6)
     ],
 )
 @torch.no_grad()
-def test_candidates_are_those_that_apply(conv, ways):
+def test_candidates_are_those_that_apply(conv, decompositions):
     found = candidates(conv)
-    assert {name.split(",")[0] for name in found} == ways
+    assert {name.split(",")[0] for name in found} == decompositions
     shapes = {
         (out[0] if isinstance(out, tuple) else out).shape
         for out in (m(torch.randn(X)) for m in found.values())
@@ -39,22 +39,25 @@ def test_candidates_are_those_that_apply(conv, ways):
 
 def test_rows_without_a_target():
     torch.manual_seed(0)
-    rows = {row.way.split(",")[0]: row for row in measure_ways(nn.Conv3d(8, 8, 3, padding=1), X, targets=())}
+    rows = {
+        row.decomposition.split(",")[0]: row
+        for row in measure_decompositions(nn.Conv3d(8, 8, 3, padding=1), X, targets=())
+    }
     assert rows["sum"].exact and rows["stacked"].exact and not rows["separable"].exact
     assert rows["stacked"].max_abs_float64 == 0.0 and rows["separable"].relative_float64 > 1e-2
     assert rows["sum"].verdicts == {} and rows["sum"].pcc_evaluated is None
 
 
-def test_refuses_ways_that_do_not_apply():
+def test_refuses_decompositions_that_do_not_apply():
     with pytest.raises(Refused, match="conv3d, sum, stacked"):
-        measure_ways(nn.Conv3d(8, 8, 3), X, targets=(), ways=("linear",))
+        measure_decompositions(nn.Conv3d(8, 8, 3), X, targets=(), decompositions=("linear",))
 
 
 def test_rounding_once_is_closer():
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(16, 64, 3, 3, 3, generator=generator) / 40
     x = torch.randn(1, 64, 4, 8, 8, generator=generator)
-    rows = {row.way: row for row in rounding_table(weight, x)}
+    rows = {row.decomposition: row for row in rounding_table(weight, x)}
     assert rows["stacked"].roundings == 1 and rows["sum"].roundings == 5
     assert (
         rows["stacked"].pcc

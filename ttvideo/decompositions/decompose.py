@@ -9,27 +9,27 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways import WAYS, Form
-from ttvideo.ways.by_hand import calls_conv3d
-from ttvideo.ways.carried import ConvCache
-from ttvideo.ways.haar import without_conv3d
-from ttvideo.ways.instance import copied, own_behaviour, replaced_methods
-from ttvideo.ways.known import convolution, form_of, is_known, kind_of
-from ttvideo.ways.lookup import look_no_more
-from ttvideo.ways.separable import Separable, exact_rank
-from ttvideo.ways.transposed import Transposed
+from ttvideo.decompositions import DECOMPOSITIONS, Form
+from ttvideo.decompositions.by_hand import calls_conv3d
+from ttvideo.decompositions.carried import ConvCache
+from ttvideo.decompositions.haar import without_conv3d
+from ttvideo.decompositions.instance import copied, own_behaviour, replaced_methods
+from ttvideo.decompositions.known import convolution, form_of, is_known, kind_of
+from ttvideo.decompositions.lookup import look_no_more
+from ttvideo.decompositions.separable import Separable, exact_rank
+from ttvideo.decompositions.transposed import Transposed
 
-STRATEGIES = ("auto", *WAYS)
+STRATEGIES = ("auto", *DECOMPOSITIONS)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One Conv3d: the way it went, or why it was left (`way` is then None)."""
+    """One Conv3d: its decomposition, or why it was left (that is then None)."""
 
     name: str
     kind: str
     form: str
-    way: str | None
+    decomposition: str | None
     why: str
 
 
@@ -41,22 +41,23 @@ class Report:
 
     @property
     def n(self) -> int:
-        return sum(row.way is not None for row in self.rows)
+        return sum(row.decomposition is not None for row in self.rows)
 
     @property
     def left(self) -> list[Row]:
-        return [row for row in self.rows if row.way is None]
+        return [row for row in self.rows if row.decomposition is None]
 
     def __str__(self) -> str:
         lines = [f"{self.n} of {len(self.rows)} Conv3d replaced"]
         return "\n".join(
-            lines + [f"{r.name}: {r.kind} {r.form} -> {r.way or 'left'} ({r.why})" for r in self.rows]
+            lines
+            + [f"{r.name}: {r.kind} {r.form} -> {r.decomposition or 'left'} ({r.why})" for r in self.rows]
         )
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        columns = ("name", "kind", "form", "way", "why")
+        columns = ("name", "kind", "form", "decomposition", "why")
         head = "".join(f"<th>{c}</th>" for c in columns)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(str(getattr(r, c) or '–'))}</td>" for c in columns) + "</tr>"
@@ -78,15 +79,15 @@ def choose(form: Form) -> str:
     4. sum: padding that repeats frames, so that each is met once and its result repeated;
     5. stacked: all else, as one Conv2d, rounded once.
 
-    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings ways`): of Mochi's
-    causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's (2,2,2)/(2,2,2)
-    unrolled moves less than both. `ttvideo.ways.measure` measures any.
+    Read off p150 programs in bf16, DRAM moved and its peak (estimates; `python -m findings decompositions`):
+    of Mochi's causal 3×3×3 the sum moves about what stacked does, at a lower peak; of the encoder's
+    (2,2,2)/(2,2,2) unrolled moves less than both. `ttvideo.decompositions.measure` measures any.
     """
-    if WAYS["linear"].why_not(form) is None:
+    if DECOMPOSITIONS["linear"].why_not(form) is None:
         return "linear"
     if form.kernel[0] == 1:
         return "sum"
-    if WAYS["unrolled"].why_not(form) is None:
+    if DECOMPOSITIONS["unrolled"].why_not(form) is None:
         return "unrolled"
     return "sum" if form.repeats_frames else "stacked"
 
@@ -97,13 +98,13 @@ def decompose(
     """A copy of `model` with its Conv3d replaced by exact equals, and the report; `model` is unchanged.
 
     Handles `nn.Conv3d`, `nn.ConvTranspose3d`, and diffusers' own convolutions with their paddings and their
-    caches (see `ttvideo.ways.known`), each replaced by a module with its attributes; weights that are cast at
-    each call stand in the copy as they are computed with. Left and reported are an unknown subclass with a
-    forward of its own; a convolution that is parametrized, hooked, or has another forward than its class; all
-    under a module whose forward was replaced; and a module that calls `F.conv3d` itself. `strategy` is "auto"
-    (see `choose`) or the name of one way, which then goes wherever the form allows. `only` limits it to a
-    name, with everything under it ("up_blocks.0"), or to where `only(name, module)` is true. Dtype, device,
-    training mode and `requires_grad` stay.
+    caches (see `ttvideo.decompositions.known`), each replaced by a module with its attributes; weights that
+    are cast at each call stand in the copy as they are computed with. Left and reported are an unknown
+    subclass with a forward of its own; a convolution that is parametrized, hooked, or has another forward
+    than its class; all under a module whose forward was replaced; and a module that calls `F.conv3d` itself.
+    `strategy` is "auto" (see `choose`) or the name of one decomposition, which then goes wherever the form
+    allows. `only` limits it to a name, with everything under it ("up_blocks.0"), or to where `only(name,
+    module)` is true. Dtype, device, training mode and `requires_grad` stay.
 
     Raises `Refused` for an unknown strategy, and where nothing at all was replaced.
     """
@@ -135,7 +136,8 @@ def decompose(
 
 
 def separate(model: nn.Module, rank: int | float) -> tuple[nn.Module, int]:
-    """Not exact: a copy of `model` with every causal Conv3d made separable (see `ttvideo.ways.separable`).
+    """Not exact: a copy of `model` with every causal Conv3d made separable (see
+    `ttvideo.decompositions.separable`).
 
     `rank` is the number of channels between the two, limited to what is exact; a float is a share of that
     (1.0 is exact). Returns the copy and how many it replaced: those with extent in time and in space.
@@ -201,18 +203,18 @@ def _replace(module: nn.Module, name: str, strategy: str) -> tuple[nn.Module, Ro
             name, kind, "2×2×2 wavelets", "haar", "there is no other way"
         )
     conv, form = convolution(module), form_of(module)
-    way = choose(form) if strategy == "auto" else strategy
-    reason = WAYS[way].why_not(form)
+    decomposition = choose(form) if strategy == "auto" else strategy
+    reason = DECOMPOSITIONS[decomposition].why_not(form)
     if reason:
-        return module, Row(name, kind, str(form), None, f"'{way}' needs {reason}")
-    new = WAYS[way](conv.weight, conv.bias, form)
+        return module, Row(name, kind, str(form), None, f"'{decomposition}' needs {reason}")
+    new = DECOMPOSITIONS[decomposition](conv.weight, conv.bias, form)
     _keep_flags(new, conv)
     _keep_attributes(new, conv)
     if carries := kind_of(module).carries:
         new = carries(new, module)
     _keep_attributes(new, module)
     return new.train(module.training), Row(
-        name, kind, str(form), way, "chosen" if strategy == "auto" else "asked for"
+        name, kind, str(form), decomposition, "chosen" if strategy == "auto" else "asked for"
     )
 
 

@@ -7,8 +7,8 @@ with the tap faster than the channel it needs no care for groups and only a new 
 
 import torch
 
-from ttvideo.ways.padding import pad
-from ttvideo.ways.way import FrameConv, Way
+from ttvideo.decompositions.decomposition import Decomposition, FrameConv
+from ttvideo.decompositions.padding import pad
 
 
 def fold(weight: torch.Tensor) -> torch.Tensor:
@@ -16,7 +16,7 @@ def fold(weight: torch.Tensor) -> torch.Tensor:
     return weight.flatten(1, 2)
 
 
-class Unrolled(Way):
+class Unrolled(Decomposition):
     name = "unrolled"
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, form):

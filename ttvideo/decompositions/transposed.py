@@ -1,8 +1,9 @@
 """Transposed: a ConvTranspose3d as one ConvTranspose2d for each phase of its temporal stride.
 
 Output frame q*s + r takes from input frame q + a with tap i just where i*d = r + p - a*s, so each tap belongs
-to one phase r alone. The taps of a phase are stacked along channels, as in `ttvideo.ways.stacked`, and the
-phases' frames interleaved. The plugin's compiler refuses a strided ConvTranspose3d and takes ConvTranspose2d.
+to one phase r alone. The taps of a phase are stacked along channels, as in `ttvideo.decompositions.stacked`,
+and the phases' frames interleaved. The plugin's compiler refuses a strided ConvTranspose3d and takes
+ConvTranspose2d.
 """
 
 from copy import copy
@@ -12,10 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.form import Form
-from ttvideo.ways.padding import pad
-from ttvideo.ways.stacked import beside
-from ttvideo.ways.way import Way, parameter
+from ttvideo.decompositions.decomposition import Decomposition, parameter
+from ttvideo.decompositions.form import Form
+from ttvideo.decompositions.padding import pad
+from ttvideo.decompositions.stacked import beside
 
 
 def phases(form: Form) -> list[list[tuple[int, int]]]:
@@ -38,7 +39,7 @@ def split(weight: torch.Tensor, form: Form) -> list[torch.Tensor]:
     return [torch.cat(piece, 1).flatten(0, 1) for piece in pieces]
 
 
-class Transposed(Way):
+class Transposed(Decomposition):
     """[B, I, T, H, W] -> [B, O, T', H', W'], T' = (T - 1)*s - 2p + d*(kt - 1) + output padding + 1."""
 
     name = "transposed"
@@ -71,7 +72,7 @@ class Transposed(Way):
         sized.output_padding = nn.ConvTranspose3d._output_padding(
             self, x, list(output_size), form.stride, padding, form.kernel, 3, form.dilation
         )
-        return Way.forward(sized, x)
+        return Decomposition.forward(sized, x)
 
     def frames_out(self, frames: int) -> int:
         form = self.form

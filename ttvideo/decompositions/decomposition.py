@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.form import Form
-from ttvideo.ways.padding import pad
+from ttvideo.decompositions.form import Form
+from ttvideo.decompositions.padding import pad
 
 
 class FrameConv(nn.Module):
@@ -49,7 +49,7 @@ class FrameConv(nn.Module):
         return self.weight if self.weight.dim() == 4 else self.weight[..., None, None]
 
 
-class Way(nn.Module):
+class Decomposition(nn.Module):
     """A Conv3d done otherwise: [B, C, T, H, W] -> [B, O, T', H', W'], an unbatched [C, T, H, W] as well.
 
     A subclass takes (weight [O, C/groups, kt, kh, kw], bias [O] or None, form), converts the weight once,
@@ -66,7 +66,7 @@ class Way(nn.Module):
         super().__init__()
         reason = self.why_not(form)
         if reason:
-            raise Refused(f"way '{self.name}'", str(form), reason)
+            raise Refused(f"decomposition '{self.name}'", str(form), reason)
         self.form = form
 
     @classmethod
@@ -90,7 +90,9 @@ class Way(nn.Module):
             return self(x[None])[0]
         if x.dim() != 5:
             raise Refused(
-                f"way '{self.name}'", f"an input of rank {x.dim()}", "[B, C, T, H, W] or [C, T, H, W]"
+                f"decomposition '{self.name}'",
+                f"an input of rank {x.dim()}",
+                "[B, C, T, H, W] or [C, T, H, W]",
             )
         count = self.frames_out(x.shape[2])
         return self.frames(x, count).unflatten(0, (count, x.shape[0])).permute(1, 4, 0, 2, 3)

@@ -2,9 +2,9 @@
 calls.
 
 torch's own, and all of diffusers 0.42.1's autoencoders. A new class is a line in `KNOWN`; one that pads in no
-way seen before also a function here, one that carries something new also a class in `ttvideo.ways.carried`. A
-class that computes none by itself, but holds an `nn.Conv3d` in `conv`, need not be known: the inner one is
-replaced where it stands.
+way seen before also a function here, one that carries something new also a class in
+`ttvideo.decompositions.carried`. A class that computes none by itself, but holds an `nn.Conv3d` in `conv`,
+need not be known: the inner one is replaced where it stands.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from diffusers.models.autoencoders.autoencoder_vidtok import VidTokCausalConv3d
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.carried import (
+from ttvideo.decompositions.carried import (
     ConvCache,
     OnCall,
     PaddingCache,
@@ -44,7 +44,7 @@ from ttvideo.ways.carried import (
     WriteTo,
     ZeroPast,
 )
-from ttvideo.ways.form import Form
+from ttvideo.decompositions.form import Form
 
 # What is padded before the convolution: for t, h and w the (before, after) and the mode.
 Pads = tuple[tuple[tuple[int, int], str], ...]

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ttvideo.basics.errors import Refused
-from ttvideo.ways.form import Form
-from ttvideo.ways.stacked import Stacked
-from ttvideo.ways.way import Way
+from ttvideo.decompositions.decomposition import Decomposition
+from ttvideo.decompositions.form import Form
+from ttvideo.decompositions.stacked import Stacked
 
 
 def unfold(weight: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ class RankRow:
 
 
 def rank_table(weight: torch.Tensor, ranks: Iterable[int] | None = None) -> list[RankRow]:
-    """Error and cost of the closest separable convolution, for powers of two and the exact rank by default."""
+    """Error and cost of the closest separable convolution, for powers of 2 and the exact rank by default."""
     o, i, kt, kh, kw = weight.shape
     most = exact_rank(weight.shape)
     if ranks is None:
@@ -83,7 +83,7 @@ def break_even_rank(shape: Iterable[int]) -> int:
     return o * i * kt * kh * kw // (i * kt + o * kh * kw)
 
 
-class Separable(Way):
+class Separable(Decomposition):
     """The closest separable convolution of `rank` channels: [B, C, T, H, W] -> [B, O, T', H', W'].
 
     Same padding as the form's, the time's before the Conv1d and the space's before the Conv2d; as padding

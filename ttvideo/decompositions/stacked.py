@@ -6,8 +6,8 @@ The price is an input kt times as wide.
 
 import torch
 
-from ttvideo.ways.form import Form
-from ttvideo.ways.way import FrameConv, Way
+from ttvideo.decompositions.decomposition import Decomposition, FrameConv
+from ttvideo.decompositions.form import Form
 
 
 def stack(weight: torch.Tensor) -> torch.Tensor:
@@ -22,7 +22,7 @@ def beside(frames: list[torch.Tensor], groups: int) -> torch.Tensor:
     return torch.cat([f.unflatten(-1, (groups, -1)) for f in frames], -1).flatten(-2)
 
 
-class Stacked(Way):
+class Stacked(Decomposition):
     name = "stacked"
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, form: Form):
