@@ -46,6 +46,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
             "stock peak, GB": rounded(stock.get("peak_dram_bytes"), 1, 1e9),
             "our peak, GB": rounded(ours["peak_dram_bytes"].max(), 2, 1e9),
             ALLOCATED: rounded(ours["allocator_bytes"].max(), 2, 1e9),
+            f"stock, {ALLOCATED}": rounded(stock.get("allocator_bytes"), 2, 1e9),
             "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max(), 2, 1e9),
             "ops": int(steady["ops"]),
             "least s": least(steady, board, steady["latent_frames"]),

@@ -25,6 +25,7 @@ from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.strategy import decoder_for
 from ttvideo.decoders.stream import decode_on_host, stream_decode
 from ttvideo.media.frames import video_file
+from ttvideo.media.given import given_by
 from ttvideo.media.latents import DTYPES, HOST_DTYPES, channels_of, colours_of, load_latents
 from ttvideo.media.parameters import PARAMETERS
 from ttvideo.media.video_models import MODELS, load_autoencoder
@@ -51,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, parameter in PARAMETERS.items():
         decode.add_argument(flag(name), type=parameter.type, default=parameter.default, help=parameter.says)
-    decode.add_argument("--out", default=Path("video.mp4"), type=Path, help="the video")
+    decode.add_argument(
+        "--out", default=Path("video.mp4"), type=Path, help="the video, .mp4, or an image, .png"
+    )
     return top
 
 
@@ -158,8 +161,9 @@ def decode(options: argparse.Namespace, done: list) -> int:
     target = resolve(options.target)
     target.plugin()
     resolve(options.host).plugin()
-    if not options.out.parent.is_dir() or options.out.suffix != ".mp4":
-        raise Refused("out", str(options.out), "a name that ends in .mp4, in a folder that is there")
+    if not options.out.parent.is_dir() or options.out.suffix not in (".mp4", ".png"):
+        need = "a name that ends in .mp4, of an image .png, in a folder that is there"
+        raise Refused("out", str(options.out), need)
     vae = load_autoencoder(options.model, options.seed, options.variant)
     if (colours := colours_of(vae)) != 3:
         raise Refused("model", f"one whose frames have {colours} channels", "3: its video is written")
@@ -167,6 +171,8 @@ def decode(options: argparse.Namespace, done: list) -> int:
     z = load_latents(options.latents, vae, shape, options.seed, options.latents_are, options.dropped_latents)
     if len(z) > 1:
         raise Refused("latents", f"{len(z)} clips in one file", "one: its video is written")
+    if options.out.suffix == ".png" and not (z.shape[2] == 1 and given_by(vae).still):
+        raise Refused("out", str(options.out), "a name that ends in .mp4: more than one frame is written")
     real = target.outputs_are_real
     written = decoder_for(vae, target, options.strategy, DTYPES[options.dtype], eight_bits=real)
     written = at_timestep(written, options.timestep)

@@ -100,6 +100,10 @@ class TimeConv(nn.Module):
 
     Before and after a clip stand zeros, or its first and its last frame (FIRST), which the module that it is
     of puts there. `rows` picks some of its outputs. Raises `Refused` for another convolution.
+
+    Hazard: without spatial extent its taps are linear layers, and each frame is read by three of them. The
+    compiler makes one product of those, and where only one has a bias it fails (`ttir.concat`). So an output
+    is one product of the frames that it reads, side by side, which also moves fewer bytes.
     """
 
     def __init__(self, name: str, conv: nn.Conv3d, beyond: str, rows: slice = slice(None)):
@@ -113,9 +117,10 @@ class TimeConv(nn.Module):
                 f"convolution {name}", f"{kt} taps, " + said.format(*got), "1 or 3, " + said.format(*need)
             )
         self.beyond, self.reach = beyond, kt // 2
-        taps = conv.weight[rows].unbind(2)
+        taps, bias = conv.weight[rows].unbind(2), conv.bias[rows]
+        self.side_by_side = (kh, kw) == (1, 1)
         self.taps = nn.ModuleList(
-            FrameConv(tap, conv.bias[rows] if i == self.reach else None) for i, tap in enumerate(taps)
+            FrameConv(tap, bias if i == self.reach else None) for i, tap in enumerate(taps)
         )
 
     def forward(self, frames: Frames, size: Size) -> Frames:
@@ -124,7 +129,11 @@ class TimeConv(nn.Module):
         return [self.output(seen[t : t + len(self.taps)], size) for t in range(len(frames))]
 
     def output(self, window: list[Tensor | None], size: Size) -> Tensor:
-        parts = [tap(x, size) for tap, x in zip(self.taps, window, strict=True) if x is not None]
+        there = [(tap, x) for tap, x in zip(self.taps, window, strict=True) if x is not None]
+        if self.side_by_side:
+            weight = torch.cat([tap.weight for tap, _ in there], dim=1)
+            return F.linear(torch.cat([x for _, x in there], dim=1), weight, self.taps[self.reach].bias)
+        parts = [tap(x, size) for tap, x in there]
         return sum(parts[1:], parts[0]).flatten(0, -2)
 
 

@@ -66,13 +66,12 @@ def write_animation(video_bcthw: torch.Tensor, path: Path, fps: int = 12, scale:
 @contextlib.contextmanager
 def video_file(path: Path, fps: int = 12) -> Iterator:
     """An MP4 (H.264) that is written while it is decoded: yields `write(video_bcthw)`, for each piece in
-    turn.
+    turn; or a PNG, of the one frame that there is.
 
     What was written before an error is a video that plays.
     """
-    with contextlib.closing(
-        get_writer(path, fps=fps, macro_block_size=1)
-    ) as file:  # its own exit skips errors
+    how = {} if path.suffix == ".png" else {"fps": fps, "macro_block_size": 1}
+    with contextlib.closing(get_writer(path, **how)) as file:  # its own exit skips errors
 
         def write(video_bcthw: torch.Tensor) -> None:
             for frame in to_uint8(video_bcthw):

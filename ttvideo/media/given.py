@@ -1,10 +1,11 @@
 """What each family's pipeline gives for `output_type="latent"`, and what ComfyUI saves: one rule a family.
 
-A rule is what the pipeline's source says (diffusers 0.42.1); no shape is ever asked, [B, 16, 16, H, W] least
-of all. A new family is a line in `GIVEN`.
+A rule is what the pipeline's source says (diffusers 0.42.1), and ComfyUI's latent_formats.py; no shape is ever
+asked, [B, 16, 16, H, W] least of all. A new family is a line in `GIVEN`, or says in `ELSEWHERE` why it has none.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -16,12 +17,15 @@ DECODERS_AXES = "BCTHW"
 
 @dataclass(frozen=True)
 class Given:
-    """`axes` of a tensor of rank 5, and `form`: normalised, or as `vae.decode` takes it.
+    """`axes` of a tensor that isn't packed, and `form`: normalised, or as `vae.decode` takes it.
 
     `patch` is that of packed latents, which come as tokens [B, T * H / p * W / p, C * p * p], C before the
     patch; 0 where no pipeline packs them. `adds` is a pipeline that may put latent frames before the clip, to
     a multiple of so many, and drops them before it decodes, but not from what it gives. `still` says that it
-    makes one image. `comfyui` is the form of ComfyUI's .latent files, whose axes are the decoder's.
+    makes one image. `decodes` are the axes that `vae.decode` takes and ComfyUI saves, T those of one clip.
+    `comfyui` is the form of ComfyUI's .latent files, None where it has no such latents. `spread` is that of
+    normalised latents, sigma_data; `by_frame` says that the config's means and spreads are each latent
+    frame's own.
     """
 
     axes: str = DECODERS_AXES
@@ -29,7 +33,10 @@ class Given:
     patch: int = 0
     adds: tuple[str, int] | None = None
     still: bool = False
-    comfyui: str = DENORMALISED
+    decodes: str = DECODERS_AXES
+    comfyui: str | None = DENORMALISED
+    spread: float = 1.0
+    by_frame: bool = False
 
     def as_decoded(
         self, z: Tensor, channels: int, shape: tuple[int, ...], dropped: int | None = None
@@ -40,12 +47,9 @@ class Given:
         begin. Raises `Refused` for another shape, and where either must be told and isn't.
         """
         if self.patch and z.dim() == 3:
-            z = self.unpacked(z, shape)
-        if z.dim() != 5 or z.shape[self.axes.index("C")] != channels or 0 in z.shape:
-            axes = ", ".join(self.axes).replace("C", str(channels))
-            need = f"[{axes}], none of them 0, as the pipeline gives them" + ", or packed" * bool(self.patch)
-            raise Refused("latents", f"shape {tuple(z.shape)}", need)
-        z = z.permute(*map(self.axes.index, DECODERS_AXES))
+            z = placed(self.unpacked(z, shape), DECODERS_AXES, channels)
+        else:
+            z = placed(z, self.axes, channels, "the pipeline gives them" + ", or packed" * bool(self.patch))
         if self.adds and z.shape[2] % self.adds[1] == 0 and dropped is None:
             need = f"dropped_latents (--dropped-latents), how many {self.adds[0]} put before the clip: 1 or 0"
             raise Refused("latents", f"{z.shape[2]} latent frames, which may be too many", need)
@@ -63,6 +67,18 @@ class Given:
         return z.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
 
 
+def placed(z: Tensor, axes: str, channels: int, by: str = "vae.decode takes them") -> Tensor:
+    """A tensor of these axes -> [B, C, T, H, W], with one of what it has none of. Raises `Refused` for another
+    shape."""
+    if z.dim() != len(axes) or z.shape[axes.index("C")] != channels or 0 in z.shape:
+        need = ", ".join(axes).replace("C", str(channels))
+        raise Refused("latents", f"shape {tuple(z.shape)}", f"[{need}], none of them 0, as {by}")
+    for axis in set(DECODERS_AXES) - set(axes):
+        z, axes = z[None], axis + axes
+    return z.permute(*map(axes.index, DECODERS_AXES))
+
+
+IMAGE = Given(axes="BCHW", decodes="BCHW", still=True)
 GIVEN = {
     "AutoencoderKLMochi": Given(),
     "AutoencoderKLWan": Given(),
@@ -73,6 +89,25 @@ GIVEN = {
     # The VAE itself denormalises in ComfyUI, so its files are normalised.
     "AutoencoderKLLTXVideo": Given(patch=1, comfyui=NORMALISED),
     "AutoencoderKLLTX2Video": Given(form=DENORMALISED, comfyui=NORMALISED),
+    # Its pipelines give one spread of 0.5, and so does the VAE in ComfyUI.
+    "AutoencoderKLCosmos": Given(spread=0.5, by_frame=True, comfyui=NORMALISED),
+    "AutoencoderKLMagvit": Given(comfyui=None),
+    "AutoencoderKLTemporalDecoder": Given(axes="BTCHW", decodes="TCHW"),
+    # Of Stable Diffusion, SDXL, SD3; FLUX packs them.
+    "AutoencoderKL": replace(IMAGE, patch=2),
+    # ComfyUI's latents are the large autoencoder's, times a factor that their file doesn't tell.
+    "AutoencoderTiny": replace(IMAGE, patch=2, comfyui=None),
+    "AutoencoderKLHunyuanImage": IMAGE,
+}
+
+# What is asked for instead of an autoencoder that is known and has no rule.
+IN_ITS_PIPELINE = "pipe.vae = ttvideo.on(pipe.vae, target) in its pipeline's script"
+ELSEWHERE = {
+    "AutoencoderKLFlux2": f"{IN_ITS_PIPELINE}: it normalises patches of 2 x 2 latents",
+    "AutoencoderKLHunyuanImageRefiner": f"{IN_ITS_PIPELINE}: it packs latent frames in pairs",
+    "Kandinsky6SRVAE": f"{IN_ITS_PIPELINE}: it gives no latents",
+    "AutoencoderKLKVAEVideo": "ttvideo.on(vae, target) in a script: none of diffusers' pipelines has it",
+    "AutoencoderKLAllegro": "ttvideo.for_tiles(vae.decoder) in a script: it decodes only in tiles that it blends",
 }
 
 
@@ -80,5 +115,10 @@ def given_by(vae: nn.Module) -> Given:
     """The rule of an autoencoder's family. Raises `Refused` for one that has none."""
     kind = type(vae).__name__
     if kind not in GIVEN:
-        raise Refused("latents", f"a file, for an {kind}", f"an autoencoder of {', '.join(GIVEN)}")
+        raise Refused("latents", f"a file, for an {kind}", instead(kind, GIVEN))
     return GIVEN[kind]
+
+
+def instead(kind: str, known: Iterable[str]) -> str:
+    """What is asked for, where a class isn't one of those `known`."""
+    return ELSEWHERE.get(kind, f"an autoencoder of {', '.join(known)}")

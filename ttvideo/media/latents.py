@@ -22,7 +22,7 @@ from torch import nn
 from ttvideo.basics.errors import Refused, first_line
 from ttvideo.basics.finite import check_finite
 from ttvideo.media.clips import demo_clip
-from ttvideo.media.given import DENORMALISED, NORMALISED, given_by
+from ttvideo.media.given import DENORMALISED, GIVEN, NORMALISED, Given, given_by, placed
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
@@ -120,30 +120,35 @@ def colours_of(vae: nn.Module) -> int:
     return config.get("out_channels", config.get("input_channels")) // pixels
 
 
-def usual(vae: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means [C] and spreads [C] of the latents that `vae.decode` takes, in float64: what pipelines normalise
-    by.
+def usual(vae: nn.Module, frames: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and spreads of the latents that `vae.decode` takes, in float64, [C, 1] each: what pipelines
+    normalise by.
 
-    Some autoencoders have them channel by channel (LTX's as buffers), some one factor for all, some both.
-    Raises `Refused` for a config with more or fewer of them than channels.
+    Some autoencoders have them channel by channel (LTX's as buffers), Cosmos's latent frame by latent frame,
+    too, [C, `frames`]; some have one factor for all, and one shift, some both. Raises `Refused` for a config
+    with more or fewer of them than that.
     """
     known = dict(vae.named_buffers()) | {
         name: value for name, value in vae.config.items() if value is not None
     }
-    mean, std = known.get("latents_mean"), known.get("latents_std")
-    flat = torch.zeros(channels_of(vae), dtype=torch.float64)
-    mean = flat if mean is None else torch.as_tensor(mean, dtype=torch.float64)
-    std = flat + 1 if std is None else torch.as_tensor(std, dtype=torch.float64)
-    for name, values in (("latents_mean", mean), ("latents_std", std)):
-        if values.shape != flat.shape:
-            raise Refused(f"the config's {name}", f"{values.numel()} values", f"{len(flat)}, one a channel")
-    return mean, std / (vae.config.get("scaling_factor") or 1.0)
+    channels, by_frame = channels_of(vae), GIVEN.get(type(vae).__name__, Given()).by_frame
+    found = []
+    for name, otherwise in (("latents_mean", known.get("shift_factor", 0.0)), ("latents_std", 1.0)):
+        values = torch.as_tensor(known.get(name, [otherwise] * channels), dtype=torch.float64)
+        if values.numel() % channels or values.numel() > channels and not by_frame:
+            raise Refused(f"the config's {name}", f"{values.numel()} values", f"{channels}, one a channel")
+        values = values.view(channels, -1)
+        if frames > values.shape[1] > 1:
+            got = f"{frames} latent frames, and {name} of {values.shape[1]} in the config"
+            raise Refused("latents", got, f"{values.shape[1]} at most, as its pipeline")
+        found.append(values[:, :frames])
+    return found[0], found[1] / (vae.config.get("scaling_factor") or 1.0)
 
 
 def denormalise(z: torch.Tensor, vae: nn.Module) -> torch.Tensor:
     """As a pipeline does before decoding: z * std / scaling_factor + mean, channel by channel."""
     check_rank(z, channels_of(vae))
-    mean, spread = (values.view(1, -1, 1, 1, 1).to(z.dtype) for values in usual(vae))
+    mean, spread = (values[..., None, None].to(z.dtype) for values in usual(vae, z.shape[2]))
     return z * spread + mean
 
 
@@ -164,18 +169,22 @@ def from_file(
     given, comfyui = given_by(vae), path.suffix == ".latent"
     form = form_of(vae, path, form)
     if comfyui or form == DENORMALISED != given.form:
-        z = z[:, :, dropped or 0 :]
+        z = placed(z, given.decodes, channels_of(vae))[:, :, dropped or 0 :]
     else:
         z = given.as_decoded(z, channels_of(vae), shape, dropped)
     check_latents(z, channels_of(vae))
+    z = z / given.spread if form == NORMALISED else z
     statistics(z, vae).check(form, path.name)
     return denormalise(z, vae) if form == NORMALISED else z
 
 
 def form_of(vae: nn.Module, path: Path, form: str = AUTO) -> str:
-    """What 'auto' means for this file, by the rule of the family."""
-    given = given_by(vae)
-    return form if form != AUTO else given.comfyui if path.suffix == ".latent" else given.form
+    """What 'auto' means for this file, by the rule of the family. Raises `Refused` for one of ComfyUI's, which
+    has none of some."""
+    given, comfyui = given_by(vae), path.suffix == ".latent"
+    if comfyui and given.comfyui is None:
+        raise Refused("latents", f"{path.name}, for an {type(vae).__name__}", "what its pipeline gives")
+    return form if form != AUTO else given.comfyui if comfyui else given.form
 
 
 def read_tensor(path: Path) -> torch.Tensor:
@@ -261,7 +270,8 @@ def statistics(z_bcthw: torch.Tensor, vae: nn.Module) -> Statistics:
     """The statistics of latents [B, C, T, H, W] in either form."""
     values = z_bcthw.double().transpose(0, 1).flatten(1)
     mean, spread = values.mean(1), values.std(1, correction=0).clamp_min(1e-9)
-    usual_mean, usual_spread = usual(vae)
+    means, spreads = usual(vae, z_bcthw.shape[2])
+    usual_mean, usual_spread = means.mean(1), spreads.square().mean(1).sqrt()
     forms = {NORMALISED: (usual_mean * 0, usual_mean * 0 + 1), DENORMALISED: (usual_mean, usual_spread)}
     distance = {}
     for form, (centre, wide) in forms.items():

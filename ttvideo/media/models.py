@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from ttvideo.basics.errors import Refused, first_line
 from ttvideo.basics.finite import check_finite
+from ttvideo.media.given import instead
 from ttvideo.media.single_files import ENCODER, family_of, refuse_pickled
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -73,7 +74,8 @@ def pretrained(model: str, variant: str, classes: tuple[str, ...], names: str) -
     except Exception as error:
         raise Refused("model", f"{model!r} ({first_line(error)})", names) from error
     if config.get("_class_name") not in classes:
-        raise Refused("model", f"{model!r}, a {config.get('_class_name')}", f"an {' or '.join(classes)}")
+        kind = config.get("_class_name")
+        raise Refused("model", f"{model!r}, a {kind}", instead(kind, classes))
     try:
         vae, found = getattr(diffusers, config["_class_name"]).from_pretrained(
             model,

@@ -10,7 +10,7 @@ from torch import nn
 
 from ttvideo.basics.errors import Refused
 from ttvideo.basics.finite import check_finite
-from ttvideo.media.given import GIVEN
+from ttvideo.media.given import GIVEN, instead
 from ttvideo.media.models import MOCHI, SEEDED, WEIGHTS, load_vae, pretrained
 from ttvideo.media.single_files import family_of, from_single_file, refuse_pickled
 
@@ -163,7 +163,7 @@ def load_autoencoder(model: str, seed: int = 0, variant: str = "") -> nn.Module:
     if (kind := family_of(path)) in (MOCHI, None):
         return load_vae(model, seed, variant)
     if kind not in known:
-        raise Refused("model", f"{path.name}, weights of an {kind}", f"an {' or '.join(known)}")
+        raise Refused("model", f"{path.name}, weights of an {kind}", instead(kind, known))
     vae = from_single_file(path, kind, [each.config for each in MODELS.values() if each.autoencoder == kind])
     check_finite("weights", vae.state_dict())
     return vae.eval()
