@@ -35,12 +35,8 @@ MADE_WITH = ("ttnn",)
 
 def cases(model: str) -> list[str]:
     stream = ["first"] if model in AT_ONCE else ["first", "steady"] + ["last"] * (model in LATE)
-    return [
-        "stock",
-        "compiled",
-        *stream,
-        *(["written", "native"] if ALL[model].autoencoder in IN_OPS else []),
-    ]
+    own = ["written", "native"] if ALL[model].autoencoder in IN_OPS else []
+    return ["stock", "compiled", *stream, *own]
 
 
 KEYS = [
@@ -86,12 +82,12 @@ def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: 
     return row | {"latent_frames": z.shape[2] if z.dim() == 5 else len(z)} | verdict.row()
 
 
-def written(model: VideoModel, board: str) -> dict:
+def written(model: VideoModel, board: str, frames_per_step: int | None = None) -> dict:
     """A row of the step in TT-NN's own ops, by its program: its peak where a state stays that is given, and
     in a stream, which gives up what is used up."""
     with torch.device("meta"):
         decoder = NativeDecoder(model.decoder(getattr(diffusers, model.autoencoder)(**model.config)))
-    count, steps = model.latents[2], decoder.steps(model.latents[2])
+    count, steps = model.latents[2], decoder.steps(model.latents[2], frames_per_step)
     begins, latents = len(steps) == 1, steps[0] if len(steps) == 1 else steps[1]
     seen = count - latents if decoder.streaming == "state grows" else None
     program = decoder.step((latents, *model.latents[3:]), begins, board, seen, begins).program
