@@ -75,7 +75,7 @@ def clamped(vae: nn.Module) -> tuple:
 
 
 @dataclass(frozen=True)
-class Row:
+class Rewrite:
     """A decoder of diffusers' (or an encoder), what stands for it, the autoencoders that have it, and what is
     taken of one."""
 
@@ -89,38 +89,40 @@ class Row:
         return (model,) if type(model) is self.stock else self.parts(model)
 
 
-ROWS = (
-    Row(
+REWRITES = (
+    Rewrite(
         MochiDecoder3D,
         TileDecoder,
         (AutoencoderKLMochi,),
         lambda vae: (vae.decoder, vae.drop_last_temporal_frames),
     ),
-    Row(WanDecoder3d, WanTileDecoder, (AutoencoderKLWan,), clamped),
-    Row(QwenImageDecoder3d, WanTileDecoder, (AutoencoderKLQwenImage,), clamped),
-    Row(CogVideoXDecoder3D, CogVideoXTileDecoder, (AutoencoderKLCogVideoX,), in_chunks),
-    Row(
+    Rewrite(WanDecoder3d, WanTileDecoder, (AutoencoderKLWan,), clamped),
+    Rewrite(QwenImageDecoder3d, WanTileDecoder, (AutoencoderKLQwenImage,), clamped),
+    Rewrite(CogVideoXDecoder3D, CogVideoXTileDecoder, (AutoencoderKLCogVideoX,), in_chunks),
+    Rewrite(
         HunyuanVideoDecoder3D,
         HunyuanVideoTileDecoder,
         (AutoencoderKLHunyuanVideo,),
         lambda vae: (*with_quant(vae), framewise(vae)),
     ),
-    Row(HunyuanVideo15Decoder3D, HunyuanVideo15TileDecoder, (AutoencoderKLHunyuanVideo15,)),
-    Row(LTXVideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTXVideo,), lambda vae: (whole_clips(vae),)),
-    Row(LTX2VideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTX2Video,), lambda vae: (whole_clips(vae),)),
-    Row(CosmosDecoder3d, CosmosTileDecoder, (AutoencoderKLCosmos,), with_quant),
-    Row(EasyAnimateDecoder, MagvitTileDecoder, (AutoencoderKLMagvit,), in_chunks),
-    Row(HunyuanImageDecoder2D, HunyuanImageTileDecoder, (AutoencoderKLHunyuanImage,)),
-    Row(HunyuanImageRefinerDecoder3D, HunyuanImageRefinerTileDecoder, (AutoencoderKLHunyuanImageRefiner,)),
-    Row(KVAECachedDecoder3D, KVAETileDecoder, (AutoencoderKLKVAEVideo,)),
-    Row(Kandinsky6SRDecoder3D, Kandinsky6TileDecoder, (Kandinsky6SRVAE,)),
-    Row(TemporalDecoder, StableVideoTileDecoder, (AutoencoderKLTemporalDecoder,)),
-    Row(AllegroDecoder3D, AllegroTileDecoder),
-    Row(Decoder, ImageTileDecoder, (AutoencoderKL, AutoencoderKLFlux2), with_quant),
-    Row(DecoderTiny, TinyTileDecoder, (AutoencoderTiny,)),
-    Row(MochiEncoder3D, TileEncoder),
+    Rewrite(HunyuanVideo15Decoder3D, HunyuanVideo15TileDecoder, (AutoencoderKLHunyuanVideo15,)),
+    Rewrite(LTXVideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTXVideo,), lambda vae: (whole_clips(vae),)),
+    Rewrite(LTX2VideoDecoder3d, LTXTileDecoder, (AutoencoderKLLTX2Video,), lambda vae: (whole_clips(vae),)),
+    Rewrite(CosmosDecoder3d, CosmosTileDecoder, (AutoencoderKLCosmos,), with_quant),
+    Rewrite(EasyAnimateDecoder, MagvitTileDecoder, (AutoencoderKLMagvit,), in_chunks),
+    Rewrite(HunyuanImageDecoder2D, HunyuanImageTileDecoder, (AutoencoderKLHunyuanImage,)),
+    Rewrite(
+        HunyuanImageRefinerDecoder3D, HunyuanImageRefinerTileDecoder, (AutoencoderKLHunyuanImageRefiner,)
+    ),
+    Rewrite(KVAECachedDecoder3D, KVAETileDecoder, (AutoencoderKLKVAEVideo,)),
+    Rewrite(Kandinsky6SRDecoder3D, Kandinsky6TileDecoder, (Kandinsky6SRVAE,)),
+    Rewrite(TemporalDecoder, StableVideoTileDecoder, (AutoencoderKLTemporalDecoder,)),
+    Rewrite(AllegroDecoder3D, AllegroTileDecoder),
+    Rewrite(Decoder, ImageTileDecoder, (AutoencoderKL, AutoencoderKLFlux2), with_quant),
+    Rewrite(DecoderTiny, TinyTileDecoder, (AutoencoderTiny,)),
+    Rewrite(MochiEncoder3D, TileEncoder),
 )
-FAMILIES = {kind: row for row in ROWS for kind in (row.stock, *row.autoencoders)}
+FAMILIES = {kind: one for one in REWRITES for kind in (one.stock, *one.autoencoders)}
 
 # What is left as it is, by the name of its class, and what it would take.
 NOT_YET = {
@@ -154,7 +156,7 @@ def for_tiles(model: nn.Module) -> nn.Module:
         raise Refused("for_tiles", kind, f"another autoencoder: {NOT_YET[kind]}")
     if type(model) not in FAMILIES:
         raise Refused("for_tiles", kind, f"one of {', '.join(known.__name__ for known in FAMILIES)}")
-    model, row = as_computed(model), FAMILIES[type(model)]
-    new = row.tiles(*row.arguments(model))
+    model, rewrite = as_computed(model), FAMILIES[type(model)]
+    new = rewrite.tiles(*rewrite.arguments(model))
     check_as_built(model, getattr(new, "follows", ()), getattr(new, "padding_modes", ("zeros",)))
     return new.eval()

@@ -57,7 +57,7 @@ IN_OPS: dict[type[nn.Module], type[Family]] = {
     HunyuanImageTileDecoder: HunyuanImage,
     TinyTileDecoder: Tiny,
 }
-FAMILIES = {kind: row for kind, row in families.FAMILIES.items() if row.tiles in IN_OPS}
+FAMILIES = {kind: one for kind, one in families.FAMILIES.items() if one.tiles in IN_OPS}
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ def family_of(model: nn.Module) -> Family:
     if type(model) not in FAMILIES:
         names = (known.__name__ for known in FAMILIES if issubclass(known, ModelMixin))
         raise Refused("native", kind, f"for_tiles, or a decoder or autoencoder of {', '.join(names)}")
-    model, row = as_computed(model), FAMILIES[type(model)]
-    family = IN_OPS[row.tiles](*row.arguments(model))
+    model, rewrite = as_computed(model), FAMILIES[type(model)]
+    family = IN_OPS[rewrite.tiles](*rewrite.arguments(model))
     check_as_built(model, family.follows, family.padding_modes)
     return family
 
