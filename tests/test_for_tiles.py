@@ -8,8 +8,10 @@ from streamed import CONDITIONED, DELAYED, HUNYUAN, of
 from torch import nn
 
 from ttvideo import Refused, compare, for_tiles
+from ttvideo.decoders.causal import ZEROS
 from ttvideo.decoders.families import FAMILIES, NOT_YET
 from ttvideo.decoders.hunyuan import Upsample, UpsampledResidual
+from ttvideo.decoders.temporal import TimeConv
 from ttvideo.media.small_autoencoders import SMALL, WANS
 from ttvideo.probing.probe import probe
 
@@ -55,6 +57,24 @@ def test_the_oldest_frame_is_attended_to():
     want = decoder(z[:, :, 3:], state)[0]
     less = state | {k: v[:, :, 3 * 5 :] for k, v in state.items() if k.endswith(("keys", "values"))}
     assert compare(decoder(z[:, :, 3:], less)[0], want).max_abs > 1e-4
+
+
+class OverTime(nn.Module):
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = TimeConv("conv", conv, ZEROS)
+
+    def forward(self, x_tnc):
+        return torch.stack(self.conv(list(x_tnc.unbind()), (4, 8)))
+
+
+@torch.no_grad()
+def test_a_convolution_over_time_compiles():
+    """As a linear layer for each tap, one of them with a bias, it doesn't."""
+    conv, x = nn.Conv3d(32, 32, (3, 1, 1), padding=(1, 0, 0)).bfloat16(), latents(3, 32, 32).bfloat16()
+    verdict = probe(OverTime(conv), (x,), "n150-compile", evaluate=True)
+    want = conv.double()(x.double().permute(2, 0, 1)[None, ..., None])[0, ..., 0].permute(1, 2, 0)
+    assert verdict.passed and compare(verdict.outputs, want).pcc > 0.9999, verdict.message
 
 
 @pytest.mark.long

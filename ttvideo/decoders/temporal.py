@@ -101,9 +101,10 @@ class TimeConv(nn.Module):
     Before and after a clip stand zeros, or its first and its last frame (FIRST), which the module that it is
     of puts there. `rows` picks some of its outputs. Raises `Refused` for another convolution.
 
-    Hazard: without spatial extent its taps are linear layers, and each frame is read by three of them. The
-    compiler makes one product of those, and where only one has a bias it fails (`ttir.concat`). So an output
-    is one product of the frames that it reads, side by side, which also moves fewer bytes.
+    Hazard: without spatial extent its taps are linear layers, and three of them read each frame. The compiler
+    takes what is added to a product for its bias, and makes one product of those that read the same; where one
+    such bias is a row and another one a matrix, it fails (`ttir.concat`). So an output is one product of the
+    frames that it reads, side by side, which moves fewer bytes, too.
     """
 
     def __init__(self, name: str, conv: nn.Conv3d, beyond: str, rows: slice = slice(None)):
