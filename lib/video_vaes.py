@@ -18,8 +18,7 @@ NOT_TILES = ["stock", "written", "native"]
 
 
 def default_sizes() -> pd.DataFrame:
-    """One row a program: model x board x case (stock, first, steady, last), with what it costs and how far it
-    gets."""
+    """A row a program: model x board x case, with what it costs and how far it gets."""
     rows = pd.DataFrame(stored("video_vaes")["rows"])
     rows["gb_per_latent"] = rows["dram_bytes_moved"] / rows["latent_frames"] / 1e9
     rows["runs"] = outcomes(rows)

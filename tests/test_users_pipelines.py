@@ -118,7 +118,8 @@ GIVEN_BY = {
 
 
 def of_pipeline(name):
-    """A small autoencoder, what its pipeline gives, and what that decodes, in its axes and in the decoder's."""
+    """A small autoencoder, what its pipeline gives, and what that decodes, in its axes and in the
+    decoder's."""
     given, decodes, config = GIVEN_BY[name]
     vae = (SMALL | SMALL_IMAGES)[name].make().float()
     vae.register_to_config(**config)

@@ -102,9 +102,9 @@ class TimeConv(nn.Module):
     of puts there. `rows` picks some of its outputs. Raises `Refused` for another convolution.
 
     Hazard: without spatial extent its taps are linear layers, and three of them read each frame. The compiler
-    takes what is added to a product for its bias, and makes one product of those that read the same; where one
-    such bias is a row and another one a matrix, it fails (`ttir.concat`). So an output is one product of the
-    frames that it reads, side by side, which moves fewer bytes, too.
+    takes what is added to a product for its bias, and makes one product of those that read the same; where
+    one such bias is a row and another one a matrix, it fails (`ttir.concat`). So an output is one product of
+    the frames that it reads, side by side, which moves fewer bytes, too.
     """
 
     def __init__(self, name: str, conv: nn.Conv3d, beyond: str, rows: slice = slice(None)):

@@ -1,7 +1,8 @@
 """What each family's pipeline gives for `output_type="latent"`, and what ComfyUI saves: one rule a family.
 
-A rule is what the pipeline's source says (diffusers 0.42.1), and ComfyUI's latent_formats.py; no shape is ever
-asked, [B, 16, 16, H, W] least of all. A new family is a line in `GIVEN`, or says in `ELSEWHERE` why it has none.
+A rule is what the pipeline's source says (diffusers 0.42.1), and ComfyUI's latent_formats.py; no shape is
+ever asked, [B, 16, 16, H, W] least of all. A new family is a line in `GIVEN`, or says in `ELSEWHERE` why it
+has none.
 """
 
 from collections.abc import Iterable
@@ -68,8 +69,8 @@ class Given:
 
 
 def placed(z: Tensor, axes: str, channels: int, by: str = "vae.decode takes them") -> Tensor:
-    """A tensor of these axes -> [B, C, T, H, W], with one of what it has none of. Raises `Refused` for another
-    shape."""
+    """A tensor of these axes -> [B, C, T, H, W], with one of what it has none of. Raises `Refused` for
+    another shape."""
     if z.dim() != len(axes) or z.shape[axes.index("C")] != channels or 0 in z.shape:
         need = ", ".join(axes).replace("C", str(channels))
         raise Refused("latents", f"shape {tuple(z.shape)}", f"[{need}], none of them 0, as {by}")
@@ -107,7 +108,7 @@ ELSEWHERE = {
     "AutoencoderKLHunyuanImageRefiner": f"{IN_ITS_PIPELINE}: it packs latent frames in pairs",
     "Kandinsky6SRVAE": f"{IN_ITS_PIPELINE}: it gives no latents",
     "AutoencoderKLKVAEVideo": "ttvideo.on(vae, target) in a script: none of diffusers' pipelines has it",
-    "AutoencoderKLAllegro": "ttvideo.for_tiles(vae.decoder) in a script: it decodes only in tiles that it blends",
+    "AutoencoderKLAllegro": "ttvideo.for_tiles(vae.decoder) in a script: it decodes tiles that it blends",
 }
 
 

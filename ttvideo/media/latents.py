@@ -179,8 +179,8 @@ def from_file(
 
 
 def form_of(vae: nn.Module, path: Path, form: str = AUTO) -> str:
-    """What 'auto' means for this file, by the rule of the family. Raises `Refused` for one of ComfyUI's, which
-    has none of some."""
+    """What 'auto' means for this file, by the rule of the family. Raises `Refused` for one of ComfyUI's,
+    which has none of some."""
     given, comfyui = given_by(vae), path.suffix == ".latent"
     if comfyui and given.comfyui is None:
         raise Refused("latents", f"{path.name}, for an {type(vae).__name__}", "what its pipeline gives")
