@@ -33,7 +33,7 @@ class Part:
         rows = filled(x_bcthw.permute(0, 2, 3, 4, 1))
         writer = Writer(board, arithmetic)
         y = self.write(writer, writer.argument("x", tuple(rows.shape)))
-        return program(writer.arguments, writer.ops, [y], writer.chip), writer.weights | {"x": rows}
+        return program(writer.arguments, writer.written([y]), [y], writer.chip), writer.weights | {"x": rows}
 
     def on(self, chip: Chip, x_bcthw: Tensor, arithmetic: Arithmetic = Arithmetic()) -> Tensor:
         """What the chip makes of it."""

@@ -13,7 +13,7 @@ from findings.native_parts import convolution, in_block_floats, parts
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import Arithmetic, NativeDecoder, Writer
-from ttvideo.decoders.native_writer import STATE
+from ttvideo.decoders.native_writer import STATE, ZEROS
 from ttvideo.decoders.stream import Stream, stream_decode
 from ttvideo.media.models import load_vae
 from ttvideo.probing.verdict import MOCKED
@@ -155,6 +155,31 @@ def test_a_norm_of_other_numbers_shows():
     made, arguments = half(norm, conv, x, None, "n150")
     arguments["half.norm"] = arguments["half.norm"].flip(0)
     assert compare(evaluate(made, arguments)[0], half_in_float64(norm, conv, x, None)[0]).pcc < 0.9
+
+
+NORMS = {
+    "GroupNorm": lambda writer, x: writer.norm_silu(x, layers(64)[0]),
+    "of channels": lambda writer, x: writer.rms_norm(x, torch.ones(64), torch.zeros(64), 1e-6, ZEROS),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_that_is_the_first_to_read_a_sum_adds_up(norm):
+    """To the same numbers, and the sum is read once less, nor written where nothing else reads it; whatever
+    else is the first has it added up before."""
+    clips, found, moved = {"a": numbers(1, 2, 6, 7, 64), "b": numbers(1, 2, 6, 7, 64, seed=1)}, [], []
+    for first, last in (("norm", "sum"), ("sum", "sum"), ("norm", "norm")):
+        writer = Writer("n150", Arithmetic())
+        x, writer.place = writer.add(*(writer.argument(name, clips[name].shape) for name in clips)), "norm"
+        if first == "sum":
+            writer.add_up([x])
+        returns = [NORMS[norm](writer, x)] + [x] * (last == "sum")
+        made = program(writer.arguments, writer.written(returns), returns, writer.chip)
+        assert sum(one.name == "ttnn.add" for one in made.main.ops) == (first == "sum")
+        found.append(evaluate(made, writer.weights | clips))
+        moved.append(cost(made).dram_bytes_moved // x.type.stored_bytes)
+    assert all(map(torch.equal, found[0], found[1])) and torch.equal(found[0][0], found[2][0])
+    assert [n - moved[0] for n in moved] == [0, 1, -(norm == "of channels")]
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])

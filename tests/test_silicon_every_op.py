@@ -11,7 +11,7 @@ import torch
 from needs import needs_ttsim
 
 from ttvideo.programs import own
-from ttvideo.programs.evaluate import OPS
+from ttvideo.programs.evaluate import OPS, evaluate
 from ttvideo.programs.fidelity import in_fidelity
 from ttvideo.programs.program import Op, TensorType, Value
 from ttvideo.targets.target import TARGETS
@@ -145,9 +145,11 @@ def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
     return tensor(name, shape, dtype, "row_major")
 
 
-def moments(channels: int):
-    x, sums = rows("x0", 1, 2, 5, 7, channels), rows("y", 2 * 2 * 2, 1024, dtype="f32")
-    return [x], op("generic_op.frame_moments", [x], sums, parts=2, **EXACT)
+def moments(channels: int, clips: int = 1):
+    """Of a clip, or of two, whose sum comes too."""
+    xs = [rows(f"x{i}", 1, 2, 5, 7, channels) for i in range(clips)]
+    sums = rows("y", 2 * 2 * 2, 1024, dtype="f32"), *(rows("sum", *x.type.shape) for x in xs[1:])
+    return xs, Op("ttnn.generic_op.frame_moments", tuple(xs), sums, {"parts": 2} | EXACT, "")
 
 
 def group_affine(**other):
@@ -165,13 +167,18 @@ def depth_to_space(expansion=(3, 2, 1), repeats=(1, 1, 1), **other):
     return [x], op("generic_op.depth_to_space", [x], y, **attributes)
 
 
-def behind(name: str, c: int, before: str, *more: Value, frames: int = 3, **attributes):
-    """An op that puts a clip of so many frames after its past; `more` are its operands after the clip."""
+def behind(
+    name: str, c: int, before: str, *more: Value, frames: int = 3, clips: int = 1, given=True, **attributes
+):
+    """An op that puts a clip of so many frames, or the sum of two, which may be `given`, too, after its past;
+    `more` are its operands after the clip."""
     edges, kept = 2 * ("reflected" in attributes), before != "nothing"
     frame, beyond = (5 + edges, 7 + edges, c), attributes.get("lead", 2) + attributes.get("tail", 0)
     xs = [rows("x0", 1, frames, 5, 7, c), *more]
     xs += [rows("x2", 1, 2, *frame)] * (before == "given")
+    xs += [rows("x3", 1, frames, 5, 7, c)] * (clips - 1)
     results = (rows("y", 1, frames + beyond * kept, *frame),) + (rows("kept", 1, 2, *frame),) * kept
+    results += (rows("sum", 1, frames, 5, 7, c),) * (clips - 1 if given else 0)
     return xs, Op(f"ttnn.generic_op.{name}", tuple(xs), results, {"before": before} | attributes, "")
 
 
@@ -295,6 +302,8 @@ CASES = {
     "conv3d, edges repeated": lambda: conv3d("replicate"),
     "frame_moments": lambda: moments(64),
     "frame_moments, 10 rows a tile": lambda: moments(96),
+    "frame_moments of a sum": lambda: moments(96, clips=2),
+    "frame_moments of a sum, many chunks": lambda: moments(512, clips=2),
     "group_affine": group_affine,
     "norm_silu": lambda: norm_silu("given"),
     "norm_silu of one frame": lambda: norm_silu("given", frames=1),
@@ -310,6 +319,10 @@ CASES = {
     "norm of pixels without their mean": lambda: norm_of_pixels(
         96, "nothing", False, centred=True, channels=96),
     "norm of pixels, reflected": lambda: norm_of_pixels(96, "given", reflected=True),
+    "norm of a sum's pixels": lambda: norm_of_pixels(96, "given", clips=2),
+    "norm of a sum's pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False, clips=2),
+    "norm of pixels of what is summed up": lambda: norm_of_pixels(96, "first frame", clips=2, given=False),
+    "norm of a sum's pixels, two a tile": lambda: norm_of_pixels(384, "zeros", clips=2),
     "norm of pixels of a whole clip": lambda: norm_of_pixels(256, "first frame", reflected=True, **ONCE),
     **{f"after_past, {b}": (lambda b=b: behind("after_past", 96, b))
        for b in ("given", "first frame", "zeros")},
@@ -417,6 +430,31 @@ def test_the_evaluator_follows_the_fidelity(chip, name, fidelity):
     made, arguments = built(name)
     for one in op_by_op(chip, in_fidelity(made, fidelity), arguments):
         assert one.scaled_steps <= OPS[one.op].within, one
+
+
+@needs_ttsim
+@pytest.mark.parametrize("name", [name for name in CASES if "a sum" in name])
+def test_a_sum_on_the_way_is_the_one_that_is_added_before(chip, name):
+    """Which is then read as any other clip."""
+    made, arguments = built(name)
+    (step,) = made.main.ops
+    first, *others, rest = step.operands
+    numbers = torch.Generator().manual_seed(1)
+    arguments |= {x.name: torch.randn(x.type.shape, generator=numbers) for x in (first, rest)}
+    total = rows("total", *first.type.shape)
+    alone = replace(step, operands=(total, *others), results=step.results[:-1])
+    apart = program(
+        list(step.operands), [op("add", [first, rest], total, **FUSED), alone], [*alone.results, total]
+    )
+    for evaluated in (True, False):
+        run = evaluate if evaluated else (lambda *of: list(chip.run(*of).outputs.values()))
+        *found, its_sum = run(made, arguments)
+        *wanted, added = run(apart, arguments)
+        assert torch.equal(its_sum, added)
+        if "moments" not in name or evaluated:
+            assert all(map(torch.equal, found, wanted))
+        else:  # added up in pieces, in float32
+            assert torch.allclose(*found, *wanted, rtol=1e-5, atol=1e-4)
 
 
 @needs_ttsim

@@ -26,10 +26,12 @@ from ttvideo.probing.failures import classify
 from ttvideo.probing.on_ttnn import failure
 from ttvideo.probing.probe import open_session
 from ttvideo.probing.verdict import MOCKED
+from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import read
 from ttvideo.targets import target as targets
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
+from ttvideo.ttnn import __main__ as make_sim
 from ttvideo.ttnn import chip as chips
 from ttvideo.ttnn import places, ttsim, workarounds
 from ttvideo.ttnn.chip import Broke, Chip
@@ -93,6 +95,11 @@ def test_a_place_that_is_not_set_up_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(places, "READY", tmp_path / "ready")
     with pytest.raises(Refused, match="make sim"):
         probe(torch.nn.Linear(32, 32), (torch.zeros(1, 32),), "p150-ttsim")
+
+
+def test_what_each_chip_is_to_run_once_it_is_set_up_is_whole():
+    for made, arguments in make_sim.kinds():
+        assert all(result.isfinite().all() for result in evaluate(made, arguments))
 
 
 def test_a_stop_of_the_simulator_is_not_the_ops_failure():

@@ -248,8 +248,8 @@ class NativeDecoder(nn.Module):
         kept = {} if ends else writer.kept
         results = ({FRAMES: writer.concat(videos, 0)} if videos else {}) | kept
         returns = list(results.values())
-        held = {a.value for a in writer.arguments if a.kind == "parameter"} | set(zs)
-        made = program(writer.arguments, deallocated(writer.ops, held | set(returns)), returns, writer.chip)
+        held = {a.value for a in writer.arguments if a.kind == "parameter"} | {*zs, *returns}
+        made = program(writer.arguments, deallocated(writer.written(returns), held), returns, writer.chip)
         return Written(made, writer.weights, tuple(results))
 
 

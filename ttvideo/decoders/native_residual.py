@@ -27,11 +27,11 @@ def channel_residual(
 ) -> Value:
     """Two convolutions, each after its norm and SiLU, and x, through `shortcut` if there is one."""
     rest = x
-    if shortcut is not None:
-        writer.place = f"{name}.conv_shortcut"
-        rest = writer.pointwise(x, shortcut.weight.flatten(1), shortcut.bias)
     for number, (norm, conv) in enumerate(halves, start=1):
         writer.place = f"{name}.conv{number}"
         normed = channel_norm(writer, norm, x, before)
         x = writer.conv(normed, conv.weight, conv.bias, padding=conv.kernel_size[1] // 2, around=around)
+    if shortcut is not None:
+        writer.place = f"{name}.conv_shortcut"
+        rest = writer.pointwise(rest, shortcut.weight.flatten(1), shortcut.bias)
     return writer.add(x, rest)

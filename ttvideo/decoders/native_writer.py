@@ -7,8 +7,9 @@ which weights of zeros keep so. A convolution's weights are laid out in blocks o
 the board.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,9 @@ class Writer:
         self.weights: dict[str, Tensor] = {}
         self.held: dict[str, Value] = {}  # the weights, by name
         self.ops: list[Op] = []
+        self.numbers = count()  # of values' names
+        self.sums: dict[Value, Op] = {}  # those that nothing has read yet, and what would add them up
+        self.on_the_way: set[Value] = set()  # those that a norm makes
         self.place = ""  # in the model, for what follows
         self.parts = PARTS  # of a frame whose numbers are summed up
         # Around a clip: how often its first frame stands before it and its last after it, "lead" and "tail",
@@ -140,8 +144,12 @@ class Writer:
     def op(
         self, name: str, operands: list[Value], *results: tuple, layout: str = "row_major", **attributes
     ) -> list[Value]:
-        """`results` are (shape, dtype) each."""
-        made = [tensor(f"%{len(self.ops)}.{i}", *result, layout=layout) for i, result in enumerate(results)]
+        """`results` are (shape, dtype) each, or a sum that is made on the way (see `add`)."""
+        self.add_up(operands)
+        made = [
+            result if isinstance(result, Value) else tensor(f"%{next(self.numbers)}", *result, layout=layout)
+            for result in results
+        ]
         self.ops.append(Op(name, tuple(operands), tuple(made), attributes, self.place))
         return made
 
@@ -346,7 +354,29 @@ class Writer:
     # What else there is
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
-        return self.binary("add", a, b, activations)
+        """Written once it is read: a norm that is the first to read the sum makes it on the way, and for
+        anything else, or with activations, it is an op of its own."""
+        made = self.binary("add", a, b, activations)
+        if not activations:
+            self.sums[made] = self.ops.pop()
+        return made
+
+    def add_up(self, values: Iterable[Value]) -> None:
+        """Write those sums among these that nothing has read yet."""
+        self.ops += [self.sums.pop(value) for value in dict.fromkeys(values) if value in self.sums]
+
+    def summands(self, x: Value) -> tuple[Value, ...]:
+        """Of a sum that nothing has read yet, for an op that gives it, too; of any other x, itself."""
+        if x not in self.sums:
+            return (x,)
+        self.on_the_way.add(x)
+        return self.sums.pop(x).operands
+
+    def written(self, returns: list[Value]) -> list[Op]:
+        """All ops, for these results: without sums made on the way that nothing else reads."""
+        self.add_up(returns)
+        unread = self.on_the_way.difference(returns, *(op.operands for op in self.ops))
+        return [replace(op, results=tuple(r for r in op.results if r not in unread)) for op in self.ops]
 
     def binary(self, name: str, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
         """Of two of one shape; `activations` follow."""

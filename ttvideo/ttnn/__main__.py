@@ -148,11 +148,12 @@ def own_kernels() -> tuple[Program, Arguments]:
     sums, affine = rows("sums", frames * parts * 2, 1024, dtype="f32"), rows("affine", 2 * frames, c)
     clip, kept = rows("clip", 1, 2 + frames, h, w, c), rows("kept", 1, 2, h, w, c)
     pixels = rows("pixels", 1, 2 + frames, 2 * h, w, c // 2)
+    how = {"parts": parts, "before": "first frame", "silu": True}
     ops = [
         op("generic_op.frame_moments", [x], sums, parts=parts),
         op("generic_op.group_affine", [sums, norm], affine,
            rows=h * w, groups=groups, parts=parts, pieces=4, epsilon=1e-6),
-        Op("ttnn.generic_op.norm_silu", (x, affine), (clip, kept), {"parts": parts}, ""),
+        Op("ttnn.generic_op.norm_silu", (x, affine), (clip, kept), how, ""),
         op("generic_op.depth_to_space", [clip], pixels, expansion=[1, 2, 1]),
     ]  # fmt: skip
     return program([x, norm], ops), {"x": numbers(1, frames, h, w, c), "norm": numbers(2, c, seed=1)}

@@ -1,11 +1,15 @@
 """Sums of x and x * x over the chunks of each of a frame's `parts`: [1, T, H, W, C] -> [T * parts * 2, 1024],
-float32."""
+float32.
+
+Where x comes as two clips, it is their sum, rounded as `ttnn.add` rounds it, and the last result.
+"""
 
 import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
 from ttvideo.programs.evaluate.values import products, wide
+from ttvideo.programs.own.rms_norm import added
 from ttvideo.programs.own.sizes import CHUNK
 from ttvideo.programs.program import Value
 
@@ -14,13 +18,14 @@ SUMS = "float32, one product added after another"
 
 
 def write(writer, x: Value, parts: int, **arithmetic) -> Value:
-    frames = x.type.shape[1]
-    return writer.op(NAME, [x], ((frames * parts * 2, CHUNK), "f32"), parts=parts, **arithmetic)[0]
+    operands, sums = writer.summands(x), ((x.type.shape[1] * parts * 2, CHUNK), "f32")
+    return writer.op(NAME, operands, sums, *([x] if len(operands) > 1 else []), parts=parts, **arithmetic)[0]
 
 
 @op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS, fidelities=FOLLOWED)
-def rule(op, x):
+def rule(op, x, *rest):
     """A chunk is as many whole pixels as 1,024 elements hold; it ends in zeros where they don't fill it."""
+    x = added(x, *rest)
     _, frames, height, width, channels = x.shape
     together, parts = CHUNK // channels, op.attributes["parts"]
     rows = wide(x).reshape(frames, height * width, channels)
@@ -33,6 +38,7 @@ def rule(op, x):
     pieces = [rows[:, begin:end] for begin, end in zip(ends, ends[1:])]
     squares = [products(op, piece, piece, torch.mul) for piece in pieces]
     sums = [
-        torch.stack([x.double().sum(1), xx.double().sum(1)], 1) for x, xx in zip(pieces, squares, strict=True)
+        torch.stack([piece.double().sum(1), square.double().sum(1)], 1)
+        for piece, square in zip(pieces, squares, strict=True)
     ]
-    return torch.stack(sums, 1).reshape(-1, CHUNK).float()
+    return (torch.stack(sums, 1).reshape(-1, CHUNK).float(), x)[: len(op.results)]

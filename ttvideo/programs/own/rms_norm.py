@@ -6,6 +6,8 @@ the shift. `before` says what stands before the clip: "given", two frames; where
 "first frame" twice; or "nothing", and then nothing is kept for the next step either. For a convolution that
 looks ahead, the first frame stands there once, `lead` 1, and where the clip ends its last frame again after
 it, `tail` 1. Each frame has a pixel more on each side, reflected, where it is `reflected`; so has the past.
+Where x comes as two clips, the last operand the second, it is their sum, rounded as `ttnn.add` rounds it, and
+that may be the last result.
 """
 
 import math
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
-from ttvideo.programs.evaluate.values import wide
+from ttvideo.programs.evaluate.values import rounded, wide
 from ttvideo.programs.own.sizes import CHUNK, PAST
 from ttvideo.programs.program import Op, Value
 from ttvideo.targets.boards import Chip
@@ -31,9 +33,11 @@ def write(
     `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and
     parts, as how many items a frame is shared out.
     """
-    operands = [x, affine] + ([past] if past else [])
-    before = "given" if past else before
-    return writer.op(NAME, operands, *room(x, before, beyond), before=before, **beyond, **how)
+    first, *rest = writer.summands(x)
+    operands, before = [first, affine, *([past] if past else []), *rest], "given" if past else before
+    results = room(x, before, beyond)
+    made = writer.op(NAME, operands, *results, *[x] * len(rest), before=before, **beyond, **how)
+    return made[: len(results)]
 
 
 def room(x: Value, before: str, beyond: dict) -> list[tuple]:
@@ -61,14 +65,22 @@ def read_again(op: Op, chip: Chip) -> int:
     because=FUNCTIONS,
     fidelities=FOLLOWED,
 )
-def rule(op, x, affine, *past):
-    a, new = op.attributes, wide(x[0])
+def rule(op, x, affine, *more):
+    a, comes = op.attributes, op.attributes["before"] == "given"
+    past, rest = more[:comes], more[comes:]
+    x = added(x, *rest)
+    new = wide(x[0])
     mean = new.sum(-1, keepdim=True) / a["channels"] * a.get("centred", False)
     square = new.square().sum(-1, keepdim=True) / a["channels"] - mean * mean
     new = (new - mean) * torch.rsqrt(square.clamp_min(0) + a["epsilon"])
     new = new * wide(affine[0]) + wide(affine[1])
     new = (F.silu(new) if a["silu"] else new).to(x.dtype)
-    return after(a, new, past[0][0] if past else None)
+    return (*after(a, new, past[0][0] if past else None), x)[: len(op.results)]
+
+
+def added(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    """The sum of two clips as `ttnn.add` stores it; of one, itself."""
+    return rounded(wide(x) + wide(*rest), x.dtype) if rest else x
 
 
 def after(how: dict, new: torch.Tensor, past: torch.Tensor | None) -> tuple[torch.Tensor, ...]:

@@ -9,7 +9,7 @@ def add_after_past(step, x, rest, *past):
     a = step.attributes
     frames, rows, channels, together = geometry(x)
     parts = a["parts"]
-    clip, *kept = results(step)
+    made = results(step)
     own = Own(step, frames * parts)
     for index in (0, 1, 4, 5):
         own.buffer(index, 4, 2 * CHUNK)
@@ -18,10 +18,9 @@ def add_after_past(step, x, rest, *past):
     of_past = own.shares(PAST * rows) if comes else [[0, 0]] * own.count
     both = [mine + old for mine, old in zip(shares, of_past, strict=True)]
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
-    read, written = [x, rest, past[0] if past else x], [clip, kept[0] if kept else clip]
-    how = [int(a["before"] == "zeros"), a["offset"]]
+    read, how = [x, rest, *(past or [x])], [int(a["before"] == "zeros"), a["offset"]]
     own.kernel("add_after_past_reader", ttnn.ReaderConfigDescriptor(), [*static, *how], read, both)
     own.kernel("add_after_past_compute", arithmetic(step), [parts, chunks], [], shares)
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, *placed(step, x)], written, both)
-    own.run([x, rest, *past, clip, *kept])
-    return clip, *kept
+    placed(own, step, x, static, made, both)
+    own.run([x, rest, *past, *made])
+    return tuple(made)

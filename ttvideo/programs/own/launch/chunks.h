@@ -41,6 +41,17 @@ inline void push_rows(uint32_t cb, const Rows& x, uint32_t row, uint32_t rows, u
     cb_push_back(cb, 1);
 }
 
+// A chunk of rows as pushed, into their place.
+template <typename Rows>
+inline void pop_rows(uint32_t cb, const Rows& y, uint32_t row, uint32_t rows, uint32_t row_bytes) {
+    cb_wait_front(cb, 1);
+    for (uint32_t r = 0; r < rows; r++) {
+        noc_async_write(get_read_ptr(cb) + r * row_bytes, y.get_noc_addr(row + r), row_bytes);
+    }
+    noc_async_write_barrier();
+    cb_pop_front(cb, 1);
+}
+
 // The past's rows as a chunk, as they are, or `zeros`.
 template <bool zeros, typename Rows>
 inline void push_past(uint32_t cb, const Rows& past, uint32_t row, uint32_t rows, uint32_t row_bytes) {

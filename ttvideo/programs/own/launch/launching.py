@@ -40,6 +40,11 @@ class Own:
             ttnn.CBDescriptor(total_size=pages * page, core_ranges=self.ranges, format_descriptors=[form])
         )
 
+    def summed(self) -> None:
+        """What summed.h adds up, and where it puts that."""
+        for index in (8, 9, 10):
+            self.buffer(index, 4, 2 * CHUNK)
+
     def kernel(self, name: str, config, static: list[int], tensors: list, shares: list[list[int]]) -> None:
         """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's
         share."""
@@ -92,12 +97,17 @@ def beyond(step, frames: int) -> tuple[int, int, int]:
     return lead, tail, lead + frames + tail - PAST
 
 
-def placed(step, x) -> list[int]:
-    """What norm_silu_writer.cpp takes to place x."""
-    _, frames, height, width, _ = x.shape
+def placed(own: Own, step, x, static: list[int], made: list, shares: list[list[int]]) -> None:
+    """Have norm_silu_writer.cpp put x after its past into the first of what is made; into others, which may
+    be missing, what stays of that and a sum made on the way."""
+    (_, frames, height, width, _), before = x.shape, step.attributes["before"]
     lead, tail, stays = beyond(step, frames)
-    begins = step.attributes["before"] == "first frame"
-    return [frames, int(begins), lead, tail, stays, height, width, edge(step)]
+    clip, *others = made
+    kept, sums = others[: before != "nothing"], others[before != "nothing" :]
+    where = [frames, int(before == "first frame"), lead, tail, stays, height, width, edge(step)]
+    tensors = [clip, *(kept or [clip]), *(sums or [clip])]
+    config = ttnn.WriterConfigDescriptor()
+    own.kernel("norm_silu_writer", config, [*static, *where, len(sums)], tensors, shares)
 
 
 def edge(step) -> int:

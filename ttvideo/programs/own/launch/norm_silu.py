@@ -9,7 +9,7 @@ def norm_silu(step, x, affine, *past):
     a = step.attributes
     frames, rows, channels, together = geometry(x)
     parts, kind = a["parts"], a["before"]
-    clip, *kept = results(step)
+    made = results(step)
     own = Own(step, frames * parts)
     for index, pages in ((0, 4), (1, 1), (2, 1), (3, 1), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
@@ -20,10 +20,9 @@ def norm_silu(step, x, affine, *past):
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
     step_rows = 2 if affine.shape[0] > 2 else 0  # from a frame's scale to the next one's
     reader = [*static, int(kind == "zeros"), step_rows]
-    read, written = [x, affine, past[0] if past else x], [clip, kept[0] if kept else clip]
+    read = [x, affine, *(past or [x])]
     own.kernel("norm_silu_reader", ttnn.ReaderConfigDescriptor(), reader, read, both)
     own.kernel("norm_silu_compute", arithmetic(step), [parts, chunks, int(a["silu"])], [], shares)
-    where = [*static, *placed(step, x)]
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), where, written, both)
-    own.run([x, affine, *past, clip, *kept])
-    return clip, *kept
+    placed(own, step, x, static, made, both)
+    own.run([x, affine, *past, *made])
+    return tuple(made)

@@ -5,27 +5,31 @@ from sizes import CHUNK, PAST
 
 
 @op("generic_op.rms_norm")
-def rms_norm(step, x, affine, *past):
+def rms_norm(step, x, affine, *more):
     a = step.attributes
     frames, rows, channels, together = geometry(x)
     parts, kind = a["parts"], a["before"]
-    clip, *kept = results(step)
+    past, rest = more[: kind == "given"], more[kind == "given" :]
+    made = results(step)
+    added = made[1 + (kind != "nothing") :]
     own = Own(step, frames * parts)
     for index, pages in ((0, 4), (1, 2), (2, 8), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
     own.buffer(3, 2, 4 * CHUNK, F32)
     for index in (6, 7):
         own.buffer(index, 4, 4 * CHUNK, F32)
+    if rest:
+        own.summed()
     shares = own.shares(frames * parts)
     comes = kind == "given" or kind == "zeros"
     of_past = own.shares(PAST * edged(step, x)) if comes else [[0, 0]] * own.count
     both = [mine + old for mine, old in zip(shares, of_past, strict=True)]
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
-    read, written = [x, affine, past[0] if past else x], [clip, kept[0] if kept else clip]
-    own.kernel("rms_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, int(kind == "zeros")], read, both)
+    read, how = [x, affine, *(past or [x]), *(rest or [x])], [int(kind == "zeros"), len(rest)]
+    own.kernel("rms_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, *how], read, both)
     computed = [parts, chunks, bits(1 / a["channels"]), bits(a["epsilon"])]
-    computed += [int(a["silu"]), int(a.get("centred", False))]
+    computed += [int(a["silu"]), int(a.get("centred", False)), len(rest) and 1 + len(added)]
     own.kernel("rms_norm_compute", arithmetic(step), computed, [], shares)
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), [*static, *placed(step, x)], written, both)
-    own.run([x, affine, *past, clip, *kept])
-    return clip, *kept
+    placed(own, step, x, static, made, both)
+    own.run([x, affine, *more, *made])
+    return tuple(made)

@@ -1,6 +1,6 @@
 // x / sqrt(mean(x * x) + epsilon) * gain + shift, and SiLU of it, for each pixel's channels in a chunk; where
 // it is centred, x without its mean. In float32, rounded once, but for the sums, whose terms go through the
-// matrix unit.
+// matrix unit. x may itself be a sum of two clips, made on the way.
 #include "api/compute/compute_kernel_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
 #include "api/compute/eltwise_binary.h"
@@ -12,6 +12,7 @@
 #include "api/compute/pack.h"
 #include "api/compute/reconfig_data_format.h"
 #include "api/compute/tile_move_copy.h"
+#include "summed.h"
 
 constexpr uint32_t parts = get_compile_time_arg_val(0);
 constexpr uint32_t chunks = get_compile_time_arg_val(1);
@@ -19,7 +20,8 @@ constexpr uint32_t share = get_compile_time_arg_val(2);  // 1 by the channels; t
 constexpr uint32_t epsilon = get_compile_time_arg_val(3);
 constexpr uint32_t silu = get_compile_time_arg_val(4);
 constexpr uint32_t centred = get_compile_time_arg_val(5);
-constexpr uint32_t cb_x = 0, cb_affine = 1, cb_masks = 2, cb_square = 3, cb_y = 4, cb_sums = 6, cb_means = 7;
+constexpr uint32_t summed = get_compile_time_arg_val(6);  // 1, or 2 where the sum is a result
+constexpr uint32_t cb_affine = 1, cb_masks = 2, cb_square = 3, cb_y = 4, cb_sums = 6, cb_means = 7;
 
 inline void pack(uint32_t cb, uint32_t tiles) {
     tile_regs_commit();
@@ -86,6 +88,9 @@ void kernel_main() {
     for (uint32_t item = first; item < end; item++) {
         const uint32_t part = item % parts;
         for (uint32_t chunk = part * chunks / parts; chunk < (part + 1) * chunks / parts; chunk++) {
+            if (summed) {
+                add_chunk<summed == 2>();
+            }
             cb_wait_front(cb_x, 1);
             sums_of_pixels();
             binop_with_scalar_tile_init();

@@ -10,7 +10,7 @@ def spatial_norm_silu(step, x, affine, maps, *past):
     frames, rows, channels, together = geometry(x)
     parts, kind = a["parts"], a["before"]
     _, latents, high, across, _ = maps.shape
-    clip, kept = results(step)
+    made = results(step)
     own = Own(step, frames * parts)
     for index, pages in ((0, 4), (1, 2), (2, 4), (3, 4), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
@@ -19,10 +19,9 @@ def spatial_norm_silu(step, x, affine, maps, *past):
     both = [mine + old for mine, old in zip(shares, of_past, strict=True)]
     static, chunks = [rows, together, 2 * channels, parts], -(-rows // together)
     by = [x.shape[3], x.shape[2] // high, across, high * across, latents, frames]
-    read = [x, affine, maps, past[0] if past else x]
+    read = [x, affine, maps, *(past or [x])]
     own.kernel("spatial_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, *by], read, both)
     own.kernel("spatial_norm_compute", arithmetic(step), [parts, chunks], [], shares)
-    where = [*static, *placed(step, x)]
-    own.kernel("norm_silu_writer", ttnn.WriterConfigDescriptor(), where, [clip, kept], both)
-    own.run([x, affine, maps, *past, clip, kept])
-    return clip, kept
+    placed(own, step, x, static, made, both)
+    own.run([x, affine, maps, *past, *made])
+    return tuple(made)
