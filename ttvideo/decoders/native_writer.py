@@ -361,6 +361,12 @@ class Writer:
             self.sums[made] = self.ops.pop()
         return made
 
+    def added(self, a: Value, b: Value) -> Value:
+        """Written at once."""
+        made = self.add(a, b)
+        self.add_up([made])
+        return made
+
     def add_up(self, values: Iterable[Value]) -> None:
         """Write those sums among these that nothing has read yet."""
         self.ops += [self.sums.pop(value) for value in dict.fromkeys(values) if value in self.sums]
