@@ -161,23 +161,30 @@ NORMS = {
     "GroupNorm": lambda writer, x: writer.norm_silu(x, layers(64)[0]),
     "of channels": lambda writer, x: writer.rms_norm(x, torch.ones(64), torch.zeros(64), 1e-6, ZEROS),
 }
+MADE = {
+    "add": lambda writer, a, b: writer.add(a, b),
+    "depth_to_space": lambda writer, a, b: writer.depth_to_space(writer.concat([a, b], 4), (1, 2, 1)),
+}
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_a_norm_that_is_the_first_to_read_a_sum_adds_up(norm):
-    """To the same numbers, and the sum is read once less, nor written where nothing else reads it; whatever
-    else is the first has it added up before."""
+@pytest.mark.parametrize(
+    "norm, made", [("GroupNorm", "add"), ("GroupNorm", "depth_to_space"), ("of channels", "add")]
+)
+def test_what_a_norm_is_the_first_to_read_it_makes_on_its_way(norm, made):
+    """The same numbers, which are read once less, nor written where nothing else reads them; whatever else is
+    the first has them made before."""
     clips, found, moved = {"a": numbers(1, 2, 6, 7, 64), "b": numbers(1, 2, 6, 7, 64, seed=1)}, [], []
-    for first, last in (("norm", "sum"), ("sum", "sum"), ("norm", "norm")):
+    for first, last in (("norm", "clip"), ("clip", "clip"), ("norm", "norm")):
         writer = Writer("n150", Arithmetic())
-        x, writer.place = writer.add(*(writer.argument(name, clips[name].shape) for name in clips)), "norm"
-        if first == "sum":
-            writer.add_up([x])
-        returns = [NORMS[norm](writer, x)] + [x] * (last == "sum")
-        made = program(writer.arguments, writer.written(returns), returns, writer.chip)
-        assert sum(one.name == "ttnn.add" for one in made.main.ops) == (first == "sum")
-        found.append(evaluate(made, writer.weights | clips))
-        moved.append(cost(made).dram_bytes_moved // x.type.stored_bytes)
+        x = MADE[made](writer, *(writer.argument(name, clips[name].shape) for name in clips))
+        writer.place = "norm"
+        if first == "clip":
+            writer.catch_up([x])
+        returns = [NORMS[norm](writer, x)] + [x] * (last == "clip")
+        whole = program(writer.arguments, writer.written(returns), returns, writer.chip)
+        assert sum(one.name.endswith(f".{made}") for one in whole.main.ops) == (first == "clip")
+        found.append(evaluate(whole, writer.weights | clips))
+        moved.append(cost(whole).dram_bytes_moved // x.type.stored_bytes)
     assert all(map(torch.equal, found[0], found[1])) and torch.equal(found[0][0], found[2][0])
     assert [n - moved[0] for n in moved] == [0, 1, -(norm == "of channels")]
 

@@ -152,6 +152,14 @@ def moments(channels: int, clips: int = 1):
     return xs, Op("ttnn.generic_op.frame_moments", tuple(xs), sums, {"parts": 2} | EXACT, "")
 
 
+def moments_of_pixels(channels: int, expansion=(2, 2, 3)):
+    """Of what channels are spread to, which comes too."""
+    x, pixels = rows("x0", 1, 1, 3, 5, 12 * channels), rows("pixels", 1, 2, 6, 15, channels)
+    how = {"parts": 2, "expansion": list(expansion)} | EXACT
+    sums = rows("y", 2 * 2 * 2, 1024, dtype="f32")
+    return [x], Op("ttnn.generic_op.frame_moments", (x,), (sums, pixels), how, "")
+
+
 def group_affine(**other):
     """Of sums that a frame of positive numbers has: the first of x, the second of x * x, which is larger."""
     xs = [rows("x0", 2 * 2 * 2, 1024, dtype="f32"), rows("x1", 2, 64)]
@@ -304,6 +312,8 @@ CASES = {
     "frame_moments, 10 rows a tile": lambda: moments(96),
     "frame_moments of a sum": lambda: moments(96, clips=2),
     "frame_moments of a sum, many chunks": lambda: moments(512, clips=2),
+    "frame_moments of channels spread to pixels": lambda: moments_of_pixels(32),
+    "frame_moments of channels spread to pixels, 10 a tile": lambda: moments_of_pixels(96),
     "group_affine": group_affine,
     "norm_silu": lambda: norm_silu("given"),
     "norm_silu of one frame": lambda: norm_silu("given", frames=1),
@@ -433,24 +443,26 @@ def test_the_evaluator_follows_the_fidelity(chip, name, fidelity):
 
 
 @needs_ttsim
-@pytest.mark.parametrize("name", [name for name in CASES if "a sum" in name])
-def test_a_sum_on_the_way_is_the_one_that_is_added_before(chip, name):
-    """Which is then read as any other clip."""
+@pytest.mark.parametrize("name", [name for name in CASES if "a sum" in name or "spread" in name])
+def test_what_is_made_on_the_way_is_what_is_made_before(chip, name):
+    """And then read as any other clip."""
     made, arguments = built(name)
     (step,) = made.main.ops
-    first, *others, rest = step.operands
+    (x, *others), attributes = step.operands, dict(step.attributes)
+    clip = rows("clip", *step.results[-1].type.shape)
+    if "spread" in name:
+        before = op("generic_op.depth_to_space", [x], clip, expansion=attributes.pop("expansion"))
+    else:
+        before = op("add", [x, others.pop()], clip, **FUSED)
     numbers = torch.Generator().manual_seed(1)
-    arguments |= {x.name: torch.randn(x.type.shape, generator=numbers) for x in (first, rest)}
-    total = rows("total", *first.type.shape)
-    alone = replace(step, operands=(total, *others), results=step.results[:-1])
-    apart = program(
-        list(step.operands), [op("add", [first, rest], total, **FUSED), alone], [*alone.results, total]
-    )
+    arguments |= {x.name: torch.randn(x.type.shape, generator=numbers) for x in before.operands}
+    then = replace(step, operands=(clip, *others), results=step.results[:-1], attributes=attributes)
+    apart = program(list(step.operands), [before, then], [*then.results, clip])
     for evaluated in (True, False):
         run = evaluate if evaluated else (lambda *of: list(chip.run(*of).outputs.values()))
-        *found, its_sum = run(made, arguments)
-        *wanted, added = run(apart, arguments)
-        assert torch.equal(its_sum, added)
+        *found, on_the_way = run(made, arguments)
+        *wanted, clip = run(apart, arguments)
+        assert torch.equal(on_the_way, clip)
         if "moments" not in name or evaluated:
             assert all(map(torch.equal, found, wanted))
         else:  # added up in pieces, in float32

@@ -78,8 +78,10 @@ def up_block(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
     writer.place = (
         f"{name}.avg_shortcut" + ".first" * writer.begins
     )  # other weights: programs share those of one name
-    # At once: a norm that makes it on the way has four of the step's largest clips in memory, not three.
-    return writer.added(x, upsampled_shortcut(writer, shortcut, given))
+    x = writer.add(x, upsampled_shortcut(writer, shortcut, given))
+    # Not put off: a norm that makes it on its way has four of a step's largest clips in memory, not three.
+    writer.catch_up([x])
+    return x
 
 
 def upsample(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:

@@ -111,8 +111,9 @@ class Writer:
         self.held: dict[str, Value] = {}  # the weights, by name
         self.ops: list[Op] = []
         self.numbers = count()  # of values' names
-        self.sums: dict[Value, Op] = {}  # those that nothing has read yet, and what would add them up
-        self.on_the_way: set[Value] = set()  # those that a norm makes
+        # What nothing has read yet, and the op that makes it; and what a norm has made on its way instead.
+        self.put_off: dict[Value, Op] = {}
+        self.on_the_way: set[Value] = set()
         self.place = ""  # in the model, for what follows
         self.parts = PARTS  # of a frame whose numbers are summed up
         # Around a clip: how often its first frame stands before it and its last after it, "lead" and "tail",
@@ -144,14 +145,40 @@ class Writer:
     def op(
         self, name: str, operands: list[Value], *results: tuple, layout: str = "row_major", **attributes
     ) -> list[Value]:
-        """`results` are (shape, dtype) each, or a sum that is made on the way (see `add`)."""
-        self.add_up(operands)
+        """`results` are (shape, dtype) each, or what is made on the way (see `taken`)."""
+        self.catch_up(operands)
         made = [
             result if isinstance(result, Value) else tensor(f"%{next(self.numbers)}", *result, layout=layout)
             for result in results
         ]
         self.ops.append(Op(name, tuple(operands), tuple(made), attributes, self.place))
         return made
+
+    # What is made where it is read
+
+    def later(self, made: Value) -> Value:
+        """Put the last op off until what it makes is read: a norm that is the first to read it makes it on
+        its way, and for anything else it is written before."""
+        self.put_off[made] = self.ops.pop()
+        return made
+
+    def catch_up(self, values: Iterable[Value]) -> None:
+        """Write what was put off that makes these."""
+        self.ops += [self.put_off.pop(value) for value in dict.fromkeys(values) if value in self.put_off]
+
+    def taken(self, x: Value, *names: str) -> Op | None:
+        """The op of one of these names that makes x and was put off, for one that makes x on its way; or
+        None."""
+        if x not in self.put_off or self.put_off[x].name not in names:
+            return None
+        self.on_the_way.add(x)
+        return self.put_off.pop(x)
+
+    def written(self, returns: list[Value]) -> list[Op]:
+        """All ops, for these results; what was made on the way and nothing else reads isn't given."""
+        self.catch_up(returns)
+        unread = self.on_the_way.difference(returns, *(op.operands for op in self.ops))
+        return [replace(op, results=tuple(r for r in op.results if r not in unread)) for op in self.ops]
 
     # Convolutions
 
@@ -354,35 +381,9 @@ class Writer:
     # What else there is
 
     def add(self, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
-        """Written once it is read: a norm that is the first to read the sum makes it on the way, and for
-        anything else, or with activations, it is an op of its own."""
+        """Without activations, put off until it is read."""
         made = self.binary("add", a, b, activations)
-        if not activations:
-            self.sums[made] = self.ops.pop()
-        return made
-
-    def added(self, a: Value, b: Value) -> Value:
-        """Written at once."""
-        made = self.add(a, b)
-        self.add_up([made])
-        return made
-
-    def add_up(self, values: Iterable[Value]) -> None:
-        """Write those sums among these that nothing has read yet."""
-        self.ops += [self.sums.pop(value) for value in dict.fromkeys(values) if value in self.sums]
-
-    def summands(self, x: Value) -> tuple[Value, ...]:
-        """Of a sum that nothing has read yet, for an op that gives it, too; of any other x, itself."""
-        if x not in self.sums:
-            return (x,)
-        self.on_the_way.add(x)
-        return self.sums.pop(x).operands
-
-    def written(self, returns: list[Value]) -> list[Op]:
-        """All ops, for these results: without sums made on the way that nothing else reads."""
-        self.add_up(returns)
-        unread = self.on_the_way.difference(returns, *(op.operands for op in self.ops))
-        return [replace(op, results=tuple(r for r in op.results if r not in unread)) for op in self.ops]
+        return made if activations else self.later(made)
 
     def binary(self, name: str, a: Value, b: Value, activations: tuple[str, ...] = ()) -> Value:
         """Of two of one shape; `activations` follow."""
@@ -401,7 +402,8 @@ class Writer:
     ) -> Value:
         """Channels (t, h, w, C) to pixels; each is repeated, nearest upsampling, but for a `single` first
         frame in time."""
-        return depth_to_space.write(self, x, expansion, repeats, single)
+        made = depth_to_space.write(self, x, expansion, repeats, single)
+        return made if single or repeats != (1, 1, 1) else self.later(made)
 
     # Attention of one head among pixels; a layer is pointwise, of any rank
 

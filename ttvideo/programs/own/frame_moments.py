@@ -1,7 +1,8 @@
 """Sums of x and x * x over the chunks of each of a frame's `parts`: [1, T, H, W, C] -> [T * parts * 2, 1024],
 float32.
 
-Where x comes as two clips, it is their sum, rounded as `ttnn.add` rounds it, and the last result.
+Where x comes as two clips, it is their sum, rounded as `ttnn.add` rounds it; with `expansion`, what
+`depth_to_space` makes of it. Then it is the last result.
 """
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
 from ttvideo.programs.evaluate.values import products, wide
+from ttvideo.programs.own import depth_to_space
 from ttvideo.programs.own.rms_norm import added
 from ttvideo.programs.own.sizes import CHUNK
 from ttvideo.programs.program import Value
@@ -18,14 +20,18 @@ SUMS = "float32, one product added after another"
 
 
 def write(writer, x: Value, parts: int, **arithmetic) -> Value:
-    operands, sums = writer.summands(x), ((x.type.shape[1] * parts * 2, CHUNK), "f32")
-    return writer.op(NAME, operands, sums, *([x] if len(operands) > 1 else []), parts=parts, **arithmetic)[0]
+    sums = (x.type.shape[1] * parts * 2, CHUNK), "f32"
+    made = writer.taken(x, "ttnn.add", depth_to_space.NAME)
+    if made is None:
+        return writer.op(NAME, [x], sums, parts=parts, **arithmetic)[0]
+    how = made.attributes if made.name == depth_to_space.NAME else {}
+    return writer.op(NAME, made.operands, sums, x, parts=parts, **how, **arithmetic)[0]
 
 
-@op("generic_op.frame_moments", heeds="parts", within=16, because=SUMS, fidelities=FOLLOWED)
+@op("generic_op.frame_moments", heeds="parts expansion", within=16, because=SUMS, fidelities=FOLLOWED)
 def rule(op, x, *rest):
     """A chunk is as many whole pixels as 1,024 elements hold; it ends in zeros where they don't fill it."""
-    x = added(x, *rest)
+    x = depth_to_space.rule(op, x) if "expansion" in op.attributes else added(x, *rest)
     _, frames, height, width, channels = x.shape
     together, parts = CHUNK // channels, op.attributes["parts"]
     rows = wide(x).reshape(frames, height * width, channels)

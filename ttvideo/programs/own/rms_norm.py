@@ -33,7 +33,8 @@ def write(
     `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and
     parts, as how many items a frame is shared out.
     """
-    first, *rest = writer.summands(x)
+    total = writer.taken(x, "ttnn.add")
+    first, *rest = total.operands if total else [x]
     operands, before = [first, affine, *([past] if past else []), *rest], "given" if past else before
     results = room(x, before, beyond)
     made = writer.op(NAME, operands, *results, *[x] * len(rest), before=before, **beyond, **how)

@@ -41,7 +41,7 @@ class Own:
         )
 
     def summed(self) -> None:
-        """What summed.h adds up, and where it puts that."""
+        """What summed.h adds up, and where what is made on the way goes."""
         for index in (8, 9, 10):
             self.buffer(index, 4, 2 * CHUNK)
 
