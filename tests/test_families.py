@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AsymmetricAutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from findings.families import CLIPS, OTHERS, family_row, latents
@@ -108,7 +108,7 @@ def edited(folder, **config):
             lambda f: edited(f, _class_name="AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX", id="family"
         ),
         pytest.param(
-            lambda f: edited(f, _class_name="AutoencoderKLAllegro"), "AutoencoderKLLTX2Video", id="class"
+            lambda f: edited(f, _class_name="AsymmetricAutoencoderKL"), "AutoencoderKLLTX2Video", id="class"
         ),
         pytest.param(lambda f: edited(f, base_dim=16), "safetensors", id="sizes"),
         pytest.param(lambda f: edited(f, num_res_blocks=2), "its config.json describes", id="depth"),
@@ -125,8 +125,8 @@ def test_refuses_weights_that_are_not_what_the_config_says(tmp_path, spoil, need
 def test_refuses_a_name_that_nobody_knows(tmp_path):
     with pytest.raises(Refused, match="Wan 2.1.*LTX-2, wan-demo, cogvideox-demo"):
         load_autoencoder(str(tmp_path / "missing"))
-    AutoencoderKL().save_pretrained(tmp_path)
-    with pytest.raises(Refused, match="AutoencoderKL,"):
+    AsymmetricAutoencoderKL().save_pretrained(tmp_path)
+    with pytest.raises(Refused, match="AsymmetricAutoencoderKL,"):
         load_autoencoder(str(tmp_path))
 
 

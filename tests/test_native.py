@@ -22,7 +22,7 @@ from ttvideo.programs.cost import cost
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.seconds import expected_work
-from ttvideo.programs.seconds.blocks import choose
+from ttvideo.programs.seconds.blocks import NEAR, choose
 from ttvideo.programs.seconds.work import conv3d_work, machine
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
@@ -246,7 +246,7 @@ def test_bad_input_is_refused(native, what):
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
-def test_blocks_fit_and_no_other_that_does_is_expected_sooner(board):
+def test_blocks_fit_and_no_other_that_does_is_expected_much_sooner(board):
     chip = BOARDS[board].chip
     on = machine(chip)
     for out, channels in SIZES:
@@ -257,7 +257,7 @@ def test_blocks_fit_and_no_other_that_does_is_expected_sooner(board):
         times = {
             other: expected_work(conv3d_work(size, other, on, "hifi3")).us for other in candidates(size, chip)
         }
-        assert times[blocks] == min(times.values())
+        assert times[blocks] <= NEAR * min(times.values())
         by_hand = expected_work(
             conv3d_work(size, Blocks(1, 4, 8, 32, 128), on, "hifi3")
         ).us  # those tried first

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.next_part import stored_bytes
+from lib.next_part import in_tiles
 from ttvideo import Refused, compare
 from ttvideo.media.pipeline_parts import FULL, SMALL, make_part
 from ttvideo.media.small_autoencoders import InFloat64
@@ -37,8 +37,8 @@ def test_sizes_are_the_pipelines():
 
 
 def test_weights_are_stored_in_whole_tiles():
-    assert stored_bytes([(33, 32)], "bf16") == 2 * 2048
-    assert stored_bytes([(32, 32)], "bf8") == 1088 and stored_bytes([(2, 32, 32)], "bf4") == 2 * 576
+    assert in_tiles([(33, 32)], "bf16") == 2 * 2048
+    assert in_tiles([(32, 32)], "bf8") == 1088 and in_tiles([(2, 32, 32)], "bf4") == 2 * 576
 
 
 def test_refuses_what_there_is_none_of():
