@@ -167,9 +167,8 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize(
-    "norm, made", [("GroupNorm", "add"), ("GroupNorm", "depth_to_space"), ("of channels", "add")]
-)
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("norm", NORMS)
 def test_what_a_norm_is_the_first_to_read_it_makes_on_its_way(norm, made):
     """The same numbers, which are read once less, nor written where nothing else reads them; whatever else is
     the first has them made before."""

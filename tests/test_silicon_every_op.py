@@ -195,6 +195,15 @@ def norm_of_pixels(c: int, before: str, silu: bool = True, **other):
     return behind("rms_norm", c, before, rows("x1", 2, c), **how)
 
 
+def norm_of_spread(before: str):
+    """Of pixels that come as channels, (2, 1, 2) of them."""
+    x, affine, past = rows("x0", 1, 2, 5, 7, 4 * 96), rows("x1", 2, 96), rows("x2", 1, 2, 5, 14, 96)
+    y, kept, clip = (rows(name, 1, n, 5, 14, 96) for name, n in (("y", 6), ("kept", 2), ("clip", 4)))
+    how = dict(before=before, channels=88, epsilon=1e-6, silu=True, parts=2, expansion=[2, 1, 2]) | EXACT
+    xs = [x, affine] + [past] * (before == "given")
+    return xs, Op("ttnn.generic_op.rms_norm", tuple(xs), (y, kept, clip), how, "")
+
+
 def sum_behind(channels: int, before: str, **other):
     how = dict(offset=1, parts=2) | other | EXACT
     return behind("add_after_past", channels, before, rows("x1", 1, 5, 5, 7, channels), **how)
@@ -331,6 +340,8 @@ CASES = {
     "norm of pixels, reflected": lambda: norm_of_pixels(96, "given", reflected=True),
     "norm of a sum's pixels": lambda: norm_of_pixels(96, "given", clips=2),
     "norm of a sum's pixels alone": lambda: norm_of_pixels(64, "nothing", silu=False, clips=2),
+    "norm of channels spread to pixels": lambda: norm_of_spread("given"),
+    "norm of channels spread to pixels, a clip begins": lambda: norm_of_spread("first frame"),
     "norm of pixels of what is summed up": lambda: norm_of_pixels(96, "first frame", clips=2, given=False),
     "norm of a sum's pixels, two a tile": lambda: norm_of_pixels(384, "zeros", clips=2),
     "norm of pixels of a whole clip": lambda: norm_of_pixels(256, "first frame", reflected=True, **ONCE),

@@ -166,13 +166,11 @@ class Writer:
         """Write what was put off that makes these."""
         self.ops += [self.put_off.pop(value) for value in dict.fromkeys(values) if value in self.put_off]
 
-    def taken(self, x: Value, *names: str) -> Op | None:
-        """The op of one of these names that makes x and was put off, for one that makes x on its way; or
-        None."""
-        if x not in self.put_off or self.put_off[x].name not in names:
-            return None
-        self.on_the_way.add(x)
-        return self.put_off.pop(x)
+    def taken(self, x: Value) -> Op | None:
+        """What was put off that makes x, if anything, for an op that makes it on its way."""
+        if x in self.put_off:
+            self.on_the_way.add(x)
+        return self.put_off.pop(x, None)
 
     def written(self, returns: list[Value]) -> list[Op]:
         """All ops, for these results; what was made on the way and nothing else reads isn't given."""

@@ -4,7 +4,7 @@ A clip is rows of channels, [1, T, H, W, C], row-major, as TT-NN's conv3d takes 
 how a program says it (`write`), what it computes (its rule for `ttvideo.programs.evaluate`), and which bytes
 it moves, where that isn't each operand and result once (`COSTS`). How TT-NN executes it is `launch/`, by the
 same name: what its process loads, in an environment without the project (`ttvideo/ttnn/host`), and the
-kernels. `sizes.py` is what both sides know.
+kernels. `sizes.py` is what both sides know, `on_the_way.py` what norms do before they read a clip.
 """
 
 from collections.abc import Callable

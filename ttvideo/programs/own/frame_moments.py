@@ -1,8 +1,7 @@
 """Sums of x and x * x over the chunks of each of a frame's `parts`: [1, T, H, W, C] -> [T * parts * 2, 1024],
 float32.
 
-Where x comes as two clips, it is their sum, rounded as `ttnn.add` rounds it; with `expansion`, what
-`depth_to_space` makes of it. Then it is the last result.
+x may be made on the way, and is then given, too (see `on_the_way`).
 """
 
 import torch
@@ -10,8 +9,7 @@ import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
 from ttvideo.programs.evaluate.values import products, wide
-from ttvideo.programs.own import depth_to_space
-from ttvideo.programs.own.rms_norm import added
+from ttvideo.programs.own.on_the_way import made, taken
 from ttvideo.programs.own.sizes import CHUNK
 from ttvideo.programs.program import Value
 
@@ -20,18 +18,14 @@ SUMS = "float32, one product added after another"
 
 
 def write(writer, x: Value, parts: int, **arithmetic) -> Value:
-    sums = (x.type.shape[1] * parts * 2, CHUNK), "f32"
-    made = writer.taken(x, "ttnn.add", depth_to_space.NAME)
-    if made is None:
-        return writer.op(NAME, [x], sums, parts=parts, **arithmetic)[0]
-    how = made.attributes if made.name == depth_to_space.NAME else {}
-    return writer.op(NAME, made.operands, sums, x, parts=parts, **how, **arithmetic)[0]
+    (operands, how, given), sums = taken(writer, x), ((x.type.shape[1] * parts * 2, CHUNK), "f32")
+    return writer.op(NAME, operands, sums, *given, parts=parts, **how, **arithmetic)[0]
 
 
 @op("generic_op.frame_moments", heeds="parts expansion", within=16, because=SUMS, fidelities=FOLLOWED)
 def rule(op, x, *rest):
     """A chunk is as many whole pixels as 1,024 elements hold; it ends in zeros where they don't fill it."""
-    x = depth_to_space.rule(op, x) if "expansion" in op.attributes else added(x, *rest)
+    x = made(op, x, *rest)
     _, frames, height, width, channels = x.shape
     together, parts = CHUNK // channels, op.attributes["parts"]
     rows = wide(x).reshape(frames, height * width, channels)

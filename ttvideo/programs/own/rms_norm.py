@@ -6,8 +6,7 @@ the shift. `before` says what stands before the clip: "given", two frames; where
 "first frame" twice; or "nothing", and then nothing is kept for the next step either. For a convolution that
 looks ahead, the first frame stands there once, `lead` 1, and where the clip ends its last frame again after
 it, `tail` 1. Each frame has a pixel more on each side, reflected, where it is `reflected`; so has the past.
-Where x comes as two clips, the last operand the second, it is their sum, rounded as `ttnn.add` rounds it, and
-that may be the last result.
+x may be made on the way (see `on_the_way`).
 """
 
 import math
@@ -16,7 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
-from ttvideo.programs.evaluate.values import rounded, wide
+from ttvideo.programs.evaluate.values import wide
+from ttvideo.programs.own import depth_to_space
+from ttvideo.programs.own.on_the_way import made, taken
 from ttvideo.programs.own.sizes import CHUNK, PAST
 from ttvideo.programs.program import Op, Value
 from ttvideo.targets.boards import Chip
@@ -33,11 +34,10 @@ def write(
     `beyond` are lead, tail and reflected; `how` has channels, epsilon, silu and centred (truth values) and
     parts, as how many items a frame is shared out.
     """
-    total = writer.taken(x, "ttnn.add")
-    first, *rest = total.operands if total else [x]
+    (first, *rest), more, given = taken(writer, x)
     operands, before = [first, affine, *([past] if past else []), *rest], "given" if past else before
     results = room(x, before, beyond)
-    made = writer.op(NAME, operands, *results, *[x] * len(rest), before=before, **beyond, **how)
+    made = writer.op(NAME, operands, *results, *given, before=before, **beyond, **how, **more)
     return made[: len(results)]
 
 
@@ -55,13 +55,14 @@ def room(x: Value, before: str, beyond: dict) -> list[tuple]:
 def read_again(op: Op, chip: Chip) -> int:
     """Every core reads gain and shift as often as they fill a tile with."""
     x, affine = (value.type for value in op.operands[:2])
-    cores = min(x.shape[1] * op.attributes["parts"], math.prod(chip.grid_yx))
+    frames = x.shape[1] * op.attributes.get("expansion", depth_to_space.ONCE)[0]
+    cores = min(frames * op.attributes["parts"], math.prod(chip.grid_yx))
     return (cores * (CHUNK // affine.shape[1]) - 1) * affine.stored_bytes
 
 
 @op(
     "generic_op.rms_norm",
-    heeds="parts before lead tail reflected channels epsilon silu centred",
+    heeds="parts before lead tail reflected channels epsilon silu centred expansion",
     within=3,
     because=FUNCTIONS,
     fidelities=FOLLOWED,
@@ -69,7 +70,7 @@ def read_again(op: Op, chip: Chip) -> int:
 def rule(op, x, affine, *more):
     a, comes = op.attributes, op.attributes["before"] == "given"
     past, rest = more[:comes], more[comes:]
-    x = added(x, *rest)
+    x = made(op, x, *rest)
     new = wide(x[0])
     mean = new.sum(-1, keepdim=True) / a["channels"] * a.get("centred", False)
     square = new.square().sum(-1, keepdim=True) / a["channels"] - mean * mean
@@ -77,11 +78,6 @@ def rule(op, x, affine, *more):
     new = new * wide(affine[0]) + wide(affine[1])
     new = (F.silu(new) if a["silu"] else new).to(x.dtype)
     return (*after(a, new, past[0][0] if past else None), x)[: len(op.results)]
-
-
-def added(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
-    """The sum of two clips as `ttnn.add` stores it; of one, itself."""
-    return rounded(wide(x) + wide(*rest), x.dtype) if rest else x
 
 
 def after(how: dict, new: torch.Tensor, past: torch.Tensor | None) -> tuple[torch.Tensor, ...]:

@@ -41,14 +41,6 @@ inline void push_rows(uint32_t cb, const Rows& x, uint32_t row, uint32_t rows, u
     cb_push_back(cb, 1);
 }
 
-// A chunk that this core has pushed once already, from where it did; that stays there until it pushes more.
-inline void push_copy(uint32_t cb, uint32_t from) {
-    cb_reserve_back(cb, 1);
-    noc_async_read(get_noc_addr(from), get_write_ptr(cb), chunk_bytes);
-    noc_async_read_barrier();
-    cb_push_back(cb, 1);
-}
-
 // A chunk of rows as pushed, into their place.
 template <typename Rows>
 inline void pop_rows(uint32_t cb, const Rows& y, uint32_t row, uint32_t rows, uint32_t row_bytes) {

@@ -6,8 +6,10 @@ tile, with what belongs to a channel repeated as often; nothing is tilized. (A r
 a multiple of 32.)
 """
 
+import math
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import ttnn
 from ops import DTYPES, LAYOUTS
@@ -39,11 +41,6 @@ class Own:
         self.cbs.append(
             ttnn.CBDescriptor(total_size=pages * page, core_ranges=self.ranges, format_descriptors=[form])
         )
-
-    def summed(self) -> None:
-        """What summed.h adds up, and where what is made on the way goes."""
-        for index in (8, 9, 10):
-            self.buffer(index, 4, 2 * CHUNK)
 
     def kernel(self, name: str, config, static: list[int], tensors: list, shares: list[list[int]]) -> None:
         """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's
@@ -87,6 +84,24 @@ def geometry(x) -> tuple[int, int, int, int]:
     """[1, T, H, W, C]: frames, rows in one, channels, rows in a chunk."""
     _, frames, height, width, channels = x.shape
     return frames, height * width, channels, CHUNK // channels
+
+
+def made(step, x) -> SimpleNamespace:
+    """x, or what the op makes of it on its way: the shape alone."""
+    (_, *sizes, channels), by = x.shape, expansion(step)
+    sizes = (size * each for size, each in zip(sizes, by, strict=True))
+    return SimpleNamespace(shape=(1, *sizes, channels // math.prod(by)))
+
+
+def expansion(step) -> list[int]:
+    return step.attributes.get("expansion", [1, 1, 1])
+
+
+def how_made(own: Own, step, x, rest, given) -> list[int]:
+    """What made.h takes, and room for what it and summed.h make."""
+    for index in (8, 9, 10):
+        own.buffer(index, 4, 2 * CHUNK)
+    return [len(given), len(rest), *expansion(step), x.shape[2], x.shape[3]]
 
 
 def beyond(step, frames: int) -> tuple[int, int, int]:

@@ -1,20 +1,14 @@
 // Which face rows of a tile belong to one pixel, a norm's gain and shift, each repeated to fill a tile, then
-// a frame's rows in chunks, with those that are to be added to them; last the past's rows, as they are, or
-// zeros.
-#include "chunks.h"
+// a frame's rows in chunks; last the past's rows, as they are, or zeros.
+#include "made.h"
 
-constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
-constexpr uint32_t rows_a_chunk = get_compile_time_arg_val(1);
-constexpr uint32_t row_bytes = get_compile_time_arg_val(2);
-constexpr uint32_t parts = get_compile_time_arg_val(3);
-constexpr uint32_t zeros = get_compile_time_arg_val(4);
-constexpr uint32_t summed = get_compile_time_arg_val(5);
-constexpr auto x_args = TensorAccessorArgs<6>();
+constexpr uint32_t zeros = get_compile_time_arg_val(next_arg);
+constexpr auto x_args = TensorAccessorArgs<next_arg + 1>();
 constexpr auto affine_args = TensorAccessorArgs<x_args.next_compile_time_args_offset()>();
 constexpr auto past_args = TensorAccessorArgs<affine_args.next_compile_time_args_offset()>();
 constexpr auto rest_args = TensorAccessorArgs<past_args.next_compile_time_args_offset()>();
 
-constexpr uint32_t cb_x = summed ? 8 : 0, cb_affine = 1, cb_masks = 2, cb_past = 5, cb_rest = 9;
+constexpr uint32_t cb_affine = 1, cb_masks = 2, cb_past = 5;
 constexpr uint32_t FACE = 16, FACES = 4, SIDES = 2, ONE = 0x3F80;
 constexpr uint32_t face_rows = row_bytes / (2 * FACE);  // of a pixel
 
@@ -48,7 +42,7 @@ inline void push_masks() {
 }
 
 void kernel_main() {
-    const auto x = TensorAccessor(x_args, get_arg_val<uint32_t>(0), row_bytes);
+    const auto x = TensorAccessor(x_args, get_arg_val<uint32_t>(0), page_bytes);
     const auto affine = TensorAccessor(affine_args, get_arg_val<uint32_t>(1), row_bytes);
     const auto past = TensorAccessor(past_args, get_arg_val<uint32_t>(2), row_bytes);
     const auto rest = TensorAccessor(rest_args, get_arg_val<uint32_t>(3), row_bytes);
@@ -59,13 +53,7 @@ void kernel_main() {
     push_repeated(cb_affine, affine, 0, rows_a_chunk, row_bytes);
     push_repeated(cb_affine, affine, 1, rows_a_chunk, row_bytes);
     for (uint32_t item = first; item < end; item++) {
-        const uint32_t frame = item / parts;
-        chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-            push_rows<true>(cb_x, x, frame * rows_a_frame + row, rows, row_bytes);
-            if (summed) {
-                push_rows<true>(cb_rest, rest, frame * rows_a_frame + row, rows, row_bytes);
-            }
-        });
+        push_part(x, rest, item);
     }
     chunks_between(past_row, past_end, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
         push_past<zeros>(cb_past, past, row, rows, row_bytes);
