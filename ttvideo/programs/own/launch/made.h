@@ -1,4 +1,4 @@
-// How a reader comes by the rows of a clip's frames, in chunks of as many as a tile has room for; what a chunk
+// How a reader comes by the rows of a clip's frames, in chunks of as many as a tile has room for; what one
 // lacks is zero. They are there as they are; or as the channels (st, sh, sw, C) of others, and may be given,
 // too; or come as two clips that summed.h adds up.
 #pragma once
