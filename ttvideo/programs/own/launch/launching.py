@@ -85,7 +85,8 @@ def geometry(x) -> tuple[int, int, int, int]:
 
 
 def beyond(step, frames: int) -> tuple[int, int, int]:
-    """How many frames stand before a clip, how many after it, from which on they stay for the next step."""
+    """How many frames stand before a clip, how many after it, and from which on they stay for the next
+    step."""
     lead, tail = step.attributes.get("lead", PAST), step.attributes.get("tail", 0)
     if step.attributes["before"] == "nothing":
         return 0, 0, frames
