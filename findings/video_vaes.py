@@ -8,7 +8,7 @@ tiles, "last" the one that ends a clip whose frames come late; a clip that is de
 a first step only. They are compiled for the board and executed op by op on TT-NN's mocked one, which --lane
 compile leaves out. "native" is the steady step, or the only one, in TT-NN's own ops, executed likewise;
 "compiled" the same step for tiles, compiled but not executed, as stock is, "written" the native one as its
-program says: minutes, not the hours that kernels take to build. "stock run" is an image's stock, executed.
+program says: minutes, not the hours that kernels take to build. "executed" is an image's stock, likewise.
 """
 
 import functools
@@ -36,7 +36,7 @@ MADE_WITH = ("ttnn",)
 
 def cases(model: str) -> list[str]:
     stream = ["first"] if model in AT_ONCE else ["first", "steady"] + ["last"] * (model in LATE)
-    run = ["stock run"] * (model in IMAGES)
+    run = ["executed"] * (model in IMAGES)
     return [*COMPILED, *stream, *run, *(["written", "native"] if ALL[model].autoencoder in IN_OPS else [])]
 
 
@@ -54,7 +54,7 @@ def case(
     """A module, its input and its keywords. Raises `Refused` for a last step where it is the steady one."""
     latents = model.latents
     z = torch.zeros(latents, dtype=torch.bfloat16)
-    if name in ("stock", "stock run"):
+    if name in ("stock", "executed"):
         return model.stock(vae, z)
     steps = decoder.steps(latents[2])
     if name == "first" or name != "last" and len(steps) == 1:

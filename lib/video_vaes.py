@@ -14,7 +14,7 @@ from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.targets.boards import BOARDS
 
 CHIPS = ("n150", "p150")
-NOT_TILES = ["stock", "stock run", "written", "native"]
+NOT_TILES = ["stock", "executed", "written", "native"]
 
 
 def default_sizes() -> pd.DataFrame:
@@ -36,7 +36,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
         ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
         stock, run = (
             found.loc[case] if case in found.index else pd.Series(dtype=object)
-            for case in ("stock", "stock run")
+            for case in ("stock", "executed")
         )
         moved, of_stock = steady["gb_per_latent"], stock.get("gb_per_latent")
         table[name, board] = {
