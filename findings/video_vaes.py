@@ -7,8 +7,8 @@ whole clip, as the pipeline gives it, without tiling; "first" and "steady" are t
 tiles, "last" the one that ends a clip whose frames come late; a clip that is decoded whole, and an image, has
 a first step only. They are compiled for the board and executed op by op on TT-NN's mocked one, which --lane
 compile leaves out. "native" is the steady step, or the only one, in TT-NN's own ops, executed likewise;
-"compiled" the same step for tiles, compiled but not executed, as a video's stock is, "written" the native one
-as its program says: minutes, not the hours that kernels take to build.
+"compiled" the same step for tiles, compiled but not executed, as stock is, "written" the native one as its
+program says: minutes, not the hours that kernels take to build. "executed" is an image's stock, likewise.
 """
 
 import functools
@@ -29,14 +29,15 @@ from ttvideo.programs.seconds import expected_program
 TIMEOUT_SECONDS = 3600
 LATE = ("HunyuanVideo", "LTX-Video", "LTX-2")  # whose frames come late
 AT_ONCE = ("Stable Video Diffusion", "Allegro", *IMAGES)
+COMPILED = ("stock", "compiled")  # no more than that
 IN_OPS = {known.__name__ for known in FAMILIES}
 MADE_WITH = ("ttnn",)
 
 
 def cases(model: str) -> list[str]:
     stream = ["first"] if model in AT_ONCE else ["first", "steady"] + ["last"] * (model in LATE)
-    own = ["written", "native"] if ALL[model].autoencoder in IN_OPS else []
-    return ["stock", "compiled", *stream, *own]
+    run = ["executed"] * (model in IMAGES)
+    return [*COMPILED, *stream, *run, *(["written", "native"] if ALL[model].autoencoder in IN_OPS else [])]
 
 
 KEYS = [
@@ -53,7 +54,7 @@ def case(
     """A module, its input and its keywords. Raises `Refused` for a last step where it is the steady one."""
     latents = model.latents
     z = torch.zeros(latents, dtype=torch.bfloat16)
-    if name == "stock":
+    if name in ("stock", "executed"):
         return model.stock(vae, z)
     steps = decoder.steps(latents[2])
     if name == "first" or name != "last" and len(steps) == 1:
@@ -69,10 +70,6 @@ def case(
     # Views of one zero: a state of gigabytes would lie in three processes at once.
     state = {key: torch.zeros((), dtype=torch.bfloat16).expand(shape) for key, shape in shapes.items()}
     return decoder, z[:, :, :size], {"state": state, "ends": name == "last"}
-
-
-def only_compiled(model: str, case: str) -> bool:
-    return case == "compiled" or case == "stock" and model not in IMAGES
 
 
 def measure(name: str, model: VideoModel, target: str, vae: nn.Module, decoder: nn.Module) -> dict:
@@ -116,6 +113,6 @@ def make(keys, lane: str = "ttnn"):
         made = functools.cache(lambda write, model=ALL[name].decoder(vae): write(model))
         for key in of:
             _, board, step = key[-1].values()
-            on = "compile" if only_compiled(name, step) else lane
+            on = "compile" if step in COMPILED else lane
             decoder = made(native if step == "native" else for_tiles)
             yield key, {"lane": on} | measure(step, ALL[name], f"{board}-{on}", vae, decoder)

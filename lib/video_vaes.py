@@ -14,7 +14,7 @@ from ttvideo.programs.hazards import ALLOCATED
 from ttvideo.targets.boards import BOARDS
 
 CHIPS = ("n150", "p150")
-NOT_TILES = ["stock", "written", "native"]
+NOT_TILES = ["stock", "executed", "written", "native"]
 
 
 def default_sizes() -> pd.DataFrame:
@@ -33,19 +33,19 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
     for name, board in of_ours(rows, models):
         found = rows.loc[(name, board)]
         ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
-        stock = found.loc["stock"] if "stock" in found.index else pd.Series(dtype=object)
-        moved, of_stock = steady["gb_per_latent"], stock.get("gb_per_latent")
+        stock, run = (found.reindex([case]).iloc[0] for case in ("stock", "executed"))
+        moved, of_stock = steady["gb_per_latent"], stock["gb_per_latent"]
         table[name, board] = {
             "clip": models[name].clip,
-            "stock": stock.get("runs", "–"),
+            "stock": stock["runs"] if "stock" in found.index else "–",
             "ours": next((said for said in ours["runs"] if said.startswith("✗")), steady["runs"]),
             "stock GB": rounded(of_stock),
             "ours GB": rounded(moved),
             "ours / stock": "–" if pd.isna(of_stock) else f"{moved / of_stock:.0%}",
-            "stock peak, GB": rounded(stock.get("peak_dram_bytes"), 1, 1e9),
+            "stock peak, GB": rounded(stock["peak_dram_bytes"], 1, 1e9),
             "our peak, GB": rounded(ours["peak_dram_bytes"].max(), 2, 1e9),
             ALLOCATED: rounded(ours["allocator_bytes"].max(), 2, 1e9),
-            f"stock, {ALLOCATED}": rounded(stock.get("allocator_bytes"), 2, 1e9),
+            f"stock, {ALLOCATED}": rounded(run["allocator_bytes"], 2, 1e9),
             "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max(), 2, 1e9),
             "ops": int(steady["ops"]),
             "least s": least(steady, board, steady["latent_frames"]),
@@ -64,17 +64,17 @@ def in_own_ops(rows: pd.DataFrame) -> pd.DataFrame:
         found = rows.loc[(name, board)]
         if "written" in found.index:
             one, compiled = found.loc["written"], steady_of(found)
-            ran = found.loc["native"] if "native" in found.index else pd.Series(dtype=object)
+            ran = found.reindex(["native"]).iloc[0]
             share = one["gb_per_latent"] / compiled["gb_per_latent"]
             table[name, board] = {
-                "runs": ran.get("runs", "–"),
+                "runs": ran["runs"],
                 "GB": rounded(one["gb_per_latent"]),
                 "of compiled": share,
                 "ops": int(one["ops"]),
                 "compiled ops": int(compiled["ops"]),
                 "peak, GB": rounded(one["peak_dram_bytes"], 2, 1e9),
                 "in a stream, GB": rounded(one["stream_peak_bytes"], 2, 1e9),
-                ALLOCATED: rounded(ran.get("allocator_bytes"), 2, 1e9),
+                ALLOCATED: rounded(ran["allocator_bytes"], 2, 1e9),
                 "expected s": predicted(found.loc[["written"]]),
                 "compiled, expected s": predicted(found.drop(index="written")),
             }
