@@ -37,8 +37,8 @@ def write(
     (first, *rest), more, given = taken(writer, x)
     operands, before = [first, affine, *([past] if past else []), *rest], "given" if past else before
     results = room(x, before, beyond)
-    found = writer.op(NAME, operands, *results, *given, before=before, **beyond, **how, **more)
-    return found[: len(results)]
+    made = writer.op(NAME, operands, *results, *given, before=before, **beyond, **how, **more)
+    return made[: len(results)]
 
 
 def room(x: Value, before: str, beyond: dict) -> list[tuple]:

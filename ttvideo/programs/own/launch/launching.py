@@ -105,25 +105,24 @@ def how_made(own: Own, step, x, rest, given) -> list[int]:
 
 
 def beyond(step, frames: int) -> tuple[int, int, int]:
-    """How many frames stand before a clip, how many after it, and from which on they stay for the next
-    step."""
+    """How many frames stand before a clip, how many after it, from which on they stay for the next step."""
     lead, tail = step.attributes.get("lead", PAST), step.attributes.get("tail", 0)
     if step.attributes["before"] == "nothing":
         return 0, 0, frames
     return lead, tail, lead + frames + tail - PAST
 
 
-def placed(own: Own, step, x, static: list[int], out: list, shares: list[list[int]]) -> None:
-    """Have norm_silu_writer.cpp put x after its past into the first result; into others, which may be
-    missing, what stays of that, and what is made on the way."""
+def placed(own: Own, step, x, static: list[int], made: list, shares: list[list[int]]) -> None:
+    """Have norm_silu_writer.cpp put x after its past into the first of what is made; into others, which may
+    be missing, what stays of that and a sum made on the way."""
     (_, frames, height, width, _), before = x.shape, step.attributes["before"]
     lead, tail, stays = beyond(step, frames)
-    clip, *others = out
-    kept, given = others[: before != "nothing"], others[before != "nothing" :]
+    clip, *others = made
+    kept, sums = others[: before != "nothing"], others[before != "nothing" :]
     where = [frames, int(before == "first frame"), lead, tail, stays, height, width, edge(step)]
-    tensors = [clip, *(kept or [clip]), *(given or [clip])]
+    tensors = [clip, *(kept or [clip]), *(sums or [clip])]
     config = ttnn.WriterConfigDescriptor()
-    own.kernel("norm_silu_writer", config, [*static, *where, len(given)], tensors, shares)
+    own.kernel("norm_silu_writer", config, [*static, *where, len(sums)], tensors, shares)
 
 
 def edge(step) -> int:
