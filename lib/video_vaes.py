@@ -1,5 +1,4 @@
-"""The video models' decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table
-and a plot."""
+"""Decoders at their pipelines' default sizes, stock beside ours: stored figures, as a table and a plot."""
 
 from collections.abc import Iterable
 
@@ -34,10 +33,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
     for name, board in of_ours(rows, models):
         found = rows.loc[(name, board)]
         ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
-        stock, run = (
-            found.loc[case] if case in found.index else pd.Series(dtype=object)
-            for case in ("stock", "executed")
-        )
+        stock = found.loc["stock"] if "stock" in found.index else pd.Series(dtype=object)
         moved, of_stock = steady["gb_per_latent"], stock.get("gb_per_latent")
         table[name, board] = {
             "clip": models[name].clip,
@@ -49,7 +45,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
             "stock peak, GB": rounded(stock.get("peak_dram_bytes"), 1, 1e9),
             "our peak, GB": rounded(ours["peak_dram_bytes"].max(), 2, 1e9),
             ALLOCATED: rounded(ours["allocator_bytes"].max(), 2, 1e9),
-            f"stock, {ALLOCATED}": rounded(run.get("allocator_bytes"), 2, 1e9),
+            f"stock, {ALLOCATED}": rounded(found["allocator_bytes"].get("executed"), 2, 1e9),
             "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max(), 2, 1e9),
             "ops": int(steady["ops"]),
             "least s": least(steady, board, steady["latent_frames"]),
