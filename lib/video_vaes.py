@@ -33,7 +33,7 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
     for name, board in of_ours(rows, models):
         found = rows.loc[(name, board)]
         ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
-        stock, run = (found.reindex([case]).iloc[0] for case in ("stock", "executed"))
+        stock = found.reindex(["stock"]).iloc[0]
         moved, of_stock = steady["gb_per_latent"], stock["gb_per_latent"]
         table[name, board] = {
             "clip": models[name].clip,
@@ -45,7 +45,6 @@ def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> 
             "stock peak, GB": rounded(stock["peak_dram_bytes"], 1, 1e9),
             "our peak, GB": rounded(ours["peak_dram_bytes"].max(), 2, 1e9),
             ALLOCATED: rounded(ours["allocator_bytes"].max(), 2, 1e9),
-            f"stock, {ALLOCATED}": rounded(run["allocator_bytes"], 2, 1e9),
             "largest tensor, GB": rounded(ours["largest_tensor_bytes"].max(), 2, 1e9),
             "ops": int(steady["ops"]),
             "least s": least(steady, board, steady["latent_frames"]),
