@@ -1,5 +1,4 @@
-"""`make run`: the notebooks through papermill, two at a time, into `runs/latest`, each as HTML, too, when it
-is done.
+"""`make run`: the notebooks through papermill, two at a time, into `runs/latest`, as HTML, too.
 
 python -m lib.run [NAME=VALUE …] passes parameters to every notebook that has them.
 """
@@ -34,6 +33,7 @@ def main(arguments: list[str]) -> int:
         return 2
     # A kernel's long steps show their progress on this process's standard error.
     os.environ[STREAM] = f"/proc/{os.getpid()}/fd/2"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(os.cpu_count() // AT_A_TIME, 1)))  # others wait and spin
     shutil.rmtree(LATEST, ignore_errors=True)
     LATEST.mkdir(parents=True)
     spawn = multiprocessing.get_context("spawn")
