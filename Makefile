@@ -40,10 +40,11 @@ sim-python:
 	@test -n "$(SIM_PYTHON)" || { echo 'TT-NN: got no Python 3.12, need one (SIM_PYTHON=path); all else works without it' >&2; exit 1; }
 
 # The library is installed; notebooks, findings and batches import from this checkout.
+# Byte code of what is imported comes as it is imported; of all that torch and JupyterLab bring it takes a minute.
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)} and "need Python 3.11 or 3.12, got " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -r requirements.txt
 	echo "$(CURDIR)" > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth
 	touch $(READY)
 

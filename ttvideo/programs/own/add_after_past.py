@@ -5,7 +5,7 @@ its frame `offset`.
 """
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
-from ttvideo.programs.evaluate.values import wide
+from ttvideo.programs.evaluate.values import rounded, wide
 from ttvideo.programs.own.rms_norm import after, room
 from ttvideo.programs.program import Op, Value
 from ttvideo.targets.boards import Chip
@@ -29,5 +29,5 @@ def read_again(op: Op, chip: Chip) -> int:
 @op("generic_op.add_after_past", heeds="before lead tail offset parts", fidelities=FOLLOWED)
 def rule(op, x, rest, *past):
     a = op.attributes
-    new = (wide(x[0]) + wide(rest[0, a["offset"] : a["offset"] + x.shape[1]])).to(x.dtype)
+    new = rounded(wide(x[0]) + wide(rest[0, a["offset"] : a["offset"] + x.shape[1]]), x.dtype)
     return after(a, new, past[0][0] if past else None)

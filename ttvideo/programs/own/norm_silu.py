@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
-from ttvideo.programs.evaluate.values import products, wide
+from ttvideo.programs.evaluate.values import products, rounded, wide
 from ttvideo.programs.own.rms_norm import after, room
 from ttvideo.programs.program import TILE, Op, Value
 from ttvideo.targets.boards import Chip
@@ -38,5 +38,5 @@ def read_again(op: Op, chip: Chip) -> int:
 def rule(op, x, affine, *past):
     scale, shift = wide(affine).reshape(-1, 2, 1, 1, affine.shape[-1]).unbind(1)
     scaled = shift + products(op, scale, wide(x[0]), torch.mul)
-    new = (F.silu(scaled) if op.attributes["silu"] else scaled).to(x.dtype)
+    new = rounded(F.silu(scaled) if op.attributes["silu"] else scaled, x.dtype)
     return after(op.attributes, new, past[0][0] if past else None)

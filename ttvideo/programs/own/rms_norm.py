@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import FOLLOWED, op
-from ttvideo.programs.evaluate.values import wide
+from ttvideo.programs.evaluate.values import rounded, wide
 from ttvideo.programs.own import depth_to_space
 from ttvideo.programs.own.on_the_way import made, taken
 from ttvideo.programs.own.sizes import CHUNK, PAST
@@ -37,8 +37,8 @@ def write(
     (first, *rest), more, given = taken(writer, x)
     operands, before = [first, affine, *([past] if past else []), *rest], "given" if past else before
     results = room(x, before, beyond)
-    made = writer.op(NAME, operands, *results, *given, before=before, **beyond, **how, **more)
-    return made[: len(results)]
+    found = writer.op(NAME, operands, *results, *given, before=before, **beyond, **how, **more)
+    return found[: len(results)]
 
 
 def room(x: Value, before: str, beyond: dict) -> list[tuple]:
@@ -76,7 +76,7 @@ def rule(op, x, affine, *more):
     square = new.square().sum(-1, keepdim=True) / a["channels"] - mean * mean
     new = (new - mean) * torch.rsqrt(square.clamp_min(0) + a["epsilon"])
     new = new * wide(affine[0]) + wide(affine[1])
-    new = (F.silu(new) if a["silu"] else new).to(x.dtype)
+    new = rounded(F.silu(new) if a["silu"] else new, x.dtype)
     return (*after(a, new, past[0][0] if past else None), x)[: len(op.results)]
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ttvideo.programs.evaluate.table import op
-from ttvideo.programs.evaluate.values import wide
+from ttvideo.programs.evaluate.values import rounded, wide
 from ttvideo.programs.own.rms_norm import after
 from ttvideo.programs.own.sizes import CHUNK, PAST
 from ttvideo.programs.program import Op, Value
@@ -60,5 +60,5 @@ def rule(op, x, affine, maps, *past):
     news = []
     for frame, latent in zip(scaled, each, strict=True):
         y, s = maps[latent].chunk(2, -1)
-        news.append(F.silu(frame * y + s).to(x.dtype))
+        news.append(rounded(F.silu(frame * y + s), x.dtype))
     return after(op.attributes, torch.stack(news), past[0][0] if past else None)

@@ -1,6 +1,6 @@
-// How a reader comes by the rows of a clip's frames, in chunks of 1,024 elements, each what a tile holds; what
-// a chunk lacks is zero. They are there as they are; or as the channels (st, sh, sw, C) of others, and then may
-// be given, too; or come as two clips that summed.h adds up.
+// How a reader comes by the rows of a clip's frames, in chunks of 1,024 elements, as many as a tile has; what a
+// chunk lacks is zero. They are there as they are; or as the channels (st, sh, sw, C) of others, and may be
+// given, too; or come as two clips that summed.h adds up.
 #pragma once
 #include "chunks.h"
 

@@ -1,7 +1,7 @@
 // Into the clip after its past, which comes by itself or, where a clip begins so, is the first frame again,
 // and with its last frame `tail` times again; what is in it from frame `stays` on also into what the next
 // step takes for its past. With an edge, frames get a pixel more on each side, reflected; their past has it.
-// A sum made on the way goes into a clip of its own.
+// What is made on the way goes into a clip of its own.
 #include "chunks.h"
 
 constexpr uint32_t rows_a_frame = get_compile_time_arg_val(0);
@@ -16,12 +16,12 @@ constexpr uint32_t stays = get_compile_time_arg_val(8);
 constexpr uint32_t height = get_compile_time_arg_val(9);
 constexpr uint32_t width = get_compile_time_arg_val(10);
 constexpr uint32_t edge = get_compile_time_arg_val(11);  // 0 or 1
-constexpr uint32_t summed = get_compile_time_arg_val(12);
+constexpr uint32_t given = get_compile_time_arg_val(12);
 constexpr auto clip_args = TensorAccessorArgs<13>();
 constexpr auto kept_args = TensorAccessorArgs<clip_args.next_compile_time_args_offset()>();
-constexpr auto added_args = TensorAccessorArgs<kept_args.next_compile_time_args_offset()>();
+constexpr auto made_args = TensorAccessorArgs<kept_args.next_compile_time_args_offset()>();
 
-constexpr uint32_t cb_y = 4, cb_past = 5, cb_added = 10;
+constexpr uint32_t cb_y = 4, cb_past = 5, cb_made = 10;
 
 constexpr uint32_t wide = width + 2 * edge, rows_written = (height + 2 * edge) * wide;
 
@@ -54,7 +54,9 @@ inline void write(
             write_row(clip, kept, from, frame, r);
         } else {
             places(r / width, height, [&](uint32_t y) {
-                places(r % width, width, [&](uint32_t x) { write_row(clip, kept, from, frame, y * wide + x); });
+                places(r % width, width, [&](uint32_t x) {
+                    write_row(clip, kept, from, frame, y * wide + x);
+                });
             });
         }
     }
@@ -63,14 +65,14 @@ inline void write(
 void kernel_main() {
     const auto clip = TensorAccessor(clip_args, get_arg_val<uint32_t>(0), row_bytes);
     const auto kept = TensorAccessor(kept_args, get_arg_val<uint32_t>(1), row_bytes);
-    const auto added = TensorAccessor(added_args, get_arg_val<uint32_t>(2), row_bytes);
+    const auto made = TensorAccessor(made_args, get_arg_val<uint32_t>(2), row_bytes);
     const uint32_t first = get_arg_val<uint32_t>(3), end = get_arg_val<uint32_t>(4);
     const uint32_t past_row = get_arg_val<uint32_t>(5), past_end = get_arg_val<uint32_t>(6);
     for (uint32_t item = first; item < end; item++) {
         const uint32_t frame = item / parts;
         chunks_of(item % parts, parts, rows_a_frame, rows_a_chunk, [&](uint32_t row, uint32_t rows) {
-            if (summed) {
-                pop_rows(cb_added, added, frame * rows_a_frame + row, rows, row_bytes);
+            if (given) {
+                pop_rows(cb_made, made, frame * rows_a_frame + row, rows, row_bytes);
             }
             cb_wait_front(cb_y, 1);
             const uint32_t last = frame + past + (frame + 1 == frames ? tail : 0);
