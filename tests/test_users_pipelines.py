@@ -60,6 +60,41 @@ def test_what_is_said_to_be_as_the_decoder_takes_it_has_its_axes(cogvideox, tmp_
         load_latents(saved(tmp_path, z), cogvideox, ())
 
 
+@pytest.mark.parametrize("name", ["z.latent", "z.pt"])
+def test_layers_of_an_image_are_no_clip(name, tmp_path):
+    """As ComfyUI's EmptyQwenImageLayeredLatentImage has them, in the axes of a clip."""
+    vae = SMALL["QwenImage"].make().float()
+    z = randn(1, 4, 4, 4, 6) if name == "z.pt" else denormalise(randn(1, 4, 4, 4, 6), vae)
+    path = saved(tmp_path, z, name)
+    for form in ("auto", DENORMALISED):
+        with pytest.raises(Refused, match="4 latent frames, need 1, an image"):
+            load_latents(path, vae, (), form=form)
+    assert load_latents(path, vae, (), dropped=3).shape == (1, 4, 1, 4, 6)
+
+
+def test_axes_that_two_pipelines_give_alike_are_refused(tmp_path):
+    """Kandinsky 5's pipeline has HunyuanVideo's autoencoder and gives the channels last."""
+    vae = SMALL["HunyuanVideo"].make().float()
+    z = randn(1, 4, 3, 5, 4)
+    assert load_latents(saved(tmp_path, z[..., :3]), vae, ()).shape == (1, 4, 3, 5, 3)
+    for name, form in (("z.pt", DENORMALISED), ("z.latent", "auto")):
+        path = saved(tmp_path, denormalise(z, vae), name)
+        assert torch.equal(load_latents(path, vae, (), form=form), denormalise(z, vae))
+    with pytest.raises(Refused, match="Kandinsky 5.*need .*denormalised"):
+        load_latents(saved(tmp_path, z), vae, ())
+    with pytest.raises(Refused, match="B, 4, T, H, W"):
+        load_latents(saved(tmp_path, z.permute(0, 2, 3, 4, 1)), vae, ())
+
+
+def test_a_pipeline_that_does_otherwise_than_its_familys_is_contradicted(tmp_path):
+    """Wan-Animate's gives what `vae.decode` takes; by Wan 2.1's published means and spreads."""
+    vae = AutoencoderKLWan(base_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True])
+    z = denormalise(randn(1, 16, 3, 4, 6), vae)
+    with pytest.raises(Refused, match="got 'normalised'.*need 'denormalised'"):
+        load_latents(saved(tmp_path, z), vae, ())
+    assert torch.equal(load_latents(saved(tmp_path, z), vae, (), form=DENORMALISED, dropped=1), z[:, :, 1:])
+
+
 @pytest.mark.parametrize("name, shape", [("LTX-Video", (1, 8, 3, 4, 6)), ("QwenImage", (1, 4, 1, 4, 6))])
 def test_packed_latents_are_unpacked(name, shape, tmp_path):
     vae, z = SMALL[name].make().float(), randn(*shape)
@@ -103,15 +138,34 @@ def scaled(p, vae):
     return p / vae.config.scaling_factor
 
 
+def by_means(p, vae, factor=1.0):
+    """As pipeline_wan.py has it, and pipeline_glm_image.py, whose config's factor is the class's default."""
+    shape = (1, -1, *[1] * (p.dim() - 2))
+    mean, std = (torch.tensor(vae.config[name]).view(shape) for name in ("latents_mean", "latents_std"))
+    return p * std / factor + mean
+
+
+def by_means_and_factor(p, vae):
+    """As pipeline_stable_diffusion_xl.py has it."""
+    return by_means(p, vae, vae.config.scaling_factor)
+
+
 COSMOS = dict(latents_mean=[0.1 * n for n in range(64)], latents_std=[1 + 0.1 * n for n in range(64)])
 FLUX = dict(scaling_factor=0.4, shift_factor=0.3)
+MEANS = dict(latents_mean=[-1.6, 1.9, -1.4, 2.5], latents_std=[3.1, 2.2, 4.8, 2.5])
+HALF = MEANS | dict(scaling_factor=0.5)
 # What a pipeline gives, what its source does with that before it decodes, and what its config has besides.
 GIVEN_BY = {
     "Stable Diffusion": (randn(1, 4, 4, 6), scaled, {}),
+    "Stable Diffusion, as GLM-Image": (randn(1, 4, 4, 6), by_means, MEANS),
+    "Stable Diffusion, as Playground": (randn(1, 4, 4, 6), by_means_and_factor, HALF),
     "FLUX": (FluxPipeline._pack_latents(randn(1, 8, 4, 6), 1, 8, 4, 6), by_flux, FLUX),
     "HunyuanImage": (randn(1, 8, 4, 6), scaled, dict(scaling_factor=0.7)),
     "Tiny": (randn(1, 4, 4, 6), scaled, {}),
     "Stable Video Diffusion": (randn(1, 5, 4, 4, 6), lambda p, vae: scaled(p[0], vae), {}),
+    "Wan 2.1": (randn(1, 4, 3, 4, 6), by_means, {}),
+    "QwenImage": (randn(1, 4, 1, 4, 6), by_means, {}),
+    "HunyuanVideo-1.5": (randn(1, 4, 3, 4, 6), scaled, dict(scaling_factor=0.4)),
     "Cosmos": (0.5 * randn(1, 4, 3, 4, 6), by_cosmos, COSMOS),
     "EasyAnimate (Magvit)": (randn(1, 4, 3, 4, 6), scaled, {}),
 }
@@ -121,11 +175,11 @@ def of_pipeline(name):
     """A small autoencoder, what its pipeline gives, and what that decodes, in its axes and in the
     decoder's."""
     given, decodes, config = GIVEN_BY[name]
-    vae = (SMALL | SMALL_IMAGES)[name].make().float()
+    vae = (SMALL | SMALL_IMAGES)[name.split(",")[0]].make().float()
     vae.register_to_config(**config)
     z = decodes(given, vae)
-    video = "Video" in name
-    return vae, given, z, z.transpose(0, 1)[None] if video else z[:, :, None] if z.dim() == 4 else z
+    frames = name == "Stable Video Diffusion"
+    return vae, given, z, z.transpose(0, 1)[None] if frames else z[:, :, None] if z.dim() == 4 else z
 
 
 @pytest.mark.parametrize("name", GIVEN_BY)

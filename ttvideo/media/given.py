@@ -1,8 +1,15 @@
 """What each family's pipeline gives for `output_type="latent"`, and what ComfyUI saves: one rule a family.
 
-A rule is what the pipeline's source says (diffusers 0.42.1), and ComfyUI's latent_formats.py; no shape is
-ever asked, [B, 16, 16, H, W] least of all. A new family is a line in `GIVEN`, or says in `ELSEWHERE` why it
-has none.
+A rule is what the pipeline's source says (the end of `__call__`, diffusers 0.42.1). ComfyUI's SaveLatent
+(nodes.py) writes what its VAE node decodes: a sampler's latents after `process_out` of their format
+(latent_formats.py), which denormalises by the published config's figures, or leaves it to the VAE. No shape
+is ever asked, [B, 16, 16, H, W] least of all. A new family is a line in `GIVEN`, or says in `ELSEWHERE` why
+it has none.
+
+Some pipelines don't do as the others of their autoencoder: what Wan-Animate's gives is denormalised, and
+what SANA-Video's gives of LTX-2's is normalised. The channels' statistics contradict the rule then, and the
+file is refused until `form` is told. Nothing tells images of reference, which Wan's VACE and Animate put
+before the clip: `dropped` is for them.
 """
 
 from collections.abc import Iterable
@@ -34,6 +41,7 @@ class Given:
     patch: int = 0
     adds: tuple[str, int] | None = None
     still: bool = False
+    last: str = ""
     decodes: str = DECODERS_AXES
     comfyui: str | None = DENORMALISED
     spread: float = 1.0
@@ -49,6 +57,9 @@ class Given:
         """
         if self.patch and z.dim() == 3:
             z = placed(self.unpacked(z, shape), DECODERS_AXES, channels)
+        elif self.last and z.dim() == 5 and z.shape[1] == z.shape[4] == channels:
+            got = f"shape {tuple(z.shape)}, which {self.last} gives as [B, T, H, W, {channels}]"
+            raise Refused("latents", got, "what vae.decode takes, said to be denormalised")
         else:
             z = placed(z, self.axes, channels, "the pipeline gives them" + ", or packed" * bool(self.patch))
         if self.adds and z.shape[2] % self.adds[1] == 0 and dropped is None:
@@ -60,7 +71,7 @@ class Given:
         frames, height, width = shape[2:]
         p = self.patch
         tokens = frames * (height // p) * (width // p)
-        if z.shape[1] != tokens or height % p or width % p or z.shape[2] % p**2 or self.still and frames > 1:
+        if z.shape[1] != tokens or height % p or width % p or z.shape[2] % p**2:
             got = f"{z.shape[1]} tokens, packed, for {frames} x {height} x {width}"
             need = "latent_frames (1, an image)" if self.still else "latent_frames"
             raise Refused("latents", got, f"{need}, latent_height and latent_width of what was packed")
@@ -83,16 +94,20 @@ IMAGE = Given(axes="BCHW", decodes="BCHW", still=True)
 GIVEN = {
     "AutoencoderKLMochi": Given(),
     "AutoencoderKLWan": Given(),
+    # ComfyUI takes its latents for Wan's, one frame of them; layers, and the image before them, are frames.
     "AutoencoderKLQwenImage": Given(patch=2, still=True),
+    # ComfyUI crops what it added to the clip (ldm/cogvideo/model.py).
     "AutoencoderKLCogVideoX": Given(axes="BTCHW", adds=("CogVideoX 1.5's pipeline", 2)),
-    "AutoencoderKLHunyuanVideo": Given(),
+    "AutoencoderKLHunyuanVideo": Given(last="Kandinsky 5's pipeline"),
     "AutoencoderKLHunyuanVideo15": Given(),
-    # The VAE itself denormalises in ComfyUI, so its files are normalised.
+    # ComfyUI's VAE itself denormalises (ldm/lightricks/vae/causal_video_autoencoder.py), so its files don't.
     "AutoencoderKLLTXVideo": Given(patch=1, comfyui=NORMALISED),
     "AutoencoderKLLTX2Video": Given(form=DENORMALISED, comfyui=NORMALISED),
-    # Its pipelines give one spread of 0.5, and so does the VAE in ComfyUI.
+    # Its scheduler's sigma_data is 0.5, and ComfyUI's VAE divides by it and denormalises (ldm/cosmos/vae.py).
     "AutoencoderKLCosmos": Given(spread=0.5, by_frame=True, comfyui=NORMALISED),
+    # ComfyUI has no EasyAnimate.
     "AutoencoderKLMagvit": Given(comfyui=None),
+    # In ComfyUI a batch of images (nodes_video_model.py).
     "AutoencoderKLTemporalDecoder": Given(axes="BTCHW", decodes="TCHW"),
     # Of Stable Diffusion, SDXL, SD3; FLUX packs them.
     "AutoencoderKL": replace(IMAGE, patch=2),
@@ -100,6 +115,8 @@ GIVEN = {
     "AutoencoderTiny": replace(IMAGE, patch=2, comfyui=None),
     "AutoencoderKLHunyuanImage": IMAGE,
 }
+# AutoencoderKL's own: GLM-Image's config has it beside means and spreads, and its pipeline takes those alone.
+DEFAULT_FACTOR = 0.18215
 
 # What is asked for instead of an autoencoder that is known and has no rule.
 IN_ITS_PIPELINE = "pipe.vae = ttvideo.on(pipe.vae, target) in its pipeline's script"

@@ -22,7 +22,7 @@ from torch import nn
 from ttvideo.basics.errors import Refused, first_line
 from ttvideo.basics.finite import check_finite
 from ttvideo.media.clips import demo_clip
-from ttvideo.media.given import DENORMALISED, GIVEN, NORMALISED, Given, given_by, placed
+from ttvideo.media.given import DEFAULT_FACTOR, DENORMALISED, GIVEN, NORMALISED, Given, given_by, placed
 
 FRAMES_PER_LATENT, PIXELS_PER_LATENT = 6, 8
 # MochiPipeline drops them: the first latent frame stands for one video frame, not for six.
@@ -55,8 +55,8 @@ def load_latents(
     which is what a `form` of 'auto' means; one that is said to be 'denormalised' where the pipeline's isn't
     is taken as `vae.decode` takes it, its axes too. `dropped` latent frames of a file are left out at its
     begin. Raises `Refused` for a missing file, a wrong rank or channel count, an empty clip, NaN or Inf,
-    statistics that contradict `form`, and where the pipeline may have put a latent frame before the clip and
-    `dropped` is None.
+    statistics that contradict `form`, several images in layers, and where the pipeline may have put a latent
+    frame before the clip and `dropped` is None.
     """
     if source == "random":
         z = denormalise(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), vae)
@@ -142,7 +142,8 @@ def usual(vae: nn.Module, frames: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
             got = f"{frames} latent frames, and {name} of {values.shape[1]} in the config"
             raise Refused("latents", got, f"{values.shape[1]} at most, as its pipeline")
         found.append(values[:, :frames])
-    return found[0], found[1] / (vae.config.get("scaling_factor") or 1.0)
+    factor = vae.config.get("scaling_factor") or 1.0
+    return found[0], found[1] / (1.0 if "latents_std" in known and factor == DEFAULT_FACTOR else factor)
 
 
 def denormalise(z: torch.Tensor, vae: nn.Module) -> torch.Tensor:
@@ -173,6 +174,8 @@ def from_file(
     else:
         z = given.as_decoded(z, channels_of(vae), shape, dropped)
     check_latents(z, channels_of(vae))
+    if given.still and z.shape[2] > 1:
+        raise Refused("latents", f"{z.shape[2]} latent frames", "1, an image; of layers, each by itself")
     z = z / given.spread if form == NORMALISED else z
     statistics(z, vae).check(form, path.name)
     return denormalise(z, vae) if form == NORMALISED else z
@@ -223,7 +226,7 @@ def read_pickled(path: Path):
 def read_comfyui(path: Path) -> torch.Tensor:
     """What ComfyUI's SaveLatent wrote: `latent_tensor`, and an empty tensor that names the format's version.
 
-    Files from before that version, which hold Stable Diffusion's latents times 0.18215, are older than Mochi.
+    Files from before that version, which LoadLatent divides by 0.18215, are older than its video models.
     """
     tensors = safetensors.torch.load_file(path)
     if not {"latent_tensor", "latent_format_version_0"} <= tensors.keys():

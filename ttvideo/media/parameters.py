@@ -80,7 +80,8 @@ PARAMETERS = {
     ),
     "dropped_latents": Parameter(
         not_negative,
-        "latent frames of a file to leave out at its begin: CogVideoX 1.5's pipeline adds one",
+        "latent frames of a file to leave out at its begin: CogVideoX 1.5's pipeline adds one; VACE's and "
+        "Animate's, of Wan, one for each image of reference",
         None,
         int,
     ),
