@@ -67,43 +67,32 @@ def product(name, a=(1, ROWS, COLUMNS), b=(COLUMNS, 32), y=(1, ROWS, 32), bias=F
 
 def conv2d(prepared: bool):
     """8 x 10 positions, 32 channels to 64; the weight as it is, or prepared by a const-eval function's op."""
-    attributes = CONV | dict(
-        in_channels=32,
-        out_channels=64,
-        input_height=8,
-        input_width=10,
-        kernel_size=[3, 3],
-        padding=[1, 1, 1, 1],
-    )
-    config = {"conv2d_config": {"config_tensors_in_dram": True}}
+    how = CONV | dict(
+        in_channels=32, out_channels=64, input_height=8, input_width=10, kernel_size=[3, 3],
+        padding=[1, 1, 1, 1], conv2d_config={"config_tensors_in_dram": True}, **EXACT,
+    )  # fmt: skip
     x, y = tensor("x0", (1, 1, 80, 32), layout="row_major"), tensor("y", (1, 1, 80, 64))
     weight = Value("x1", TensorType((64, 32, 3, 3), "bf16", "row_major", "system", (64 * 32 * 3, 3)))
     bias = Value("x2", TensorType((1, 1, 1, 64), "bf16", "row_major", "system", (1, 64)))
     if not prepared:
-        return [x, weight, bias], op("conv2d", [x, weight, bias], y, **attributes, **config, **EXACT)
-    config["conv2d_config"]["shard_layout"] = (
-        "height_sharded"  # else it may differ from the preparation to the use
-    )
+        return [x, weight, bias], op("conv2d", [x, weight, bias], y, **how)
+    # Else it may differ from the preparation to the use.
+    how["conv2d_config"]["shard_layout"] = "height_sharded"
     w, b = tensor("w", (1, 1, 288, 64)), tensor("b", (1, 1, 1, 64))
     steps = [
-        op(
-            "prepare_conv2d_weights",
-            [weight],
-            w,
-            weights_format="OIHW",
-            has_bias=True,
-            **attributes,
-            **config,
-            **EXACT,
-        ),
-        op("prepare_conv2d_bias", [bias], b, **attributes, **config, **EXACT),
-        op("conv2d", [x, w, b], y, **attributes, **config, **EXACT),
+        op("prepare_conv2d_weights", [weight], w, weights_format="OIHW", has_bias=True, **how),
+        op("prepare_conv2d_bias", [bias], b, **how),
+        op("conv2d", [x, w, b], y, **how),
     ]
     return [x, weight, bias], steps
 
 
+def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
+    return tensor(name, shape, dtype, "row_major")
+
+
 def conv1d():
-    x, y = tensor("x0", (1, 40, 32), layout="row_major"), tensor("y", (1, 1, 40, 64))
+    x, y = rows("x0", 1, 40, 32), tensor("y", (1, 1, 40, 64))
     weight = Value("x1", TensorType((64, 32, 3), "bf16", "row_major", "system", (64 * 32, 3)))
     attributes = dict(
         batch_size=1, in_channels=32, out_channels=64, input_length=40, kernel_size=3, stride=1,
@@ -120,10 +109,7 @@ def conv3d(padding_mode: str):
         conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32,
                        "c_in_block": 32},
     )  # fmt: skip
-    x, y = (
-        tensor("x0", (1, 3, 6, 8, 32), layout="row_major"),
-        tensor("y", (1, 1, 6, 8, 32), layout="row_major"),
-    )
+    x, y = rows("x0", 1, 3, 6, 8, 32), rows("y", 1, 1, 6, 8, 32)
     weight = Value("x1", TensorType((32, 32, 3, 3, 3), "bf16", "row_major", "system", (32 * 32 * 9, 3)))
     bias, w = tensor("x2", (1, 32)), tensor("w", (864, 32))
     steps = [
@@ -139,10 +125,6 @@ def batch_norm_training():
     results = (tensor("y", shape), tensor("mean", each), tensor("variance", each))
     attributes = {"operandSegmentSizes": [1, 0, 0, 1, 1], "epsilon": 1e-5, "momentum": 1.0}
     return xs, Op("ttnn.batch_norm_training", tuple(xs), results, attributes | EXACT, "")
-
-
-def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
-    return tensor(name, shape, dtype, "row_major")
 
 
 def moments(channels: int, clips: int = 1):
@@ -249,13 +231,9 @@ def rms_norm():
 
 
 def rows_scatter():
-    x, rows, y = (
-        tensor(n, s, layout="row_major")
-        for n, s in [("x0", (1, 8, 32)), ("x1", (1, 2, 32)), ("y", (1, 8, 32))]
-    )
-    index = tensor("i", (1, 1, 2), "si32", "row_major")
-    a = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
-    return [x, index, rows], op("rows_scatter", [x, index, rows], y, **a), {"i": torch.tensor([[[5, 2]]])}
+    xs = [rows("x0", 1, 8, 32), rows("i", 1, 1, 2, dtype="si32"), rows("x1", 1, 2, 32)]
+    how = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
+    return xs, op("rows_scatter", xs, rows("y", 1, 8, 32), **how), {"i": torch.tensor([[[5, 2]]])}
 
 
 UNARY = (
