@@ -105,16 +105,20 @@ def test_a_fidelity_that_cannot_be_had_is_refused(name):
         resolve(name)
 
 
-@pytest.mark.parametrize("id, given, got", [
-    ("0x401e", "ttnn", "hifi3"), ("0x401e", "ttnn@hifi4", "hifi4"), ("0xb140", "ttnn", None),
-    ("0xb140", "ttnn@hifi2", "hifi2"),
+@pytest.mark.parametrize("id, given, board, fidelity", [
+    ("0x401e", "ttnn", "n150", "hifi3"), ("0x401e", "ttnn@hifi4", "n150", "hifi4"),
+    ("0xb140", "ttnn", "p150", None), ("0xb140", "ttnn@hifi2", "p150", "hifi2"),
 ])  # fmt: skip
-def test_a_wormhole_card_multiplies_in_three_passes_unless_asked(monkeypatch, tmp_path, id, given, got):
-    (tmp_path / "0000:01:00.0").mkdir()
-    (tmp_path / "0000:01:00.0" / "device").write_text(f"{id}\n")
+def test_a_card_is_of_a_board_and_a_wormholes_takes_three_passes_unless_asked(
+    monkeypatch, tmp_path, id, given, board, fidelity
+):
     monkeypatch.setattr(targets, "CARDS", tmp_path)
     monkeypatch.setattr(targets, "PCI_DEVICES", tmp_path)
-    assert resolve(given).fidelity == got
+    with pytest.raises(Refused, match="card"):
+        targets.board_of_card()
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "device").write_text(f"{id}\n")
+    assert (resolve(given).board.name, resolve(given).fidelity) == (board, fidelity)
 
 
 def test_another_fidelity_is_the_same_program_otherwise():

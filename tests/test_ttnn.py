@@ -28,7 +28,6 @@ from ttvideo.probing.probe import open_session
 from ttvideo.probing.verdict import MOCKED
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import read
-from ttvideo.targets import target as targets
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn import __main__ as make_sim
@@ -242,16 +241,6 @@ def test_two_at_one_time_do_not_disturb_each_other(clean_after):
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert all(torch.equal(one, 8 * ONE) for one in found)
-
-
-def test_the_card_decides_for_which_board_a_program_is_compiled(monkeypatch, tmp_path):
-    monkeypatch.setattr(targets, "PCI_DEVICES", tmp_path)
-    with pytest.raises(Refused, match="card"):
-        targets.board_of_card()
-    (tmp_path / "0000:01:00.0").mkdir()
-    for id, board in (("0x401e", "n150"), ("0xb140", "p150")):
-        (tmp_path / "0000:01:00.0" / "device").write_text(f"{id}\n")
-        assert targets.board_of_card().name == board
 
 
 def test_one_line_is_taken_out_of_a_kernel_and_no_other():
