@@ -25,8 +25,6 @@ GOOD = {
     "target": "cpu", "dtype": "bfloat16", "seed": 0, "latent_frames": 1, "latent_height": 4,
     "latent_width": 4,
 }  # fmt: skip
-
-
 DECODER = GOOD | {
     "model": "small", "variant": "", "latents": "random", "latents_are": "auto", "strategy": "tiles",
     "streaming": True, "frames_per_step": 1, "host": "cpu", "host_dtype": "auto", "host_frames": 0,

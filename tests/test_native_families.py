@@ -154,11 +154,6 @@ def test_nothing_in_a_program_is_unknown(family):
         assert not unknown(decoder.step(size, begins, "n150", ends=not begins).program)
 
 
-def test_an_op_that_is_unknown_shows():
-    x, y = tensor("x", (32, 32)), tensor("y", (32, 32))
-    assert unknown(program([x], [op("cumsum", [x], y)])) == {"ttnn.cumsum"}
-
-
 @pytest.mark.parametrize(
     "name, share, board",
     [
