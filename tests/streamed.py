@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiEncoder3D
+from seeded import seeded
 from torch import Tensor, nn
 
 from ttvideo import for_tiles
@@ -13,7 +14,7 @@ from ttvideo.decoders.host import HostDecoder
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.media.models import load_vae
-from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES, Autoencoder, blocks, decode
+from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES, blocks, decode
 from ttvideo.media.video_models import MODELS
 
 
@@ -38,9 +39,8 @@ class Streamed:
     pcc: float | None = None
 
     def clip(self, decoder: nn.Module, frames: int, batch: int = 1) -> Tensor:
-        shape = (batch, decoder.latent_channels, frames, *self.size)
-        z = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        return z if self.pcc is None else z.bfloat16()
+        dtype = torch.float64 if self.pcc is None else torch.bfloat16
+        return seeded(batch, decoder.latent_channels, frames, *self.size, dtype=dtype)
 
 
 def of(name: str, stretched: dict | None = None, **config) -> Callable[[], nn.Module]:
@@ -56,34 +56,12 @@ def of(name: str, stretched: dict | None = None, **config) -> Callable[[], nn.Mo
     return make
 
 
-# Channels halve while frames are upsampled, which only the full depth has.
-DEEP_WAN = Autoencoder(
-    "AutoencoderKLWan",
-    dict(
-        base_dim=4, decoder_base_dim=4, z_dim=4, dim_mult=[1, 2, 4, 4], num_res_blocks=1,
-        temperal_downsample=[False, True, True], is_residual=True, in_channels=12, out_channels=12,
-        patch_size=2,
-    ),
-    (1, 3, 9, 32, 32),
-    0,
-)  # fmt: skip
 # Channels halve after an upsampling, and the first one is in space alone.
-HUNYUAN = Autoencoder(
-    "AutoencoderKLHunyuanVideo",
-    blocks(
-        "HunyuanVideoDownBlock3D HunyuanVideoUpBlock3D", 4,
-        block_out_channels=(8, 16, 16, 16), latent_channels=4, layers_per_block=0, norm_num_groups=4,
-    ),
-    (1, 3, 9, 16, 16),
-    0,
-)  # fmt: skip
-
-
-def hunyuan_in_longer_stretches() -> nn.Module:
-    """They fade over two latent frames."""
-    vae = HUNYUAN.make()
-    vae.tile_sample_min_num_frames, vae.tile_sample_stride_num_frames = 24, 16
-    return vae
+DEEP = blocks("HunyuanVideoDownBlock3D HunyuanVideoUpBlock3D", 4, block_out_channels=(8, 16, 16, 16))
+DEEP |= dict(layers_per_block=0, spatial_compression_ratio=8)
+hunyuan = of("HunyuanVideo", **DEEP)
+# They fade over two latent frames.
+in_longer_stretches = dict(tile_sample_min_num_frames=24, tile_sample_stride_num_frames=16)
 
 
 def mochi_encoder() -> nn.Module:
@@ -97,7 +75,11 @@ def mochi_encoder() -> nn.Module:
 
 # A constant state, or one that grows: steps of any length, or of two latent frames.
 FAMILIES = {
-    "Wan 2.2, deep": Streamed(DEEP_WAN.make),
+    # Channels halve while frames are upsampled, which only the full depth has.
+    "Wan 2.2, deep": Streamed(
+        of("Wan 2.2", base_dim=4, decoder_base_dim=4, dim_mult=[1, 2, 4, 4],
+           temperal_downsample=[False, True, True])
+    ),
     # Upsampled in space alone, too, to fewer channels.
     "HunyuanVideo-1.5, deep": Streamed(
         of("HunyuanVideo-1.5", block_out_channels=(8, 16, 16), spatial_compression_ratio=4)
@@ -142,10 +124,10 @@ DELAYED = {
         of("LTX-2", decoder_causal=False, upsample_type=("temporal", "spatial")), **LATE
     ),
     "HunyuanVideo": Streamed(
-        HUNYUAN.make, lengths=(1, 2, 3, 5, 8), splits=((5, 2), (5, 3, 3), (8, 3, 1)), size=(2, 3)
+        hunyuan, lengths=(1, 2, 3, 5, 8), splits=((5, 2), (5, 3, 3), (8, 3, 1)), size=(2, 3)
     ),
     "HunyuanVideo, longer": Streamed(
-        hunyuan_in_longer_stretches, lengths=(6, 10), splits=((7, 4, 2),), size=(2, 3)
+        of("HunyuanVideo", in_longer_stretches, **DEEP), lengths=(6, 10), splits=((7, 4, 2),), size=(2, 3)
     ),
 }
 TIMED = dict(each=(torch.tensor([0.05, 0.3], dtype=torch.float64),))
@@ -182,15 +164,13 @@ OTHERS = {
     ),
 }  # fmt: skip
 IMAGES = {
-    name: Streamed(
-        small.make, stock=small.decode, lengths=(1, 2), splits=((1, 1), (2, 1)),
-    )
+    name: Streamed(small.make, stock=small.decode, lengths=(1, 2), splits=((1, 1), (2, 1)))
     for name, small in SMALL_IMAGES.items()
-}  # fmt: skip
+}
 # Normalised as one: a clip is one step.
 WHOLE = {
     "HunyuanVideo, the decoder": Streamed(
-        HUNYUAN.make, new=lambda vae: for_tiles(vae.decoder), stock=lambda vae, z: vae.decoder(z),
+        hunyuan, new=lambda vae: for_tiles(vae.decoder), stock=lambda vae, z: vae.decoder(z),
         lengths=(1, 13), size=(2, 3),
     ),
     "Stable Video Diffusion": Streamed(

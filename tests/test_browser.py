@@ -14,7 +14,6 @@ import psutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from lib.parameters import NOTEBOOKS
 from lib.project import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -128,7 +127,7 @@ def shows_progress(outputs: list[str]) -> bool:
     return any(PROGRESS.search(text) for text in outputs)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ["01_repro", "03_full_decoder"])  # nbval runs the others
 def test_a_notebook_runs_and_says_where_it_is(lab, name):
     lab.open(name)
     seen = [outputs for outputs in lab.run_all() if shows_progress(outputs)]

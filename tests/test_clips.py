@@ -18,7 +18,7 @@ def test_a_longer_clip_begins_as_the_shorter_one():
     assert torch.allclose(clips.clip(3, 13)[:, :7], clips.clip(3, 7), atol=1 / 127)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_values_are_eight_bit_in_range_and_something_happens(seed):
     x = clips.clip(seed, 13)
     levels = (x + 1) * 127.5
@@ -42,16 +42,11 @@ def test_training_never_sees_a_held_out_seed():
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [dict(frames=0), dict(height=4), dict(width=64.0), dict(seed=-1), dict(seed="1"), dict(kind="real")],
-    ids=lambda bad: f"{next(iter(bad))}={next(iter(bad.values()))!r}",
+    "name, value",
+    [("frames", 0), ("height", 4), ("width", 64.0), ("seed", -1), ("seed", "1"), ("kind", "real")],
 )
-def test_impossible_values_are_refused_by_name(bad):
-    name, value = next(iter(bad.items()))
+def test_impossible_values_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name}: got {value!r}, need"):
-        clips.clip(**{"seed": 0, **bad})
-
-
-def test_unknown_held_out_set_is_refused():
+        clips.clip(**{"seed": 0, name: value})
     with pytest.raises(ValueError, match="other seeds"):
         clips.held_out("everything")

@@ -12,9 +12,7 @@ def pieces(noise, offset=0.0):
     return want + noise * torch.randn_like(want), want
 
 
-@pytest.mark.parametrize(
-    "noise, offset", [(0.1, 0.0), (1e-3, 50.0), (2.0, 0.0)], ids=["near", "far from 0", "noise"]
-)
+@pytest.mark.parametrize("noise, offset", [(0.1, 0.0), (1e-3, 50.0), (2.0, 0.0)])
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_in_pieces_as_in_one(noise, offset, size):
     got, want = pieces(noise, offset)

@@ -86,25 +86,17 @@ def test_padding_is_what_costs():
 @pytest.mark.parametrize(
     "before, after, layout, view",
     [
-        pytest.param((3, 64, 32), (192, 32), "tile", True, id="rows_are_whole_tiles"),
-        pytest.param((3, 48, 32), (144, 32), "tile", False, id="rows_are_padded"),
-        pytest.param((2, 3, 48, 40), (6, 48, 40), "tile", True, id="last_two_stay"),
-        pytest.param((64,), (1, 1, 64), "tile", True, id="ones_in_front"),
-        pytest.param((64, 64), (128, 32), "tile", False, id="last_changes"),
-        pytest.param((3, 48, 32), (144, 32), "row_major", True, id="row_major"),
-        pytest.param((64, 64), (128, 32), "row_major", False, id="row_major_last_changes"),
+        ((3, 64, 32), (192, 32), "tile", True),
+        ((3, 48, 32), (144, 32), "tile", False),  # rows are padded
+        ((2, 3, 48, 40), (6, 48, 40), "tile", True),
+        ((64,), (1, 1, 64), "tile", True),
+        ((64, 64), (128, 32), "tile", False),
+        ((3, 48, 32), (144, 32), "row_major", True),
+        ((64, 64), (128, 32), "row_major", False),
     ],
 )
 def test_view_rule(before, after, layout, view):
     assert is_view(reshape(dram((1, *before), layout), dram((1, *after), layout))) is view
-
-
-def test_view_shares_its_buffer():
-    text = compiled.text("decoder")
-    program = read(text)
-    views = [op for op in program.main.ops if is_view(op)]
-    free = [op for op in cost(program).ops if op.name == "ttnn.reshape" and op.moved == 0]
-    assert len(views) == len(free) > 5
 
 
 def test_reshape_maps_are_the_allocators():
@@ -120,25 +112,11 @@ def test_a_dropped_deallocation_raises_the_peak(decoder):
     assert leaking.dram_bytes_moved == decoder.dram_bytes_moved
 
 
-def test_record_adds_up(decoder):
-    record = decoder.record()
-    assert record["dram_bytes_moved"] == sum(decoder.bytes_by_kind().values())
-    assert record["ops"] == decoder.counts().total()
-    moving = sum(b for kind, b in decoder.bytes_by_kind().items() if kind in DATA_MOVEMENT)
-    assert record["data_movement_share"] == pytest.approx(moving / record["dram_bytes_moved"])
-    assert 0.5 < record["data_movement_share"] < 1
-    assert all(isinstance(record[key], int) for key in record if key != "data_movement_share")
-
-
-def test_roofline_binds_where_it_takes_longer(decoder):
-    for name in ("n150", "p150"):
-        board = BOARDS[name]
-        line = roofline(decoder, board)
-        assert line.dram_seconds == pytest.approx(decoder.dram_bytes_moved / (board.chip.dram_gb_per_s * 1e9))
-        assert line.arithmetic_seconds == pytest.approx(decoder.hifi4_flops / (board.chip.bf16_tflops * 1e12))
-        assert line.launch_seconds == pytest.approx((decoder.launches * 2e-6, decoder.launches * 22e-6))
-        assert line.seconds == max(line.dram_seconds, line.launch_seconds[0])
-    assert BOARDS["n150"].chip.bf16_tflops == pytest.approx(65.5, abs=0.1)
+def test_roofline_is_of_bytes_flops_and_launches(decoder):
+    line = roofline(decoder, BOARDS["n150"])
+    assert line.dram_seconds == pytest.approx(sum(decoder.bytes_by_kind().values()) / 288e9)
+    assert line.arithmetic_seconds == pytest.approx(decoder.hifi4_flops / 65.5e12, rel=2e-3)
+    assert line.launch_seconds == pytest.approx((decoder.launches * 2e-6, decoder.launches * 22e-6))
 
 
 def test_fewer_passes_take_less_of_the_multiplier():
@@ -166,10 +144,10 @@ def test_ops_in_turn_take_longer_than_the_longest_resource(decoder):
 @pytest.mark.parametrize(
     "arithmetic, dram, launches, binds",
     [
-        pytest.param(3, 2, (0.1, 1), "arithmetic", id="arithmetic"),
-        pytest.param(1, 2, (0.1, 1), "DRAM", id="dram"),
-        pytest.param(1, 2, (0.5, 5), "DRAM or launches", id="the_range_leaves_it_open"),
-        pytest.param(1, 2, (2.5, 5), "launches", id="launches"),
+        (3, 2, (0.1, 1), "arithmetic"),
+        (1, 2, (0.1, 1), "DRAM"),
+        (1, 2, (0.5, 5), "DRAM or launches"),
+        (1, 2, (2.5, 5), "launches"),
     ],
 )
 def test_what_binds(arithmetic, dram, launches, binds):
@@ -180,7 +158,8 @@ def test_what_binds(arithmetic, dram, launches, binds):
 
 def test_a_view_launches_nothing(decoder):
     views = [op for op in decoder.ops if op.launches == 0]
-    assert views and all(op.moved == 0 for op in views)
+    assert len(views) == sum(map(is_view, read(compiled.text("decoder")).main.ops)) > 5
+    assert all(op.name == "ttnn.reshape" and op.moved == 0 for op in views)
     assert len(decoder.ops) - len(views) <= decoder.launches
 
 
@@ -248,13 +227,7 @@ def test_a_convolution_reads_what_was_counted(case):
     assert spent.written == written
 
 
-@pytest.mark.parametrize(
-    "chip, slices",
-    [
-        pytest.param(BLACKHOLE, (1, 2, 5, 27), id="blackhole"),
-        pytest.param(WORMHOLE, (1, 4, 7, 27), id="wormhole"),
-    ],
-)
+@pytest.mark.parametrize("chip, slices", [(BLACKHOLE, (1, 2, 5, 27)), (WORMHOLE, (1, 4, 7, 27))])
 def test_slices_are_those_that_tt_nn_makes(chip, slices):
     """As its graph capture shows them on a mocked board, at the sizes of a 480x848 clip."""
     sizes = ((62, 108, 768), (122, 214, 512), (242, 426, 256), (482, 850, 256))

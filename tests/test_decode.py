@@ -4,12 +4,12 @@ from copy import deepcopy
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from ttvideo import Refused, compare, decompose, for_tiles
+from ttvideo import Refused, compare, for_tiles
 from ttvideo.decoders.mochi import TileDecoder
-from ttvideo.decoders.steps import load_state, save_state
-from ttvideo.decoders.stream import DROPPED_FRAMES, Stream, stream_decode
-from ttvideo.media.latents import load_latents
+from ttvideo.decoders.steps import decode_steps, load_state, save_state
+from ttvideo.decoders.stream import DROPPED_FRAMES, stream_decode
 from ttvideo.media.models import load_vae
 
 pytestmark = pytest.mark.usefixtures("clean_after")
@@ -41,58 +41,41 @@ def test_two_programs_whatever_the_length(decoder, latents, whole):
     assert compare(frames_of(steps), whole).max_abs < 1e-4
 
 
-def test_the_compiled_steps_evaluated_on_the_host(decoder, latents, whole):
-    tiles = TileDecoder(decoder).bfloat16()
-    assert all(weight.dtype == torch.float32 for weight in decoder.parameters()), (
-        "the old decoder stays as it was"
-    )
-    steps = list(stream_decode(tiles, latents[:, :, :3].bfloat16(), "p150-compile", evaluate=True))
-    assert all(step.verdict.outputs_from.startswith("evaluated") for step in steps)
-    assert compare(frames_of(steps), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99
-
-
 def test_an_evaluated_run_goes_on_from_the_evaluated_state(decoder, latents, whole, tmp_path):
     tiles, z = TileDecoder(decoder).bfloat16(), latents[:, :, :3].bfloat16()
+    assert {weight.dtype for weight in decoder.parameters()} == {torch.float32}  # stays as it was
     first = list(stream_decode(tiles, z, "p150-compile", evaluate=2, keep=tmp_path))
     assert [step.frames is not None for step in first] == [True, True, False]
+    assert all(step.verdict.outputs_from.startswith("evaluated") for step in first[:2])
     again = list(stream_decode(tiles, z, "p150-compile", evaluate=3, keep=tmp_path))
     assert [step.verdict.target for step in again] == ["kept", "kept", "p150-compile"]
     assert compare(frames_of(again), whole[:, :, : 18 - DROPPED_FRAMES]).pcc > 0.99
 
 
-def test_a_state_can_be_saved_and_given_to_another_stream(decoder, latents, whole, tmp_path):
-    tiles = TileDecoder(decoder)
-    with Stream(tiles, "cpu") as stream:
-        first = stream.step(latents[:, :, :2]).frames
-        save_state(tmp_path / "state.safetensors", stream.state(), 2)
-    with Stream(tiles, "cpu", state=load_state(tmp_path / "state.safetensors")[0]) as stream:
-        second = stream.step(latents[:, :, 2:]).frames
-    assert compare(torch.cat([first, second], dim=2), whole).max_abs < 1e-4
+def test_what_cannot_be_streamed_is_refused_at_once(decoder):
+    z = torch.zeros(1, 12, 1, 4, 4)
+    for wrong, need in ((z[:, 1:], "B, 12, T"), (z[0], "B, 12, T"), (z[:, :, 1:], "none of"), (1 / z, "Inf")):
+        with pytest.raises(Refused, match=need):
+            next(stream_decode(TileDecoder(decoder), wrong, "cpu"))
 
 
-@pytest.mark.parametrize(
-    ("shape", "frames_per_step"),
-    [((1, 11, 4, 4, 4), 1), ((12, 4, 4, 4), 1), ((1, 12, 0, 4, 4), 1), ((1, 12, 4, 4, 4), 0)],
-    ids=["11 channels", "4-D", "no frames", "0 frames a step"],
-)
-def test_what_cannot_be_streamed_is_refused_at_once(decoder, shape, frames_per_step):
-    with pytest.raises(Refused):
-        next(stream_decode(TileDecoder(decoder), torch.zeros(shape), "cpu", frames_per_step))
+def test_a_clip_in_steps_is_called_with_two_shapes_and_told_its_end(decoder, latents):
+    tiles, seen = TileDecoder(decoder), []
+    hook = lambda module, given, named: seen.append((given[0].shape[2], given[1] is None, named["ends"]))
+    tiles.register_forward_pre_hook(hook, with_kwargs=True)
+    for frames_per_step, ends in ((3, True), (4, False)):
+        list(decode_steps(tiles, latents, frames_per_step, ends=ends))
+    assert seen == [(1, True, False), (3, False, True), (4, True, False)]
 
 
-def test_latents_with_inf_are_refused(decoder):
-    with pytest.raises(Refused, match="Inf"):
-        next(stream_decode(TileDecoder(decoder), torch.full((1, 12, 1, 4, 4), float("inf")), "cpu"))
-
-
-def test_the_demo_clip_decodes_equally_by_stock_and_by_both_rewrites():
-    vae = load_vae("demo")
-    z = load_latents("clip", vae, (1, 12, 2, 8, 8)).double()
-    stock = vae.decoder.double()
-    with torch.no_grad():
-        want = stock(z)[0]
-        for rewritten in (TileDecoder(stock), decompose(stock)[0]):
-            assert compare(rewritten(z)[0], want).max_abs < 1e-9
+def test_a_file_that_is_no_state_is_refused(tmp_path):
+    save_state(tmp_path / "state", {"past": torch.tensor([1.0, float("nan")])}, 1)
+    (tmp_path / "text").write_text("not a state")
+    save_file({"x": torch.zeros(2)}, tmp_path / "plain")
+    for name, need in (("state", "NaN or Inf in past"), ("none", "no file"), ("text", "save_state"),
+                       ("plain", "save_state")):  # fmt: skip
+        with pytest.raises(Refused, match=need):
+            load_state(tmp_path / name)
 
 
 class Overflowing(TileDecoder):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -89,6 +89,16 @@ def cases(draw):
     return form, (draw(st.integers(1, 3)), channels_in, *size), channels_out, draw(st.booleans())
 
 
+def run_both(stock, new, x):
+    """Both outputs, and the gradients of x by both."""
+    x_new = x.detach().clone().requires_grad_()
+    want, got = stock(x), new(x_new)
+    upstream = torch.randn(want.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    want.backward(upstream)
+    got.backward(upstream)
+    return [(got, want), (x_new.grad, x.grad)]
+
+
 def check(name, form, shape, channels_out, has_bias, seed=0):
     """Largest relative difference over the output and all gradients."""
     generator = torch.Generator().manual_seed(seed)
@@ -96,50 +106,31 @@ def check(name, form, shape, channels_out, has_bias, seed=0):
     def leaf(*size):
         return torch.randn(*size, dtype=torch.float64, generator=generator).requires_grad_()
 
-    weight, bias = (
-        leaf(channels_out, shape[1] // form.groups, *form.kernel),
-        leaf(channels_out) if has_bias else None,
-    )
+    weight = leaf(channels_out, shape[1] // form.groups, *form.kernel)
+    bias = leaf(channels_out) if has_bias else None
     x = leaf(*shape)
-    new, x_new = (
-        DECOMPOSITIONS[name](weight, bias, form),
-        x.detach().clone().requires_grad_(),
-    )
-    want, got = reference(x, weight, bias, form), new(x_new)
-    upstream = torch.randn(want.shape, dtype=torch.float64, generator=generator)
-    want.backward(upstream)
-    got.backward(upstream)
-
+    new = DECOMPOSITIONS[name](weight, bias, form)
+    pairs = run_both(lambda clip: reference(clip, weight, bias, form), new, x)
     stored = dict(new.named_parameters())
     pieces = [p.grad for name, p in stored.items() if name.endswith("weight")]
     expected = [p.reshape(q.shape) for p, q in zip(PIECES[name](weight.grad), pieces, strict=True)]
     biases = [p.grad for name, p in stored.items() if name.endswith("bias")]
-    pairs = [
-        (got, want),
-        (x_new.grad, x.grad),
-        *zip(pieces, expected),
-        *zip(biases, [bias.grad] if has_bias else [], strict=True),
-    ]
+    pairs += [*zip(pieces, expected), *zip(biases, [bias.grad] if has_bias else [], strict=True)]
     return max(relative(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", DECOMPOSITIONS)
 def test_any_form_equals_conv3d(name):
-    seen, worst = set(), 0.0
+    seen = set()
 
     @fuzz
     @given(cases())
     def run(case):
-        nonlocal worst
-        form, shape, channels_out, has_bias = _bend(name, *case)
-        event(f"groups {form.groups}")
-        difference = check(name, form, shape, channels_out, has_bias)
+        form, *sizes = _bend(name, *case)
         seen.add(form)
-        worst = max(worst, difference)
-        assert difference <= TOLERANCE
+        assert check(name, form, *sizes) <= TOLERANCE
 
     run()
-    print(f"\n{name}: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
     assert len(seen) >= FORMS * 2 // 3
 
 
@@ -160,24 +151,22 @@ def _bend(name, form, shape, channels_out, has_bias):
     return form, shape, channels_out, has_bias
 
 
-@pytest.mark.parametrize("name", ["sum", "stacked"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(dict(kernel_size=3, padding=1), id="same_by_number"),
-        pytest.param(dict(kernel_size=(2, 3, 4), padding="same"), id="same_odd_one_at_the_end"),
-        pytest.param(dict(kernel_size=(3, 1, 2), padding="same", dilation=(2, 1, 3)), id="same_dilated"),
-        pytest.param(dict(kernel_size=(1, 3, 3), padding="valid", stride=2), id="valid_flat_in_time"),
-        pytest.param(dict(kernel_size=(3, 1, 1), padding=(1, 0, 0), stride=(2, 1, 3)), id="flat_in_space"),
-        pytest.param(dict(kernel_size=3, padding=(2, 1, 0), groups=4, bias=False), id="depthwise"),
+        dict(kernel_size=3, padding=1),
+        dict(kernel_size=(2, 3, 4), padding="same"),  # the odd one at the end
+        dict(kernel_size=(3, 1, 2), padding="same", dilation=(2, 1, 3)),
+        dict(kernel_size=(1, 3, 3), padding="valid", stride=2),
+        dict(kernel_size=3, padding=(2, 1, 0), groups=4, bias=False),
     ],
 )
-def test_arguments_of_conv3d(name, mode, arguments):
+def test_arguments_of_conv3d(mode, arguments):
     torch.manual_seed(0)
     conv = nn.Conv3d(4, 8, padding_mode=mode, **arguments).double()
     x = torch.randn(2, 4, 5, 6, 7, dtype=torch.float64)
-    new = DECOMPOSITIONS[name](conv.weight, conv.bias, Form.of(conv))
+    new = DECOMPOSITIONS["sum"](conv.weight, conv.bias, Form.of(conv))
     assert relative(new(x), conv(x)) <= TOLERANCE
     assert relative(new(x[0]), conv(x[0])) <= TOLERANCE
 
@@ -193,58 +182,30 @@ def transposed_cases(draw):
         assume((n - 1) * s - 2 * p + d * (k - 1) + e + 1 >= 1)
     groups = draw(st.sampled_from((1, 1, 2, 3)))
     channels = [groups * draw(st.integers(1, 2)) for _ in range(2)]
-    options = dict(
-        zip(
-            ("stride", "padding", "output_padding", "groups", "bias", "dilation"),
-            (stride, padding, extra, groups, draw(st.booleans()), dilation),
-        )
-    )
+    options = dict(stride=stride, padding=padding, output_padding=extra, groups=groups, dilation=dilation)
+    options |= dict(bias=draw(st.booleans()))
     return (*channels, kernel), options, (draw(st.integers(1, 2)), channels[0], *size)
 
 
 def test_any_transposed_form_equals_conv_transpose3d():
-    seen, worst = set(), 0.0
+    seen = set()
 
     @fuzz
     @given(transposed_cases())
     def run(case):
-        nonlocal worst
         arguments, options, shape = case
         torch.manual_seed(0)
         conv = nn.ConvTranspose3d(*arguments, **options).double()
         new = Transposed.of(conv)
-        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-        x_new = x.detach().clone().requires_grad_()
-        want, got = conv(x), new(x_new)
-        upstream = torch.randn_like(want)
-        want.backward(upstream)
-        got.backward(upstream)
-        pieces = [
-            (p.grad, w)
-            for p, w, phase in zip(new.weights, split(conv.weight.grad, new.form), phases(new.form))
-            if phase
-        ]
-        biases = [(new.bias.grad, conv.bias.grad)] if options["bias"] else []
-        difference = max(relative(a, b) for a, b in [(got, want), (x_new.grad, x.grad), *pieces, *biases])
+        pairs = run_both(conv, new, torch.randn(shape, dtype=torch.float64, requires_grad=True))
+        weights = zip(new.weights, split(conv.weight.grad, new.form), phases(new.form))
+        pairs += [(weight.grad, want) for weight, want, phase in weights if phase]
+        pairs += [(new.bias.grad, conv.bias.grad)] if options["bias"] else []
         seen.add((arguments, tuple(options.values())))
-        worst = max(worst, difference)
-        assert difference <= TOLERANCE
+        assert all(relative(got, want) <= TOLERANCE for got, want in pairs)
 
     run()
-    print(f"\ntransposed: {len(seen)} distinct forms, largest relative difference {worst:.1e}")
     assert len(seen) >= FORMS * 2 // 3
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["sum", "stacked"])
-def test_dtype_stays(name, dtype):
-    conv = nn.Conv3d(3, 5, 3, padding=1).to(dtype)
-    assert (
-        DECOMPOSITIONS[name](conv.weight, conv.bias, Form.of(conv))(
-            torch.ones(1, 3, 4, 5, 5, dtype=dtype)
-        ).dtype
-        == dtype
-    )
 
 
 def test_weights_are_copies_in_graph_shape():
@@ -279,59 +240,29 @@ def test_forward_touches_weights_only_whole():
 def test_no_gather_and_no_pad_in_the_graph():
     form = Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=("replicate",) * 3)
     new = DECOMPOSITIONS["stacked"](torch.randn(4, 2, 3, 3, 3), None, form).bfloat16()
-    program = torch.export.export(new, (torch.randn(1, 2, 3, 4, 4, dtype=torch.bfloat16),))
+    x = torch.randn(1, 2, 3, 4, 4, dtype=torch.bfloat16)
+    assert new(x).dtype == torch.bfloat16
+    program = torch.export.export(new, (x,))
     names = " ".join(str(n.target) for n in program.graph.nodes)
     assert "conv2d" in names and "pad" not in names and "index" not in names and "conv3d" not in names
+
+
+KERNEL = torch.ones(1, 1, 3, 3, 3)
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        pytest.param(
-            lambda: DECOMPOSITIONS["linear"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
-            "1×1×1 kernel",
-            id="linear",
-        ),
-        pytest.param(
-            lambda: DECOMPOSITIONS["unrolled"](torch.ones(1, 1, 3, 3, 3), None, Form((3, 3, 3))),
-            "stride",
-            id="unrolled",
-        ),
-        pytest.param(lambda: Form.of(nn.Conv2d(1, 1, 1)), "Conv2d", id="not_a_conv3d"),
-        pytest.param(lambda: Form.of(nn.ConvTranspose3d(1, 1, 1)), "ConvTranspose3d", id="transposed"),
-        pytest.param(lambda: Form((1, 1, 1), modes=("edge",) * 3), "edge", id="mode"),
-        pytest.param(lambda: Form((5, 1, 1)).frames_out(4), "at least 5", id="too_few_frames"),
-        pytest.param(lambda: pad(torch.ones(2, 3), 1, 3, 0, "reflect"), "at most 2", id="reflect_too_far"),
-        pytest.param(lambda: pad(torch.ones(2, 3), 1, 4, 0, "circular"), "at most 3", id="circular_too_far"),
-        pytest.param(
-            lambda: DECOMPOSITIONS["sum"](torch.ones(1, 1, 1, 1, 1), None, Form((1, 1, 1)))(torch.ones(1, 1)),
-            "rank 2",
-            id="rank",
-        ),
+        (lambda: DECOMPOSITIONS["linear"](KERNEL, None, Form((3, 3, 3))), "1×1×1 kernel"),
+        (lambda: DECOMPOSITIONS["unrolled"](KERNEL, None, Form((3, 3, 3))), "stride"),
+        (lambda: Form.of(nn.ConvTranspose3d(1, 1, 1)), "ConvTranspose3d"),
+        (lambda: Form((1, 1, 1), modes=("edge",) * 3), "edge"),
+        (lambda: Form((5, 1, 1)).frames_out(4), "at least 5"),
+        (lambda: pad(torch.ones(2, 3), 1, 3, 0, "reflect"), "at most 2"),
+        (lambda: pad(torch.ones(2, 3), 1, 4, 0, "circular"), "at most 3"),
+        (lambda: DECOMPOSITIONS["sum"](KERNEL, None, Form((3, 3, 3)))(torch.ones(1, 1)), "rank 2"),
     ],
 )
 def test_refuses(make, message):
     with pytest.raises(Refused, match=message):
         make()
-
-
-@pytest.mark.parametrize("fault", ["tap order", "padding side", "group order", "bias twice"])
-def test_a_planted_fault_is_seen(fault, monkeypatch):
-    form = Form((3, 3, 3), padding=((2, 0), (1, 1), (1, 1)), modes=("replicate",) * 3, groups=2)
-    arguments = ("stacked", form, (2, 4, 4, 5, 5), 4, True)
-    assert check(*arguments) <= TOLERANCE
-    if fault == "tap order":
-        monkeypatch.setattr("ttvideo.decompositions.stacked.stack", lambda w: stack(w.flip(2)))
-    elif fault == "padding side":
-        monkeypatch.setattr(
-            "ttvideo.decompositions.decomposition.pad",
-            lambda x, d, b, a, m, block=1: pad(x, d, a, b, m, block),
-        )
-    elif fault == "group order":
-        monkeypatch.setattr(
-            "ttvideo.decompositions.stacked.beside", lambda frames, groups: torch.cat(frames, -1)
-        )
-    else:
-        plain = F.conv2d
-        monkeypatch.setattr(F, "conv2d", lambda x, w, b, *rest: plain(x, w, 2 * b, *rest))
-    assert check(*arguments) > TOLERANCE

@@ -4,18 +4,18 @@ import re
 
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from ttvideo import probe
+from ttvideo.programs.program import read
 from ttvideo.targets.boards import BOARDS
-from ttvideo.targets.descriptors import FILE_IDENTIFIER, cluster_descriptor, system_descriptor
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_the_compiler_reads_what_was_written(name):
     text = probe(nn.Linear(32, 32), (torch.zeros(1, 32),), f"{name}-compile").ttnn
-    chip = BOARDS[name].chip
+    chip, program = BOARDS[name].chip, read(text)
+    assert program.chip is chip and {a.name for a in program.arguments} == {"weight", "bias", "input.0"}
     described = re.search(r"#system_desc = .*", text).group()
     assert described.count("arch = ") == BOARDS[name].chips
     for field, value in {
@@ -29,14 +29,3 @@ def test_the_compiler_reads_what_was_written(name):
         "dram_unreserved_end": chip.dram_channel_bytes - chip.dram_reserved_above,
     }.items():
         assert f"{field} = {value}" in described, field
-
-
-def test_the_schema_hash_is_in_the_file():
-    content = system_descriptor(BOARDS["p150"], "ab" * 32)
-    assert content[8:12] == FILE_IDENTIFIER and b"ab" * 32 in content
-    assert int.from_bytes(content[:4], "little") == len(content) - 4
-
-
-def test_the_mocked_cluster_has_one_p150():
-    described = yaml.safe_load(cluster_descriptor(BOARDS["p150"]))
-    assert described["arch"] == {0: "blackhole"} and len(described["boards"]) == 1

@@ -18,18 +18,13 @@ from ttvideo.media.video_models import MODELS, load_autoencoder, random_autoenco
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def decoders():
-    return {name: for_tiles(SMALL[name].make()) for name in MODELS}
+@pytest.mark.parametrize("name, least", [("CogVideoX", 2), ("HunyuanVideo", 3)])
+def test_steps_that_a_structure_does_not_allow(name, least):
+    with pytest.raises(Refused, match=f"frames_per_step.*1.*a multiple of {least}"):
+        for_tiles(SMALL[name].make()).steps(9, 1)
 
 
-@pytest.mark.parametrize("name", ["CogVideoX", "HunyuanVideo"])
-def test_steps_that_a_structure_does_not_allow(decoders, name):
-    with pytest.raises(Refused, match=f"frames_per_step.*1.*a multiple of {decoders[name].steps(50)[1]}"):
-        decoders[name].steps(9, 1)
-
-
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["Mochi", "HunyuanVideo-1.5", "LTX-Video"])
 def test_streams_what_the_autoencoder_decodes(name, tmp_path):
     """In a process of its own, interrupted after the first step; the state of a clip that has ended is kept,
     too."""
@@ -42,22 +37,8 @@ def test_streams_what_the_autoencoder_decodes(name, tmp_path):
     later = len(decoder.steps(frames, per_step)) - 1
     assert [step.verdict.target for step in steps] == ["kept"] + ["cpu"] * later
     assert compare(torch.cat([step.frames for step in steps], 2), decode(vae, z)).max_abs < 1e-4
-    assert all(
-        step.verdict.target == "kept" for step in stream_decode(decoder, z, "cpu", per_step, keep=tmp_path)
-    )
-
-
-def test_a_stream_that_drops_or_ends_wrongly_shows(monkeypatch):
-    """Planted faults: Mochi's drop for all, and a clip whose end isn't said."""
-    vae = SMALL["LTX-Video"].make().float()
-    decoder = for_tiles(vae)
-    z = latents(decoder, 3).float()
-    want = decode(vae, z)
-    monkeypatch.setattr(type(decoder), "dropped_frames", 5)
-    assert next(stream_decode(decoder, z, "cpu", 3)).frames.shape[2] == want.shape[2] - 5
-    monkeypatch.undo()
-    with torch.no_grad():
-        assert decoder(z, ends=False)[0].shape[2] < want.shape[2]
+    again = stream_decode(decoder, z, "cpu", per_step, keep=tmp_path)
+    assert all(step.verdict.target == "kept" for step in again)
 
 
 def test_a_timestep_that_is_set_is_that_of_each_step():
@@ -74,26 +55,33 @@ def test_a_timestep_that_is_set_is_that_of_each_step():
         assert compare(frames, vae.decode(z, torch.tensor([0.5])).sample).max_abs > 1e-3
 
 
-@pytest.mark.parametrize("name", ["Wan 2.1", "LTX-2"])
+@pytest.mark.parametrize("name", ["LTX-2", pytest.param("QwenImage", marks=pytest.mark.long)])
 def test_a_row_of_the_notebook(name):
+    """Which has one for each of `MODELS`."""
     row = family_row(name, "p150-compile")
     assert row.status == "pass" and row.max_abs < 1e-11 and row.split_max_abs == 0 and row.pcc > 0.999
-    assert row.outputs_from.startswith("evaluated") and row.ops > 500
+    assert row.outputs_from.startswith("evaluated") and row.ops > 300
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_weights_from_a_folder(name, tmp_path):
-    """The autoencoder's own, or a pipeline's, with or without encoder."""
-    vae = SMALL[name].make().float()
-    vae.save_pretrained(tmp_path / "vae")
-    found = load_autoencoder(str(tmp_path))
-    assert type(found) is type(vae) and found.encoder is not None
-    assert all(torch.equal(a, b) for a, b in zip(found.state_dict().values(), vae.state_dict().values()))
-    weights = load_file(tmp_path / "vae" / WEIGHTS)
-    save_file({k: w for k, w in weights.items() if not k.startswith("encoder.")}, tmp_path / "vae" / WEIGHTS)
-    found = load_autoencoder(str(tmp_path / "vae"))
+@pytest.mark.parametrize("name", [*MODELS, "QwenImage"])
+def test_weights_from_a_folder_or_a_file(name, tmp_path):
+    """The autoencoder's own, or a pipeline's, or a file with its config beside; with or without encoder."""
+    vae, folder = SMALL[name].make().float(), tmp_path / "vae"
+    vae.save_pretrained(folder)
+    weights = vae.state_dict()
+    for place in (tmp_path, folder / WEIGHTS):
+        found = load_autoencoder(str(place))
+        assert type(found) is type(vae) and found.encoder is not None
+        assert all(torch.equal(weight, weights[key]) for key, weight in found.state_dict().items())
+    decoders = {key: weight for key, weight in load_file(folder / WEIGHTS).items() if key[:8] != "encoder."}
+    save_file(decoders, folder / WEIGHTS)
+    found = load_autoencoder(str(folder))
     assert found.encoder is None
     assert all(torch.equal(w, weights[f"decoder.{key}"]) for key, w in found.decoder.state_dict().items())
+    lost = next(key for key in decoders if key.startswith("decoder."))
+    save_file({key: weight for key, weight in decoders.items() if key != lost}, folder / WEIGHTS)
+    with pytest.raises(Refused, match=f"{lost.removeprefix('decoder.')}.* need .*config.json"):
+        load_autoencoder(str(folder / WEIGHTS))
 
 
 def edited(folder, **config):
@@ -104,15 +92,11 @@ def edited(folder, **config):
 @pytest.mark.parametrize(
     "spoil, need",
     [
-        pytest.param(
-            lambda f: edited(f, _class_name="AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX", id="family"
-        ),
-        pytest.param(
-            lambda f: edited(f, _class_name="AsymmetricAutoencoderKL"), "AutoencoderKLLTX2Video", id="class"
-        ),
-        pytest.param(lambda f: edited(f, base_dim=16), "safetensors", id="sizes"),
-        pytest.param(lambda f: edited(f, num_res_blocks=2), "its config.json describes", id="depth"),
-        pytest.param(lambda f: (f / WEIGHTS).unlink(), "weights as safetensors", id="no_weights"),
+        (lambda f: edited(f, _class_name="AutoencoderKLCogVideoX"), "AutoencoderKLCogVideoX"),
+        (lambda f: edited(f, _class_name="AsymmetricAutoencoderKL"), "AutoencoderKLLTX2Video"),
+        (lambda f: edited(f, base_dim=16), "safetensors"),
+        (lambda f: edited(f, num_res_blocks=2), "its config.json describes"),
+        (lambda f: (f / WEIGHTS).unlink(), "weights as safetensors"),
     ],
 )
 def test_refuses_weights_that_are_not_what_the_config_says(tmp_path, spoil, need):
@@ -128,32 +112,6 @@ def test_refuses_a_name_that_nobody_knows(tmp_path):
     AsymmetricAutoencoderKL().save_pretrained(tmp_path)
     with pytest.raises(Refused, match="AsymmetricAutoencoderKL,"):
         load_autoencoder(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_tiling_is_refused(name):
-    vae = SMALL[name].make()
-    vae.enable_tiling()
-    with pytest.raises(Refused, match="disable_tiling"):
-        for_tiles(vae)
-
-
-def test_latents_are_denormalised_as_each_pipeline_does():
-    """wan/pipeline_wan.py, cogvideo/pipeline_cogvideox.py and ltx/pipeline_ltx.py of diffusers 0.42.1."""
-    z = torch.randn(1, 16, 2, 3, 4)
-    wan = random_autoencoder(MODELS["Wan 2.1"])
-    mean, std = (
-        torch.tensor(wan.config[name]).view(1, -1, 1, 1, 1) for name in ("latents_mean", "latents_std")
-    )
-    assert torch.allclose(denormalise(z, wan), z / (1.0 / std) + mean, atol=1e-6)
-    cog = SMALL["CogVideoX"].make()
-    assert torch.allclose(denormalise(z[:, :4], cog), 1 / cog.config.scaling_factor * z[:, :4])
-    ltx = SMALL["LTX-Video"].make()
-    ltx.latents_mean, ltx.latents_std = torch.randn(8), torch.rand(8) + 0.5
-    mean, std = (values.view(1, -1, 1, 1, 1) for values in (ltx.latents_mean, ltx.latents_std))
-    assert torch.allclose(
-        denormalise(z[:, :8], ltx), z[:, :8] * std / ltx.config.scaling_factor + mean, atol=1e-6
-    )
 
 
 def test_means_for_other_channels_are_refused():

@@ -13,36 +13,26 @@ X = (1, 8, 3, 6, 6)
 
 
 @pytest.mark.parametrize(
-    "conv, decompositions",
+    "conv, besides",
     [
-        pytest.param(nn.Conv3d(8, 8, 1), {"conv3d", "linear", "sum", "stacked"}, id="pointwise"),
-        pytest.param(nn.Conv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="full"),
-        pytest.param(nn.Conv3d(8, 8, 3, groups=2), {"conv3d", "sum", "stacked"}, id="groups"),
-        pytest.param(
-            nn.Conv3d(8, 8, 3, stride=3), {"conv3d", "sum", "stacked", "unrolled", "separable"}, id="patches"
-        ),
-        pytest.param(
-            CogVideoXCausalConv3d(8, 8, 3), {"conv3d", "sum", "stacked", "separable"}, id="causal_constant"
-        ),
+        (nn.Conv3d(8, 8, 1), {"linear"}),
+        (nn.Conv3d(8, 8, 3, groups=2), set()),
+        (nn.Conv3d(8, 8, 3, stride=3), {"unrolled", "separable"}),
+        (CogVideoXCausalConv3d(8, 8, 3), {"separable"}),
     ],
 )
 @torch.no_grad()
-def test_candidates_are_those_that_apply(conv, decompositions):
+def test_candidates_are_those_that_apply(conv, besides):
     found = candidates(conv)
-    assert {name.split(",")[0] for name in found} == decompositions
-    shapes = {
-        (out[0] if isinstance(out, tuple) else out).shape
-        for out in (m(torch.randn(X)) for m in found.values())
-    }
-    assert len(shapes) == 1
+    assert {name.split(",")[0] for name in found} == {"conv3d", "sum", "stacked"} | besides
+    made = [module(torch.randn(X)) for module in found.values()]
+    assert len({(one[0] if isinstance(one, tuple) else one).shape for one in made}) == 1
 
 
 def test_rows_without_a_target():
     torch.manual_seed(0)
-    rows = {
-        row.decomposition.split(",")[0]: row
-        for row in measure_decompositions(nn.Conv3d(8, 8, 3, padding=1), X, targets=())
-    }
+    measured = measure_decompositions(nn.Conv3d(8, 8, 3, padding=1), X, targets=())
+    rows = {row.decomposition.split(",")[0]: row for row in measured}
     assert rows["sum"].exact and rows["stacked"].exact and not rows["separable"].exact
     assert rows["stacked"].max_abs_float64 == 0.0 and rows["separable"].relative_float64 > 1e-2
     assert rows["sum"].verdicts == {} and rows["sum"].pcc_evaluated is None
@@ -59,12 +49,8 @@ def test_rounding_once_is_closer():
     x = torch.randn(1, 64, 4, 8, 8, generator=generator)
     rows = {row.decomposition: row for row in rounding_table(weight, x)}
     assert rows["stacked"].roundings == 1 and rows["sum"].roundings == 5
-    assert (
-        rows["stacked"].pcc
-        > rows["sum"].pcc
-        > rows["accumulated in bf16 by blocks of 32 channels"].pcc
-        > 0.999
-    )
+    pcc = [rows[name].pcc for name in ("accumulated in bf16 by blocks of 32 channels", "sum", "stacked")]
+    assert 0.999 < pcc[0] < pcc[1] < pcc[2]
     assert rows["stacked"].pcc == rows["sum, added in float32"].pcc
     # The simulation of a sum is what torch's own bf16 Conv2d and additions give.
     conv = nn.Conv3d(64, 16, 3, bias=False)

@@ -17,12 +17,13 @@ from ttvideo.decoders.native_writer import STATE, ZEROS
 from ttvideo.decoders.stream import Stream, stream_decode
 from ttvideo.media.models import load_vae
 from ttvideo.probing.verdict import MOCKED
-from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates, free_bytes, l1_bytes, shares
+from ttvideo.programs.conv3d_blocks import Blocks, Size, free_bytes, l1_bytes, shares
 from ttvideo.programs.cost import cost
 from ttvideo.programs.evaluate import evaluate
+from ttvideo.programs.hazards import hazards
 from ttvideo.programs.own.sizes import PAST
 from ttvideo.programs.seconds import expected_work
-from ttvideo.programs.seconds.blocks import NEAR, choose
+from ttvideo.programs.seconds.blocks import choose
 from ttvideo.programs.seconds.work import conv3d_work, machine
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
@@ -30,12 +31,8 @@ from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.handmade import deallocated, program
 
 CHIPS = ("n150-ttsim", "p150-ttsim")
-SIZES = (
-    ((1, 60, 106), 768),
-    ((3, 120, 212), 512),
-    ((6, 240, 424), 256),
-    ((6, 480, 848), 128),
-)  # of a 480x848 step
+# Of a 480x848 step.
+SIZES = ((1, 60, 106), 768), ((3, 120, 212), 512), ((6, 240, 424), 256), ((6, 480, 848), 128)
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -81,37 +78,16 @@ def layers(channels: int):
     return [module.bfloat16().double().requires_grad_(False) for module in (norm, conv)]
 
 
-CASES = {
-    "a clip begins": (64, 3, False),
-    "a clip goes on": (64, 3, True),
-    "one frame": (32, 1, True),
-    "rows that do not fill a tile": (96, 2, True),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_convolution_with_its_norm_is_exact_but_for_rounding(case):
-    channels, frames, goes_on = CASES[case]
+@pytest.mark.parametrize(
+    "channels, frames, goes_on", [(64, 3, False), (64, 3, True), (32, 1, True), (96, 2, True)]
+)
+def test_a_convolution_with_its_norm_is_exact_but_for_rounding(channels, frames, goes_on):
     norm, conv = layers(channels)
     x = numbers(1, frames, 6, 7, channels) * 2 + 1
     past = numbers(1, PAST, 6, 7, channels, seed=1) if goes_on else None
     made, arguments = half(norm, conv, x, past, "n150")
     for got, want in zip(evaluate(made, arguments), half_in_float64(norm, conv, x, past), strict=True):
         assert compare(got, want).pcc > 0.99999
-
-
-@needs_ttsim
-@pytest.mark.parametrize("target", CHIPS)
-def test_a_convolution_with_its_norm_on_a_simulated_chip(target):
-    with Chip(TARGETS[target]) as chip:
-        for case, (channels, frames, goes_on) in CASES.items():
-            norm, conv = layers(channels)
-            x = numbers(1, frames, 6, 7, channels) * 2 + 1
-            past = numbers(1, PAST, 6, 7, channels, seed=1) if goes_on else None
-            made, arguments = half(norm, conv, x, past, TARGETS[target].board.name)
-            ran = chip.run(made, arguments)
-            for got, want in zip(ran.outputs.values(), half_in_float64(norm, conv, x, past), strict=True):
-                assert compare(got, want).pcc > 0.9999, case
 
 
 @needs_ttsim
@@ -126,19 +102,6 @@ def test_a_convolution_in_two_blocks_rounds_once(target):
             assert low < error.sqrt() < high, c_in
 
 
-@needs_ttsim
-@pytest.mark.parametrize("target", CHIPS)
-def test_two_passes_are_less_exact_than_three_which_are_as_exact_as_four(target):
-    norm, conv = layers(64)
-    x, far = numbers(1, 2, 6, 7, 64), {}
-    want = half_in_float64(norm, conv, x, None)[0]
-    with Chip(TARGETS[target]) as chip:
-        for fidelity in ("hifi4", "hifi3", "hifi2"):
-            made, arguments = half(norm, conv, x, None, TARGETS[target].board.name, Arithmetic(fidelity))
-            far[fidelity] = 1 - compare(chip.run(made, arguments, fetch=[0]).outputs[0], want).pcc
-    assert far["hifi3"] < 1.1 * far["hifi4"] < 2 * far["hifi2"] / 3 and far["hifi2"] < 1e-3
-
-
 def test_the_evaluator_leaves_out_what_a_fidelity_does():
     norm, conv = layers(64)
     x, far = numbers(1, 2, 6, 7, 64), {}
@@ -147,14 +110,6 @@ def test_the_evaluator_leaves_out_what_a_fidelity_does():
         made, arguments = half(norm, conv, x, None, "n150", Arithmetic(fidelity))
         far[fidelity] = 1 - compare(evaluate(made, arguments)[0], want).pcc
     assert far["hifi4"] < far["hifi3"] < 1.1 * far["hifi4"] < far["hifi2"] < 1e-3
-
-
-def test_a_norm_of_other_numbers_shows():
-    norm, conv = layers(64)
-    x = numbers(1, 2, 6, 7, 64)
-    made, arguments = half(norm, conv, x, None, "n150")
-    arguments["half.norm"] = arguments["half.norm"].flip(0)
-    assert compare(evaluate(made, arguments)[0], half_in_float64(norm, conv, x, None)[0]).pcc < 0.9
 
 
 NORMS = {
@@ -199,16 +154,6 @@ def test_each_kind_of_block_is_exact_but_for_rounding(vae, board):
         assert compare(got, part.in_torch(x.double())).pcc > 0.9999, name
 
 
-@needs_ttsim
-@pytest.mark.parametrize("target", CHIPS)
-def test_blocks_on_a_simulated_chip(vae, target):
-    kinds = parts(vae.decoder)
-    with Chip(TARGETS[target]) as chip:
-        for name in ("resnet, 64", "up block, 64 to 64, pixels 3×2×2"):
-            x = numbers(1, kinds[name].channels, 1, 3, 4)
-            assert compare(kinds[name].on(chip, x), kinds[name].in_torch(x.double())).pcc > 0.9999, name
-
-
 @needs_ttnn
 @pytest.mark.parametrize(
     "where, said", [("weights", "got DataType::BFLOAT8_B"), ("activations", "must be row-major")]
@@ -227,25 +172,24 @@ def test_what_is_not_wanted_any_more_is_let_go(native):
     assert deallocated([], set()) == []
 
 
-@pytest.mark.parametrize("what", ["clips", "decoder", "channels", "board", "fidelity"])
-def test_bad_input_is_refused(native, what):
-    z = numbers(1, 12, 1, 4, 5)
-    with pytest.raises(Refused):
-        match what:
-            case "clips":
-                native(z.expand(2, -1, -1, -1, -1))
-            case "decoder":
-                NativeDecoder(nn.Linear(2, 2))
-            case "channels":
-                choose(Size((1, 4, 4), 48, 48, (3, 3, 3), (0, 1, 1)), "n150")
-            case "fidelity":
-                Arithmetic("hifi5")
-            case "board":
-                native.step((1, 4, 5), True, "n900")
+@pytest.mark.parametrize(
+    "does, need",
+    [
+        (lambda native: choose(Size((1, 4, 4), 48, 48, (3, 3, 3), (0, 1, 1)), "n150"), "48"),
+        (lambda native: Arithmetic("hifi5"), "hifi5"),
+        (lambda native: native.step((1, 4, 5), True, "n900"), "n900"),
+        (lambda native: Stream(native, "n150-ttsim@hifi2"), "hifi3 on target 'n150-ttsim@hifi2'"),
+        *((lambda native, target=target: Stream(native, target), "n150-ttsim")
+          for target in ("cpu", "p150-compile", "p150-mock")),
+    ],
+)  # fmt: skip
+def test_what_it_cannot_take_is_refused(native, does, need):
+    with pytest.raises(Refused, match=need):
+        does(native)
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
-def test_blocks_fit_and_no_other_that_does_is_expected_much_sooner(board):
+def test_blocks_fit_and_are_expected_much_sooner_than_those_tried_first(board):
     chip = BOARDS[board].chip
     on = machine(chip)
     for out, channels in SIZES:
@@ -253,51 +197,37 @@ def test_blocks_fit_and_no_other_that_does_is_expected_much_sooner(board):
         blocks = choose(size, board)
         assert l1_bytes(size, blocks) <= free_bytes(chip) and blocks.c_in < channels
         assert math.prod(cores for _, cores in shares(size, blocks, chip)) <= math.prod(chip.grid_yx)
-        times = {
-            other: expected_work(conv3d_work(size, other, on, "hifi3")).us for other in candidates(size, chip)
-        }
-        assert times[blocks] <= NEAR * min(times.values())
-        by_hand = expected_work(
-            conv3d_work(size, Blocks(1, 4, 8, 32, 128), on, "hifi3")
-        ).us  # those tried first
-        assert times[blocks] < 0.6 * by_hand
+        time = lambda blocks: expected_work(conv3d_work(size, blocks, on, "hifi3")).us
+        assert time(blocks) < 0.6 * time(Blocks(1, 4, 8, 32, 128))
 
 
-@pytest.mark.parametrize("channels", [32, 64, 96, 160, 768])
+@pytest.mark.parametrize("channels", [32, 160, 768])
 def test_blocks_are_of_whole_tiles(channels):
     blocks = choose(Size((1, 6, 7), channels, channels, (3, 3, 3), (0, 1, 1)), "n150")
     assert blocks.c_in % 32 == 0 and channels % blocks.c_in == 0
 
 
 @pytest.mark.parametrize("board", ["n150", "p150"])
-def test_a_full_size_step_costs_what_was_aimed_for(board):
+def test_a_full_size_step_costs_what_was_aimed_for_and_meets_no_hazard(board):
     with torch.device("meta"):
         vae = AutoencoderKLMochi()  # of full size, without weights
-    found = cost(NativeDecoder(vae).step((1, 60, 106), False, board).program)
-    assert found.dram_bytes_moved < 68e9 and len(found.ops) < 170
+    by_default, four = (
+        NativeDecoder(vae, arithmetic=arithmetic).step((1, 60, 106), False, board).program
+        for arithmetic in (Arithmetic(), Arithmetic("hifi4"))
+    )
+    found = cost(by_default)
+    assert found.dram_bytes_moved < 68e9 and len(found.ops) < 170 and not hazards(by_default)
+    assert {hazard.name for hazard in hazards(four)} == ({"wormhole products"} if board == "n150" else set())
 
 
 @needs_ttnn
-@pytest.mark.parametrize("board", ["n150", "p150"])
-def test_a_mocked_board_takes_every_step(native, board):
+def test_a_mocked_board_takes_every_step(native):
     z = numbers(1, 12, 3, 4, 4)
-    first, *others = stream_decode(native, z, f"{board}-ttnn", evaluate=1)
+    first, *others = stream_decode(native, z, "n150-ttnn", evaluate=1)
     assert first.verdict.stages["run"] == MOCKED and first.verdict.ran.ops == len(first.verdict.cost.ops)
-    assert torch.equal(
-        first.frames, native.evaluate(z[:, :, :1], None, board)[0][:, :, native.dropped_frames :]
-    )
+    want = native.evaluate(z[:, :, :1], None, "n150")[0][:, :, native.dropped_frames :]
+    assert torch.equal(first.frames, want)
     assert all(step.verdict.passed and step.frames is None for step in others) and len(others) == 2
     peaks = [step.verdict.ran.peak_dram_bytes for step in others]
     assert peaks[0] == peaks[1]  # memory doesn't grow with the clip
     assert peaks[0] <= others[0].verdict.cost.peak_dram_bytes
-
-
-def test_a_target_of_another_fidelity_is_refused(native):
-    with pytest.raises(Refused, match="hifi3 on target 'n150-ttsim@hifi2'"):
-        Stream(native, "n150-ttsim@hifi2")
-
-
-@pytest.mark.parametrize("target", ["cpu", "p150-compile", "p150-mock"])
-def test_a_target_without_tt_nn_is_refused(native, target):
-    with pytest.raises(Refused, match="n150-ttsim"):
-        Stream(native, target)

@@ -1,12 +1,14 @@
 """Each family's decoder in TT-NN's own ops: exact on the host, in steps as in one, known to all that reads
 programs."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import diffusers
 import pytest
 import torch
 from needs import needs_ttsim
+from seeded import seeded
 from test_silicon_every_op import ops_known_to_the_host
 from torch import nn
 
@@ -38,7 +40,6 @@ NAMES = *VIDEOS, *LATE, *IMAGES
 LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9, "LTX-Video": 12, "LTX-2": 9} | dict.fromkeys(IMAGES, 2)
 # With a shortcut to other channels; as what is published looks ahead.
 CONFIGS = {"LTX-Video": dict(decoder_block_out_channels=(8, 16)), "LTX-2": dict(decoder_causal=False)}
-LEAST = {"HunyuanVideo": 0.9995}  # correlation with float64: as much as torch's in bf16 has; of others 0.9999
 
 
 def small(name: str, config: dict | None = None) -> nn.Module:
@@ -48,8 +49,7 @@ def small(name: str, config: dict | None = None) -> nn.Module:
 
 
 def latents(decoder: NativeDecoder, frames: int, height: int = 4, width: int = 5) -> torch.Tensor:
-    numbers = torch.Generator().manual_seed(0)
-    return torch.randn(1, decoder.latent_channels, frames, height, width, generator=numbers).bfloat16()
+    return seeded(1, decoder.latent_channels, frames, height, width, dtype=torch.bfloat16)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -64,9 +64,12 @@ def wan():
     return native(small("Wan 2.1"))
 
 
-@pytest.fixture(scope="module")
-def growing():
-    return native(small("HunyuanVideo-1.5"))
+def as_close_as_torchs(
+    name: str, vae: nn.Module, z: torch.Tensor, got: torch.Tensor, want: torch.Tensor
+) -> bool:
+    """Whether frames correlate with float64's as torch's own in bf16 do, within a factor of two of what they lack."""
+    in_bf16 = (SMALL | SMALL_IMAGES)[name].decode(deepcopy(vae).bfloat16(), z)
+    return 1 - compare(got, want).pcc < 2 * (1 - compare(in_bf16, want).pcc)
 
 
 def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
@@ -74,7 +77,7 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     z = latents(decoder, LATENTS.get(name, 3))
     whole, end = decoder(z)
     want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
-    assert compare(whole[:, :, decoder.dropped_frames :], want).pcc > LEAST.get(name, 0.9999)
+    assert as_close_as_torchs(name, vae, z, whole[:, :, decoder.dropped_frames :], want)
     (*pieces, last), state, frames = z.split(decoder.steps(z.shape[2]), 2), None, []
     for piece in pieces:
         step, state = decoder(piece, state, ends=False)
@@ -86,6 +89,9 @@ def test_frames_are_the_autoencoders_and_steps_give_what_one_call_gives(family):
     # Of Mochi's clip as a whole, torch adds up in another order.
     assert torch.equal(torch.cat(frames, 2), whole) or name == "Mochi"
     assert state.keys() == end.keys()
+    if name in IMAGES:  # a batch of them is a clip
+        images, state = decoder(z[0].transpose(0, 1))
+        assert torch.equal(images.transpose(0, 1)[None], whole) and state == {}
 
 
 def test_a_clip_that_is_normalised_as_one_is_taken_whole():
@@ -94,7 +100,7 @@ def test_a_clip_that_is_normalised_as_one_is_taken_whole():
     decoder = native(vae)
     z = latents(decoder, 5)
     whole, state = decoder(z)
-    assert compare(whole, vae.decode(z.double()).sample).pcc > LEAST["HunyuanVideo"] and state == {}
+    assert as_close_as_torchs("HunyuanVideo", vae, z, whole, vae.decode(z.double()).sample) and state == {}
     for state, ends in (({}, True), (None, False)):
         with pytest.raises(Refused, match="all of it at once"):
             decoder(z, state, ends=ends)
@@ -139,23 +145,12 @@ def test_pieces_as_small_as_can_be_change_nothing(monkeypatch):
     assert torch.equal(decoder(z)[0], whole)
 
 
-def test_a_batch_of_images_is_a_clip_of_them():
-    vae = small("FLUX")
-    decoder = native(vae)
-    z = latents(decoder, 2)
-    images, state = decoder(z[0].transpose(0, 1))
-    assert torch.equal(images.transpose(0, 1)[None], decoder(z)[0]) and state == {}
-
-
 def unknown(made: Program) -> set[str]:
     """What of a program the evaluator, TT-NN's process, the costs or the expected seconds don't know."""
     ops = [op for op in made.main.ops if op.name not in FREE]
     lost = knows(made) | {op.name for op in ops} - ops_known_to_the_host()
-    for one in ops:
-        if not is_view(one) and expected(one, made.chip).us <= 0:
-            lost.add(one.name)
-        if flops(one) and one.name not in COSTED_AS_PRODUCTS:
-            lost.add(one.name)
+    lost |= {op.name for op in ops if not is_view(op) and expected(op, made.chip).us <= 0}
+    lost |= {op.name for op in ops if flops(op) and op.name not in COSTED_AS_PRODUCTS}
     moved = {one.name for one in cost(made).ops if one.moved}
     return lost | {op.name for op in ops if not is_view(op)} - moved
 
@@ -167,14 +162,14 @@ def test_nothing_in_a_program_is_unknown(family):
         assert not unknown(decoder.step(size, begins, "n150", ends=not begins).program)
 
 
-def test_an_op_that_is_unknown_shows():
-    x, y = tensor("x", (32, 32)), tensor("y", (32, 32))
-    assert unknown(program([x], [op("cumsum", [x], y)])) == {"ttnn.cumsum"}
-
-
-@pytest.mark.parametrize("board", ["n150", "p150"])
 @pytest.mark.parametrize(
-    "name, share", [("Wan 2.1", 0.43), ("HunyuanVideo", 0.53), ("HunyuanVideo-1.5", 0.35), ("LTX-2", 0.36)]
+    "name, share, board",
+    [
+        ("Wan 2.1", 0.43, "n150"),
+        ("HunyuanVideo", 0.53, "p150"),
+        ("HunyuanVideo-1.5", 0.35, "n150"),
+        ("LTX-2", 0.36, "p150"),
+    ],
 )
 def test_a_full_size_step_costs_what_was_aimed_for(name, share, board):
     """A share of the compiled program's bytes, a tenth of its ops. Of a state that grows, a clip's last."""
@@ -208,36 +203,16 @@ def test_a_line_that_is_not_finite_is_no_picture():
     assert video[..., 0, :].isfinite().all() and video[..., 1, :].isnan().all()
 
 
-BAD = {
-    "class": ("native: got Linear", lambda wan, z: native(nn.Linear(2, 2))),
-    "family": ("need for_tiles, or a decoder", lambda wan, z: native(SMALL["Cosmos"].make())),
-    "config": ("activation", lambda wan, z: native(other_activation())),
-    "weights": ("finite", lambda wan, z: native(spoilt())),
-    "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),
-    "size": ("state", lambda wan, z: wan(z, wan(z.mT.contiguous())[1])),
-    "part of a frame": ("keys", lambda wan, z: part_of_a_frame()),
-    "state": ("state", lambda wan, z: wan(z, {"block_in.resnets.0.conv1.4x5.past": z})),
-    "channels": ("at most 1024", lambda wan, z: wide()),
-    "odd step": ("multiple of 2", lambda wan, z: odd_step()),
-    "a step too short": ("5, or more by a multiple of 3", lambda wan, z: short()),
-    "dtype": ("bfloat16", lambda wan, z: wan(z.float())),
-    "ended": ("has ended", lambda wan, z: ltx(5, {})),
-    "narrow": ("at least 2 x 2", lambda wan, z: ltx(1)),
-    "noise": ("inject_noise", lambda wan, z: noisy()),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_refused(wan, what):
-    said, does = BAD[what]
-    with pytest.raises(Refused, match=said):
-        does(wan, latents(wan, 1))
-
-
-def other_activation() -> nn.Module:
-    vae = small("Wan 2.1")
-    vae.decoder.nonlinearity = nn.ReLU()
+def changed(name: str, path: str, value) -> nn.Module:
+    vae = small(name)
+    part, _, attribute = path.rpartition(".")
+    setattr(vae.get_submodule(part), attribute, value)
     return vae
+
+
+def wide() -> nn.Module:
+    with torch.device("meta"):
+        return diffusers.AutoencoderKLWan(**SMALL["Wan 2.1"].config | {"base_dim": 1056, "dim_mult": [1, 1]})
 
 
 def spoilt() -> nn.Module:
@@ -246,35 +221,43 @@ def spoilt() -> nn.Module:
     return vae
 
 
-def wide() -> None:
-    with torch.device("meta"):
-        vae = diffusers.AutoencoderKLWan(**SMALL["Wan 2.1"].config | {"base_dim": 1056, "dim_mult": [1, 1]})
-    native(vae).step((1, 4, 5), True, "n150")
+def called(name: str, frames: int, state=None, **sizes) -> None:
+    """`state` is given, or that after so many latent frames."""
+    decoder = native(small(name))
+    state = decoder(latents(decoder, state))[1] if isinstance(state, int) else state
+    decoder(latents(decoder, frames, **sizes), state, ends=False)
 
 
-def part_of_a_frame() -> None:
-    decoder = native(small("HunyuanVideo-1.5"))
+def part_of_a_frame(decoder: NativeDecoder) -> None:
     z = latents(decoder, 1)
     decoder(z, {name: value[:, :, :-1] if "keys" in name else value for name, value in decoder(z)[1].items()})
 
 
-def ltx(width: int, state: dict | None = None) -> None:
-    decoder = native(small("LTX-2"))
-    decoder(latents(decoder, 1, width=width), state)
+BAD = {
+    "class": ("native: got Linear", lambda wan, z: native(nn.Linear(2, 2))),
+    "family": ("need for_tiles, or a decoder", lambda wan, z: native(SMALL["Cosmos"].make())),
+    "config": ("activation", lambda wan, z: native(changed("Wan 2.1", "decoder.nonlinearity", nn.ReLU()))),
+    "weights": ("finite", lambda wan, z: native(spoilt())),
+    "noise": ("inject_noise", lambda wan, z: native(small("LTX-Video", NOISE))),
+    "channels": ("at most 1024", lambda wan, z: native(wide()).step((1, 4, 5), True, "n150")),
+    "clips": ("one at a time", lambda wan, z: wan(z.expand(2, -1, -1, -1, -1))),
+    "dtype": ("bfloat16", lambda wan, z: wan(z.float())),
+    "size": ("state", lambda wan, z: wan(z, wan(z.mT.contiguous())[1])),
+    "state": ("state", lambda wan, z: wan(z, {"block_in.resnets.0.conv1.4x5.past": z})),
+    "part of a frame": ("keys", lambda wan, z: part_of_a_frame(native(small("HunyuanVideo-1.5")))),
+    "odd step": ("multiple of 2", lambda wan, z: called("CogVideoX", 1, 2)),
+    "a step too short": ("5, or more by a multiple of 3", lambda wan, z: called("HunyuanVideo", 4)),
+    "ended": ("has ended", lambda wan, z: called("LTX-2", 1, {})),
+    "narrow": ("at least 2 x 2", lambda wan, z: called("LTX-2", 1, width=1)),
+}
+NOISE = dict(decoder_inject_noise=(True, False, False))
 
 
-def noisy() -> None:
-    native(small("LTX-Video", dict(decoder_inject_noise=(True, False, False))))
-
-
-def odd_step() -> None:
-    decoder = native(small("CogVideoX"))
-    decoder(latents(decoder, 1), decoder(latents(decoder, 2))[1])
-
-
-def short() -> None:
-    decoder = native(small("HunyuanVideo"))
-    decoder(latents(decoder, 4), ends=False)
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_refused(wan, what):
+    said, does = BAD[what]
+    with pytest.raises(Refused, match=said):
+        does(wan, latents(wan, 1))
 
 
 def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
@@ -290,8 +273,9 @@ def test_steps_of_several_latent_frames_take_them_as_one_piece(wan):
         assert all(tuple(sent[name].shape) == wanted[name] for name in names)
 
 
-def test_a_session_knows_how_many_latent_frames_were_seen(growing):
+def test_a_session_knows_how_many_latent_frames_were_seen():
     """By what the step before has left, or by a state that is given."""
+    growing = native(small("HunyuanVideo-1.5"))
     programs = growing.programs(TARGETS["n150-ttnn"], stateful=True)
 
     def seen(frames: int, **keywords) -> int:
@@ -307,21 +291,17 @@ def test_a_session_knows_how_many_latent_frames_were_seen(growing):
 @needs_ttsim
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name, target",
-    [
-        ("Wan 2.1", "n150-ttsim"),
-        ("HunyuanVideo-1.5", "n150-ttsim"),
-        ("FLUX", "p150-ttsim"),
-        ("CogVideoX", "p150-ttsim"),
-        ("Tiny", "n150-ttsim"),
-        ("LTX-Video", "n150-ttsim"),
-    ],
+    "name, board",
+    [("Wan 2.1", "n150"), ("HunyuanVideo-1.5", "n150"), ("LTX-Video", "n150"), ("Tiny", "n150")]
+    + [("FLUX", "p150"), ("CogVideoX", "p150")],
 )
-def test_steps_on_a_simulated_chip(name, target):
+def test_steps_on_a_simulated_chip(name, board):
     vae = small(name)
     decoder = native(vae)
-    z = latents(decoder, LATENTS.get(name, 3), 4, 4)
+    frames = 4 if name == "CogVideoX" else LATENTS.get(name, 3)  # two steps, of two
+    z = latents(decoder, frames, 2, 2)
     together = LATENTS[name] // 2 if name in LATE else None  # each step of its own has kernels to be built
-    frames = torch.cat([step.frames for step in stream_decode(decoder, z, target, together)], 2)
+    steps = stream_decode(decoder, z, f"{board}-ttsim", together)
+    got = torch.cat([step.frames for step in steps], 2)
     want = (SMALL | SMALL_IMAGES)[name].decode(vae, z.double())
-    assert compare(frames, want).pcc > LEAST.get(name, 0.9999)
+    assert compare(got, want).pcc > 0.9999

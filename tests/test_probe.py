@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -25,29 +24,14 @@ from ttvideo.probing.verdict import MOCKED, PASS
 pytestmark = pytest.mark.usefixtures("clean_after")
 
 
-def test_host_lanes_return_what_torch_computes(clip):
-    conv = nn.Conv3d(8, 4, 3)
-    for verdict in probe_all(conv, (clip,), ["cpu", "xla-cpu"]):
-        assert verdict.passed and verdict.stage == "run"
-        assert compare(verdict.outputs, conv(clip)).max_abs < 1e-5
-
-
-def test_every_board_compiles_a_pointwise_conv3d_to_a_linear_of_its_own(clip):
-    boards = {"n150": "wormhole_b0", "n300": "wormhole_b0", "p150": "blackhole"}
-    conv, targets = nn.Conv3d(8, 64, 1).bfloat16(), [f"{board}-compile" for board in boards]
-    for verdict, arch in zip(probe_all(conv, (clip.bfloat16(),), targets), boards.values()):
-        assert f"arch = <{arch}>" in verdict.ttnn
-        assert verdict.passed and verdict.stage == "TTNN"
-        assert verdict.op_counts["ttnn.linear"] == 1 and verdict.op_counts["ttnn.conv3d"] == 0
-        assert verdict.outputs is None, "nothing ran"
-        assert "plugin" in repr(verdict.plugin) and verdict.cost.dram_bytes_moved > 0
-
-
-def test_evaluated_outputs_are_those_of_the_compiled_program(clip):
-    conv = nn.Conv3d(8, 32, 3, padding=1).bfloat16()
-    verdict = probe(conv, (clip.bfloat16(),), "p150-compile", evaluate=True)
-    assert verdict.outputs_from.startswith("evaluated")
-    assert compare(verdict.outputs, conv.double()(clip.bfloat16().double())).pcc > 0.9999
+def test_each_lane_gets_as_far_as_it_says(clip):
+    conv, x = nn.Conv3d(8, 64, 1).bfloat16(), clip.bfloat16()
+    host, compiled = probe_all(conv, (x,), ["cpu", "p150-compile"])
+    assert host.passed and host.stage == "run" and compare(host.outputs, conv(x)).max_abs < 1e-5
+    assert compiled.passed and compiled.stage == "TTNN" and compiled.outputs is None, "nothing ran"
+    assert compiled.op_counts["ttnn.linear"] == 1 and compiled.op_counts["ttnn.conv3d"] == 0
+    assert "plugin" in repr(compiled.plugin) and compiled.cost.dram_bytes_moved > 0
+    assert compiled.cut is None and "cut" not in compiled.record()
 
 
 class Pair(NamedTuple):
@@ -147,30 +131,21 @@ def test_the_mocked_chip_builds_kernels_and_runs_none(clip):
     assert verdict.outputs is None, "the mock's memory holds no results"
 
 
-def test_conv3d_is_not_linked_into_the_runtime(clip):
-    verdict = probe(nn.Conv3d(8, 32, 3, padding=1).bfloat16(), (clip.bfloat16(),), "p150-mock")
-    assert (verdict.status, verdict.stage, verdict.kind) == ("fail", "kernels", "op not linked")
-    assert verdict.op == "ttnn.prepare_conv3d_weights" and "\n" not in verdict.message
-
-
-class PlusOne(nn.Module):
-    def forward(self, x):
-        return x + 1.0
-
-
 def test_the_mocked_chip_has_a_real_allocator():
     # 42 MB on the host; as tiles each single element is 32×32 of them, 43 GB in all.
-    verdict = probe(PlusOne(), (torch.zeros(20 * 2**20, 1, 1, dtype=torch.bfloat16),), "p150-mock")
+    verdict = probe(nn.ReLU(), (torch.zeros(20 * 2**20, 1, 1, dtype=torch.bfloat16),), "p150-mock")
     assert (verdict.kind, verdict.stage) == ("DRAM out of memory", "run"), str(verdict)
 
 
 @pytest.mark.parametrize(
-    ("module", "kind", "says"),
-    [(Aborts(), "crash", "SIGABRT"), (Killed(), "crash", "SIGKILL"), (Raises(), "RuntimeError", "")],
-    ids=["aborts", "killed", "raises"],
+    "module, target, kind, says",
+    [
+        (Killed(), "cpu", "crash", "SIGKILL"),
+        (Raises(), "cpu", "RuntimeError", ""),
+        (Raises(), "p150-compile", "RuntimeError", ""),
+    ],
 )
-@pytest.mark.parametrize("target", ["cpu", "p150-compile"])
-def test_a_worker_that_fails_is_a_verdict(module, kind, says, target, clip):
+def test_a_worker_that_fails_is_a_verdict(module, target, kind, says, clip):
     verdict = probe(module, (clip,), target)
     assert verdict.kind == kind and says in verdict.message and "Traceback" not in verdict.message
 
@@ -181,20 +156,20 @@ def test_a_time_out_ends_the_worker_and_all_it_started(clip):
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "600"]]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+HANGS = """
+import signal
+import torch
+from hostile import Hangs
+from ttvideo import probe
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
+probe(Hangs(), (torch.zeros(1),), "cpu")
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_outlives_its_parent(how, cold):
-    script = textwrap.dedent(
-        """
-        import signal
-        import torch
-        from hostile import Hangs
-        from ttvideo import probe
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
-        probe(Hangs(), (torch.zeros(1),), "cpu")
-        """
-    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
-    parent = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen([sys.executable, "-c", HANGS], env=environment, stderr=subprocess.DEVNULL)
     worker = wait_for(lambda: psutil.Process(parent.pid).children())[0]
     wait_for(worker.children)
     parent.send_signal(how)
@@ -221,13 +196,8 @@ def test_a_replay_says_that_it_is_one(clip):
     assert verdict.replayed and "replay" in str(verdict) and "replay" in verdict._repr_html_()
     assert (verdict.kind, verdict.op) == ("legalisation", "ttir.convolution")
     assert verdict.location.startswith("Conv3d[0]/forward")
-    assert (
-        verdict.message
-        == "failed to legalize operation 'ttir.convolution' that was explicitly marked illegal"
-    )
-
-
-def test_the_old_rule_lets_a_conv2d_pass(clip):
+    illegal = "failed to legalize operation 'ttir.convolution' that was explicitly marked illegal"
+    assert verdict.message == illegal
     assert replay(nn.Conv2d(3, 8, 1).bfloat16(), (clip[0].bfloat16(),)).passed
 
 
@@ -240,6 +210,7 @@ def test_modules_that_share_a_process():
     cases = {"one": (one, x), "same": (same, x), "aborts": (Aborts(), x), "wide": (wide, x)}
     verdicts = probe_each(cases, "p150-compile", evaluate=True)
     assert [verdict.passed for verdict in verdicts.values()] == [True, True, False, True]
+    assert verdicts["aborts"].kind == "crash" and "SIGABRT" in verdicts["aborts"].message
     assert {a.name for a in verdicts["same"].program.arguments} == {"0.weight", "0.bias", "input.0"}
     assert "Linear[0]/forward" in verdicts["same"].ttnn and "Linear[0]" not in verdicts["one"].ttnn
     for name, module in {"one": one, "same": same, "wide": wide}.items():
@@ -257,12 +228,9 @@ def test_a_warm_worker_serves_the_next_module_and_one_that_failed_does_not():
     assert first.child.process.poll() is not None and not first.folder.exists()
 
 
-READS_BACK = ["a branch", "item()", "numpy", "a mask"]
-
-
 def test_a_value_read_where_none_was_computed_is_a_failure_of_its_own():
     x = torch.randn(4, 8).bfloat16()
-    cases = {how: (ReadsBack(how).bfloat16(), (x,)) for how in READS_BACK}
+    cases = {how: (ReadsBack(how).bfloat16(), (x,)) for how in ("a branch", "item()", "numpy", "a mask")}
     for how, verdict in probe_each(cases, "p150-compile", evaluate=True).items():
         assert (verdict.kind, verdict.stage) == ("graph cut", "trace"), how
         assert "ReadsBack" in verdict.location and "(hostile.py:" in verdict.location
@@ -275,8 +243,3 @@ def test_where_values_are_real_a_cut_is_told_and_no_failure():
     verdict = probe(module, (x,), "xla-cpu")
     assert verdict.passed and "into 2 programs" in verdict.cut and verdict.cut in str(verdict)
     assert compare(verdict.outputs, module(x)).max_abs < 1e-5
-
-
-def test_a_graph_in_one_piece_is_not_cut():
-    verdict = probe(ReadsBack("nothing").bfloat16(), (torch.randn(4, 8).bfloat16(),), "p150-compile")
-    assert verdict.passed and verdict.cut is None and "cut" not in verdict.record()

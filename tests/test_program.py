@@ -4,9 +4,10 @@ import pytest
 
 from tests import compiled
 from ttvideo.basics.errors import Refused
-from ttvideo.probing.probe import probe
 from ttvideo.programs.program import TensorType, read
-from ttvideo.targets.boards import BLACKHOLE, WORMHOLE
+from ttvideo.targets.boards import BLACKHOLE
+
+LINEAR = compiled.text("linear")
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +48,11 @@ def test_sizes(conv3d):
     assert conv3d.chip is BLACKHOLE
 
 
-def test_const_eval_functions_are_apart(conv3d):
-    called = {op.attributes["callee"] for op in conv3d.main.ops if op.name == "ttcore.load_cached"}
-    assert called == {f.name for f in conv3d.functions.values() if f.const_eval}
-    assert not conv3d.main.const_eval
-
-
 def test_every_op_of_a_text_is_read():
     text = compiled.text("decoder")
     program = read(text)
+    called = {op.attributes["callee"] for op in program.main.ops if op.name == "ttcore.load_cached"}
+    assert called == {f.name for f in program.functions.values() if f.const_eval} - {program.main.name}
     names = [op.name for f in program.functions.values() for op in f.ops]
     assert sum(n.startswith("ttnn.") for n in names) == text.count('"ttnn.') > 1000
     assert names.count("ttcore.load_cached") == text.count("ttcore.load_cached(")
@@ -64,28 +61,16 @@ def test_every_op_of_a_text_is_read():
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("", id="empty"),
-        pytest.param("module {}", id="no_ttnn"),
-        pytest.param(compiled.text("linear")[:-800], id="cut_short"),
-        pytest.param(
-            compiled.text("linear").replace("-> tensor<2x40x96", "-> tensor<2x41x96", 1), id="types_disagree"
-        ),
-        pytest.param(
-            compiled.text("linear").replace("@main_const_eval_0, ", "@nowhere, "), id="callee_missing"
-        ),
-        pytest.param(compiled.text("linear") + "}", id="unbalanced"),
-        pytest.param(
-            compiled.text("linear").replace("!ttcore.tile<32x32", "!ttcore.tile<16x32"), id="other_tiles"
-        ),
+        "",
+        "module {}",
+        LINEAR[:-800],
+        LINEAR + "}",
+        LINEAR.replace("-> tensor<2x40x96", "-> tensor<2x41x96", 1),  # types disagree
+        LINEAR.replace("@main_const_eval_0, ", "@nowhere, "),
+        LINEAR.replace("!ttcore.tile<32x32", "!ttcore.tile<16x32"),
     ],
+    ids=["empty", "none", "cut_short", "unbalanced", "types_disagree", "callee_missing", "other_tiles"],
 )
 def test_what_is_no_program_is_refused(text):
     with pytest.raises(Refused):
         read(text)
-
-
-def test_reads_what_the_compiler_prints_now():
-    module, x = compiled.module_and_input("conv2d")
-    program = read(probe(module, (x,), "n150-compile").ttnn)
-    assert {a.name for a in program.arguments} >= set(dict(module.named_parameters()))
-    assert program.chip is WORMHOLE

@@ -12,7 +12,7 @@ from lib.stored import stored
 from tests import compiled
 from ttvideo.basics.errors import Refused
 from ttvideo.probing.verdict import Verdict
-from ttvideo.programs.conv3d_blocks import Blocks, Size, candidates
+from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.programs.cost import FREE, cost, in_turn
 from ttvideo.programs.program import read
 from ttvideo.programs.seconds import expected, expected_program, expected_work
@@ -22,37 +22,18 @@ from ttvideo.programs.seconds.rows import COLUMNS, MEASURED, read_rows
 from ttvideo.programs.seconds.work import Moved, Product, bytes_work, conv3d_work, machine, matmul_work
 from ttvideo.targets.boards import BLACKHOLE, BOARDS
 
-MOCHI = {768: (1, 60, 106), 512: (3, 120, 212), 256: (6, 240, 424), 128: (6, 480, 848)}
-
 
 @pytest.fixture(scope="module")
 def rows():
     return read_rows()
 
 
-def convolution(channels: int) -> Size:
-    return Size(MOCHI[channels], channels, channels, (3, 3, 3), (0, 1, 1))
-
-
-@pytest.mark.parametrize("board", ["p150", "n150"])
-@pytest.mark.parametrize("channels", MOCHI)
-def test_no_candidate_is_expected_under_its_roofline(board, channels):
-    on, size = machine(BOARDS[board].chip), convolution(channels)
-    for blocks in candidates(size, on.chip):
-        for fidelity in ("hifi2", "hifi4"):
-            work = conv3d_work(size, blocks, on, fidelity)
-            time = expected_work(work)
-            assert work.floor_us <= time.low_us < time.us < time.high_us
-
-
 @pytest.mark.parametrize("name", ["conv3d", "conv2d", "linear", "resnet", "decoder"])
 def test_no_op_of_a_compiled_program_is_expected_under_its_roofline(name):
     program, board = read(compiled.text(name)), BOARDS["p150"]
     found = expected_program(program)
-    assert (
-        sum(found.by_cause.values()) == pytest.approx(found.kernel_seconds)
-        and found.low < found.seconds < found.high
-    )
+    assert sum(found.by_cause.values()) == pytest.approx(found.kernel_seconds)
+    assert found.low < found.seconds < found.high
     times = [expected(op, board.chip) for op in program.main.ops if op.name not in FREE]
     assert all(one.floor_us <= one.us for one in times)
     # The products' padded tiles and each op's bytes are at the roofline's own rates.
@@ -71,10 +52,9 @@ def test_a_verdict_says_how_long_its_program_would_take_and_nothing_where_there_
 
 
 def test_less_fidelity_is_less_time_and_never_under_a_quarter():
-    work = [
-        expected_work(conv3d_work(convolution(256), Blocks(2, 3, 5, 256, 64), machine(BLACKHOLE), f)).us
-        for f in ("lofi", "hifi2", "hifi3", "hifi4")
-    ]
+    size = Size((6, 240, 424), 256, 256, (3, 3, 3), (0, 1, 1))
+    given = size, Blocks(2, 3, 5, 256, 64), machine(BLACKHOLE)
+    work = [expected_work(conv3d_work(*given, f)).us for f in ("lofi", "hifi2", "hifi3", "hifi4")]
     assert work == sorted(work) and work[0] > work[-1] / 4
 
 
@@ -83,11 +63,8 @@ def test_what_was_measured_on_the_other_chip_only_says_so():
     here, there = (expected(conv, BOARDS[board].chip) for board in ("p150", "n150"))
     assert there.carried and not here.carried
     assert there.high_us / there.us > here.high_us / here.us
-    product = Product(1024, 1024, 1024)
-    on = machine(BOARDS["n150"].chip)
-    assert not expected_work(matmul_work(product, on, "hifi4")).fitted.carries(
-        matmul_work(product, on, "hifi4")
-    )
+    product = matmul_work(Product(1024, 1024, 1024), machine(BOARDS["n150"].chip), "hifi4")
+    assert not expected_work(product).fitted.carries(product)
     # SiLU's cycles were measured on a Wormhole only.
     silu = bytes_work("elementwise", Moved(4e6, 2000, hard=1000), machine(BLACKHOLE))
     assert expected_work(silu).fitted.carries(silu)
@@ -118,18 +95,14 @@ def test_convolutions_that_were_not_fitted_are_foretold_and_a_wrong_coefficient_
 
 
 def test_the_stored_errors_are_within_what_is_claimed():
+    """Those of products; notebook 08 has the convolutions'."""
     found = stored("seconds")
     by_kind = {(row["kind"], row["chip"]): row for row in found["errors"]}
-    conv3d = by_kind["conv3d", "blackhole"]
-    assert conv3d["held_out"]["median_error"] <= 0.08 and conv3d["held_out"]["within_25_percent"] >= 0.9
-    assert len(conv3d["left_out"]) == 3
-    assert all(one["median_error"] <= 0.15 for one in conv3d["left_out"].values())
     for chip in ("blackhole", "wormhole_b0"):
         assert by_kind["matmul", chip]["held_out"]["median_error"] <= 0.15
         assert found["large"][chip]["median_error"] <= 0.25
     wan = [one for one in found["whole"] if one["what"].startswith("Wan")]
-    assert len(wan) == 2
-    assert all(0.7 < one["expected_over_published"] < 1 and one["published"] < one["high"] for one in wan)
+    assert len(wan) == 2 and all(one["published"] < one["high"] for one in wan)
 
 
 def written(path, **changes):
@@ -150,19 +123,15 @@ def written(path, **changes):
 @pytest.mark.parametrize(
     "changes, says",
     [
-        pytest.param(
-            {"op": "conv4d"}, "line 2: op: got 'conv4d', need one of start, conv3d", id="unknown_op"
-        ),
-        pytest.param({"us": "0"}, "line 2: us: got 0, need a time above 0", id="no_time"),
-        pytest.param({"us": "nan"}, "line 2: us: got nan, need a time above 0", id="nan"),
-        pytest.param({"us": "0.5"}, "line 2: us: got 0.5, need at least the chip's", id="milliseconds"),
-        pytest.param({"out": "1x1x1x64"}, "line 2: out: got 1x1x1x64, need", id="shapes_do_not_follow"),
-        pytest.param(
-            {"blocks": "1x8x8x64x48"}, "line 2: blocks: got 1x8x8x64x48, need parts", id="no_divisor"
-        ),
-        pytest.param({"blocks": "8x32x32x64x128"}, "line 2: blocks: .* need no more L1", id="over_l1"),
-        pytest.param({"chip": "p150"}, "line 2: chip: got 'p150', need one of blackhole", id="unknown_chip"),
-        pytest.param({"second": {"in1": "7x7"}}, "line 3: out: .* need .*xN", id="no_product"),
+        ({"op": "conv4d"}, "line 2: op: got 'conv4d', need one of start, conv3d"),
+        ({"us": "0"}, "line 2: us: got 0, need a time above 0"),
+        ({"us": "nan"}, "line 2: us: got nan, need a time above 0"),
+        ({"us": "0.5"}, "line 2: us: got 0.5, need at least the chip's"),  # milliseconds
+        ({"out": "1x1x1x64"}, "line 2: out: got 1x1x1x64, need"),
+        ({"blocks": "1x8x8x64x48"}, "line 2: blocks: got 1x8x8x64x48, need parts"),
+        ({"blocks": "8x32x32x64x128"}, "line 2: blocks: .* need no more L1"),
+        ({"chip": "p150"}, "line 2: chip: got 'p150', need one of blackhole"),
+        ({"second": {"in1": "7x7"}}, "line 3: out: .* need .*xN"),
     ],
 )
 def test_a_bad_row_is_refused_by_its_line(tmp_path, changes, says):

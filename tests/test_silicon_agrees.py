@@ -18,23 +18,9 @@ pytestmark = pytest.mark.long
 
 SHAPE = (32, 64)
 FUSED = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
-MOVES = st.sampled_from(["permute", "reshape", "slice_static", "concat", "repeat"])
+MOVES = st.sampled_from("permute reshape slice_static concat repeat".split())
 COMPUTES = st.sampled_from(
-    [
-        "add",
-        "subtract",
-        "multiply",
-        "silu",
-        "sigmoid",
-        "exp",
-        "tanh",
-        "pow_scalar",
-        "sum",
-        "mean",
-        "matmul",
-        "where",
-        "softmax",
-    ]
+    "add subtract multiply silu sigmoid exp tanh pow_scalar sum mean matmul where softmax".split()
 )
 
 
@@ -52,11 +38,8 @@ def step(name: str, x, dtype: str, number: int):
             shape = (rows // 2, columns * 2)
             return op("reshape", [x], result(shape), shape=list(shape))
         case "slice_static":
-            low = [rows // 4, 0]
-            shape = (rows // 2, columns)
-            return op(
-                "slice_static", [x], result(shape), begins=low, ends=[low[0] + shape[0], columns], step=[1, 1]
-            )
+            part = dict(begins=[rows // 4, 0], ends=[rows // 4 + rows // 2, columns], step=[1, 1])
+            return op(name, [x], result((rows // 2, columns)), **part)
         case "concat":
             return op("concat", [x, x], result((2 * rows, columns)), dim=0)
         case "repeat":
@@ -101,10 +84,8 @@ def convolutions(draw) -> tuple[Program, dict[str, torch.Tensor]]:
         return conv3d(conv, x, (1, 2, 4))
     stride = draw(st.integers(1, 2))
     high, across = ((size + 2 * pad - 3) // stride + 1 for size in (height, width))
-    x, y = (
-        tensor("x", (1, 1, height * width, channels), layout="row_major"),
-        tensor("y", (1, 1, high * across, out)),
-    )
+    x = tensor("x", (1, 1, height * width, channels), layout="row_major")
+    y = tensor("y", (1, 1, high * across, out))
     shape = (out, channels, 3, 3)
     weight = Value("w", TensorType(shape, "bf16", "row_major", "system", (out * channels * 3, 3)))
     step = op(
@@ -123,12 +104,9 @@ def chip(request):
 
 
 few = settings(
-    max_examples=10,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
+    max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+)  # fmt: skip
 
 
 @needs_ttsim
@@ -141,7 +119,7 @@ def test_random_programs_agree_op_by_op(chip, made, seed):
 
 
 @needs_ttsim
-@few
+@settings(few, max_examples=6)  # each has kernels of its own to be built
 @given(made=convolutions())
 def test_random_convolutions_agree(chip, made):
     for one in op_by_op(chip, *made):

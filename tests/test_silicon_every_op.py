@@ -67,43 +67,32 @@ def product(name, a=(1, ROWS, COLUMNS), b=(COLUMNS, 32), y=(1, ROWS, 32), bias=F
 
 def conv2d(prepared: bool):
     """8 x 10 positions, 32 channels to 64; the weight as it is, or prepared by a const-eval function's op."""
-    attributes = CONV | dict(
-        in_channels=32,
-        out_channels=64,
-        input_height=8,
-        input_width=10,
-        kernel_size=[3, 3],
-        padding=[1, 1, 1, 1],
-    )
-    config = {"conv2d_config": {"config_tensors_in_dram": True}}
+    how = CONV | dict(
+        in_channels=32, out_channels=64, input_height=8, input_width=10, kernel_size=[3, 3],
+        padding=[1, 1, 1, 1], conv2d_config={"config_tensors_in_dram": True}, **EXACT,
+    )  # fmt: skip
     x, y = tensor("x0", (1, 1, 80, 32), layout="row_major"), tensor("y", (1, 1, 80, 64))
     weight = Value("x1", TensorType((64, 32, 3, 3), "bf16", "row_major", "system", (64 * 32 * 3, 3)))
     bias = Value("x2", TensorType((1, 1, 1, 64), "bf16", "row_major", "system", (1, 64)))
     if not prepared:
-        return [x, weight, bias], op("conv2d", [x, weight, bias], y, **attributes, **config, **EXACT)
-    config["conv2d_config"]["shard_layout"] = (
-        "height_sharded"  # else it may differ from the preparation to the use
-    )
+        return [x, weight, bias], op("conv2d", [x, weight, bias], y, **how)
+    # Else it may differ from the preparation to the use.
+    how["conv2d_config"]["shard_layout"] = "height_sharded"
     w, b = tensor("w", (1, 1, 288, 64)), tensor("b", (1, 1, 1, 64))
     steps = [
-        op(
-            "prepare_conv2d_weights",
-            [weight],
-            w,
-            weights_format="OIHW",
-            has_bias=True,
-            **attributes,
-            **config,
-            **EXACT,
-        ),
-        op("prepare_conv2d_bias", [bias], b, **attributes, **config, **EXACT),
-        op("conv2d", [x, w, b], y, **attributes, **config, **EXACT),
+        op("prepare_conv2d_weights", [weight], w, weights_format="OIHW", has_bias=True, **how),
+        op("prepare_conv2d_bias", [bias], b, **how),
+        op("conv2d", [x, w, b], y, **how),
     ]
     return [x, weight, bias], steps
 
 
+def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
+    return tensor(name, shape, dtype, "row_major")
+
+
 def conv1d():
-    x, y = tensor("x0", (1, 40, 32), layout="row_major"), tensor("y", (1, 1, 40, 64))
+    x, y = rows("x0", 1, 40, 32), tensor("y", (1, 1, 40, 64))
     weight = Value("x1", TensorType((64, 32, 3), "bf16", "row_major", "system", (64 * 32, 3)))
     attributes = dict(
         batch_size=1, in_channels=32, out_channels=64, input_length=40, kernel_size=3, stride=1,
@@ -120,10 +109,7 @@ def conv3d(padding_mode: str):
         conv3d_config={"t_out_block": 1, "h_out_block": 2, "w_out_block": 8, "c_out_block": 32,
                        "c_in_block": 32},
     )  # fmt: skip
-    x, y = (
-        tensor("x0", (1, 3, 6, 8, 32), layout="row_major"),
-        tensor("y", (1, 1, 6, 8, 32), layout="row_major"),
-    )
+    x, y = rows("x0", 1, 3, 6, 8, 32), rows("y", 1, 1, 6, 8, 32)
     weight = Value("x1", TensorType((32, 32, 3, 3, 3), "bf16", "row_major", "system", (32 * 32 * 9, 3)))
     bias, w = tensor("x2", (1, 32)), tensor("w", (864, 32))
     steps = [
@@ -141,10 +127,6 @@ def batch_norm_training():
     return xs, Op("ttnn.batch_norm_training", tuple(xs), results, attributes | EXACT, "")
 
 
-def rows(name: str, *shape: int, dtype: str = "bf16") -> Value:
-    return tensor(name, shape, dtype, "row_major")
-
-
 def moments(channels: int, clips: int = 1):
     """Of a clip, or of two, whose sum comes too."""
     xs = [rows(f"x{i}", 1, 2, 5, 7, channels) for i in range(clips)]
@@ -160,9 +142,9 @@ def moments_of_pixels(channels: int, expansion=(2, 2, 3)):
     return [x], Op("ttnn.generic_op.frame_moments", (x,), (sums, pixels), how, "")
 
 
-def group_affine(**other):
+def group_affine(sums: int = 2 * 2 * 2, **other):
     """Of sums that a frame of positive numbers has: the first of x, the second of x * x, which is larger."""
-    xs = [rows("x0", 2 * 2 * 2, 1024, dtype="f32"), rows("x1", 2, 64)]
+    xs = [rows("x0", sums, 1024, dtype="f32"), rows("x1", 2, 64)]
     attributes = dict(rows=35, groups=32, parts=2, pieces=4, epsilon=1e-5) | other
     return xs, op("generic_op.group_affine", xs, rows("y", 4, 64), **attributes)
 
@@ -249,13 +231,9 @@ def rms_norm():
 
 
 def rows_scatter():
-    x, rows, y = (
-        tensor(n, s, layout="row_major")
-        for n, s in [("x0", (1, 8, 32)), ("x1", (1, 2, 32)), ("y", (1, 8, 32))]
-    )
-    index = tensor("i", (1, 1, 2), "si32", "row_major")
-    a = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
-    return [x, index, rows], op("rows_scatter", [x, index, rows], y, **a), {"i": torch.tensor([[[5, 2]]])}
+    xs = [rows("x0", 1, 8, 32), rows("i", 1, 1, 2, dtype="si32"), rows("x1", 1, 2, 32)]
+    how = dict(column=False, reduce="invalid", sizes=[8], windows=[1])
+    return xs, op("rows_scatter", xs, rows("y", 1, 8, 32), **how), {"i": torch.tensor([[[5, 2]]])}
 
 
 UNARY = (
@@ -356,6 +334,7 @@ CASES = {
     "spatial norm": lambda: spatial_norm("given"),
     "spatial norm, a clip begins": lambda: spatial_norm("first frame"),
     "group_affine, filled up": lambda: group_affine(channels=48, groups=8, pieces=1),
+    "group_affine, of many parts": lambda: group_affine(sums=2 * 2 * 24, parts=24),
     "depth_to_space, the first frame once": lambda: depth_to_space((1, 1, 1), (2, 2, 1), single=True),
     "depth_to_space, without the very first": lambda: depth_to_space((2, 2, 2), single=True),
     "frames": lambda: frames(1, "bf16"),

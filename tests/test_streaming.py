@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seeded import far
 from streamed import ALL, MOCHI, TIMED, WHOLE
 
 from ttvideo import Refused, compare
@@ -31,12 +32,6 @@ def made(name):
     case = (ALL | WHOLE)[name]
     stock = case.make()
     return case, stock, case.new(stock), tuple(values[:1] for values in case.each)
-
-
-def far(got, want):
-    """The largest difference, relative to the largest number."""
-    assert got.shape == want.shape
-    return compare(got, want).max_abs / want.abs().max().double().item()
 
 
 def same(case, got, want):

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 
 import pandas as pd
 import psutil
@@ -21,11 +22,8 @@ from ttvideo.basics.errors import Refused
 pytestmark = pytest.mark.long
 
 QUICK = {"notebook": "01_repro", "plugin": "installed", "parameters": {"target": "cpu", "latent_heigth": 2}}
-LONG = {
-    "notebook": "01_repro",
-    "plugin": "installed",
-    "parameters": whole("01_repro", {"target": "p150-mock"}),
-}
+ENDED = {"status": PASS, "reason": None, "seconds": 1.0, "gb": 1.0}
+LONG = QUICK | {"parameters": whole("01_repro", {"target": "p150-mock"})}
 
 
 def written(tmp_path, text: str):
@@ -41,21 +39,11 @@ def test_a_grid_is_every_combination_and_its_cases_each_once(tmp_path):
     cases: [{notebook: 03_full_decoder, target: cpu, latent_frames: 3}, {target: p150-mock}]
     """
     runs = read_grid(written(tmp_path, text), {})
-    count = {
-        name: sum(run.notebook == name for run in runs)
-        for name in ("01_repro", "02_decompose", "03_full_decoder")
-    }
+    count = Counter(run.notebook for run in runs)
     assert count == {"01_repro": 4 + 1, "02_decompose": 8 + 1, "03_full_decoder": 1}
     assert len({run.name for run in runs}) == len(runs)
     (third,) = (run for run in runs if run.notebook == "03_full_decoder")
-    assert (
-        third.parameters["latent_frames"] == 3
-        and third.parameters["target"] == "cpu"
-        and third.parameters["seed"] == 0
-    )
-
-
-def test_versions_of_the_plugin_are_an_axis(tmp_path):
+    assert third.parameters.items() >= {"latent_frames": 3, "target": "cpu", "seed": 0}.items()
     text = "notebooks: [01_repro]\nparameters: {target: [cpu]}\nplugins: [0.1.2, 0.1.3]"
     assert [run.plugin for run in read_grid(written(tmp_path, text), {})] == ["0.1.2", "0.1.3"]
 
@@ -81,33 +69,20 @@ def test_what_no_run_could_take_is_refused_before_any(tmp_path, text, said):
 
 
 def test_a_run_is_known_by_all_that_decides_its_outcome(monkeypatch):
-    def run(**changed):
-        return Run(
-            **{"notebook": "01_repro", "parameters": {"target": "cpu"}, "versions": {"torch": "1"}} | changed
-        )
-
-    others = [
-        run(notebook="02_decompose"),
-        run(parameters={"target": "tt"}),
-        run(versions={"torch": "2"}),
-        run(plugin="0.1.2"),
-    ]
-    assert len({run().hash, *(other.hash for other in others)}) == 5 and run().hash == run().hash
-    before = run().hash
+    given = {"notebook": "01_repro", "parameters": {"target": "cpu"}, "versions": {"torch": "1"}}
+    changes = [{"notebook": "02_decompose"}, {"parameters": {"target": "tt"}}, {"versions": {"torch": "2"}}]
+    found = [Run(**given | changed).hash for changed in [{}, {}, *changes, {"plugin": "0.1.2"}]]
     monkeypatch.setattr(grids, "library", lambda: "another")
-    assert run().hash != before
+    assert found[0] == found[1] and len({*found, Run(**given).hash}) == 6
 
 
-def test_more_pixels_and_simulated_chips_are_reckoned_to_hold_more():
+def test_more_pixels_and_simulated_chips_are_reckoned_to_hold_more(tmp_path):
     sizes = ({"latent_height": h, "latent_width": w} for h, w in ((4, 4), (60, 106)))
     whole_ones = (whole("03_full_decoder", size | {"target": "p150-mock"}) for size in sizes)
     small, large = (Run("03_full_decoder", parameters) for parameters in whole_ones)
     assert 12 < gigabytes(large) < 16 and gigabytes(small) < 6
     simulated = Run("01_repro", small.parameters | {"target": "n150-ttsim"})
     assert gigabytes(simulated) > gigabytes(Run("01_repro", small.parameters))
-
-
-def test_a_notebook_without_a_target_is_reckoned_too(tmp_path):
     text = "cases: [{notebook: 06_cost, latent_height: 4, latent_width: 4}]"
     (run,) = read_grid(written(tmp_path, text), {})
     assert "target" not in run.parameters and 3 < gigabytes(run) < 6
@@ -119,46 +94,30 @@ def test_a_run_that_fails_says_at_which_cell_and_why(tmp_path):
     assert kept(tmp_path) == row and row["gb"] > 0
 
 
-def command(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
-
-
-def starts(name: str) -> psutil.Process:
+def started(name: str) -> psutil.Process:
     """The process under this one whose command has `name`, once it is there."""
     while True:
         for child in psutil.Process().children(recursive=True):
-            if name in command(child):
-                return child
+            with contextlib.suppress(psutil.Error):
+                if name in " ".join(child.cmdline()):
+                    return child
         time.sleep(0.1)
 
 
 @pytest.mark.timeout(120)
-def test_a_run_that_hangs_is_ended_with_its_kernel(tmp_path):
-    rows, kernels = [], set()
-    thread = threading.Thread(target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=30)))
-    thread.start()
-    while thread.is_alive():
-        kernels.update(
-            child for child in psutil.Process().children(recursive=True) if "ipykernel" in command(child)
-        )
-        time.sleep(0.2)
-    assert rows[0]["status"] == FAIL and rows[0]["reason"] == "no end after 30 s"
-    assert kernels and not any(kernel.is_running() for kernel in kernels)
-
-
-@pytest.mark.timeout(120)
-def test_a_run_that_is_killed_is_a_row_too(tmp_path):
+@pytest.mark.parametrize(
+    "kills, timeout, reason", [(False, 15, "no end after 15 s"), (True, 100, "killed by SIGKILL")]
+)
+def test_a_run_that_hangs_or_is_killed_is_a_row_and_ended_with_its_kernel(tmp_path, kills, timeout, reason):
     rows = []
-    thread = threading.Thread(
-        target=lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=100))
-    )
+    run = lambda: rows.append(execute(LONG, tmp_path, sys.executable, timeout=timeout))
+    thread = threading.Thread(target=run)
     thread.start()
-    kernel = starts("ipykernel_launcher")
-    starts("batches.run").kill()
+    kernel = started("ipykernel_launcher")
+    if kills:
+        started("batches.run").kill()
     thread.join()
-    assert rows[0]["status"] == FAIL and rows[0]["reason"] == "killed by SIGKILL"
+    assert rows[0]["status"] == FAIL and rows[0]["reason"] == reason
     psutil.wait_procs([kernel], timeout=20)
     assert not kernel.is_running()
 
@@ -172,10 +131,8 @@ def test_a_run_that_is_stopped_leaves_no_row(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_a_sweep_tries_all_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
-    path = written(
-        tmp_path,
-        "cases: [{notebook: 01_repro, target: cpu, seed: 1}, {notebook: 01_repro, target: cpu, seed: 2}]",
-    )
+    cases = "cases: [{notebook: 01_repro, target: cpu, seed: 1}, {notebook: 01_repro, target: cpu, seed: 2}]"
+    path = written(tmp_path, cases)
     tried = []
 
     def pretend(asked, folder, python, timeout, stopped):
@@ -183,12 +140,7 @@ def test_a_sweep_tries_all_and_goes_on_where_it_stopped(tmp_path, capsys, monkey
         seed = asked["parameters"]["seed"]
         tried.append(seed)
         failed = seed == 2 and tried.count(2) == 1
-        row = {
-            "status": FAIL if failed else PASS,
-            "reason": "no luck" if failed else None,
-            "seconds": 1.0,
-            "gb": 1.0,
-        }
+        row = ENDED | ({"status": FAIL, "reason": "no luck"} if failed else {})
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / "row.json", row)
         return row
@@ -215,7 +167,7 @@ def test_what_runs_is_stopped_when_the_sweep_is(tmp_path, monkeypatch):
         while asked["parameters"]["seed"] and not stopped():
             time.sleep(0.05)
         ended.append(asked["parameters"]["seed"])
-        return {"status": PASS, "reason": None, "seconds": 1.0, "gb": 1.0}
+        return ENDED
 
     monkeypatch.setattr("batches.cluster.execute", pretend)
     with connected(None, jobs=2) as client:
@@ -235,9 +187,8 @@ def test_a_scheduler_that_nobody_is_at_is_refused():
 
 def found(tmp_path, **row) -> pd.DataFrame:
     """A table of two runs, one of which ended with a record."""
-    runs = [
-        Run("01_repro", whole("01_repro", {"target": "p150-compile", "latent_height": h})) for h in (4, 8)
-    ]
+    asked = {"target": "p150-compile"}
+    runs = [Run("01_repro", whole("01_repro", asked | {"latent_height": height})) for height in (4, 8)]
     record = {
         "versions": {"plugin": "p 1"},
         "verdicts": [{"name": "conv", "target": "p150-compile", "status": "pass", "stage": "TTNN",
@@ -246,17 +197,11 @@ def found(tmp_path, **row) -> pd.DataFrame:
             "conv, p150-compile": {"peak_dram_bytes": 1000, "dram_bytes_moved": 9, "ops": 3}}},
     }  # fmt: skip
     record["verdicts"][0] |= {key: value for key, value in row.items() if key in record["verdicts"][0]}
-    record["metrics"]["programs"]["conv, p150-compile"] |= {
-        key: value for key, value in row.items() if key == "ops"
-    }
+    record["metrics"]["programs"]["conv, p150-compile"]["ops"] = row.get("ops", 3)
     folder = tmp_path / "runs" / runs[0].name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(record))
-    ended = {"reason": None, "seconds": 1.0, "gb": 1.0}
-    rows = {
-        runs[0].name: ended | {"status": PASS},
-        runs[1].name: ended | {"status": FAIL, "reason": "killed by SIGKILL"},
-    }
+    rows = {runs[0].name: ENDED, runs[1].name: ENDED | {"status": FAIL, "reason": "killed by SIGKILL"}}
     return table(runs, rows, tmp_path / "runs")
 
 
@@ -264,26 +209,20 @@ def test_the_table_has_a_row_a_verdict_and_one_a_run_without(tmp_path):
     records = found(tmp_path)
     assert list(records["run"]) == [PASS, FAIL] and list(records["verdict"].fillna("-")) == ["conv", "-"]
     first = records.iloc[0]
-    assert (first["peak_dram_bytes"], first["ops"], first["metric deep.er"], first["version plugin"]) == (
-        1000,
-        3,
-        2.5,
-        "p 1",
-    )
+    found_first = [first[name] for name in ("peak_dram_bytes", "ops", "metric deep.er", "version plugin")]
+    assert found_first == [1000, 3, 2.5, "p 1"]
     report(tmp_path, records, None)
     again = read_table(tmp_path / "records.parquet")
-    assert (
-        list(again["parameter latent_height"]) == [4, 8] and len(pd.read_csv(tmp_path / "records.csv")) == 2
-    )
+    assert list(again["parameter latent_height"]) == [4, 8]
+    assert len(pd.read_csv(tmp_path / "records.csv")) == 2
     page = (tmp_path / "report.html").read_text()
     assert "killed by SIGKILL" in page and "1 pass, 1 fail" in page and "https://unpkg" not in page
 
 
 def test_notebooks_of_other_parameters_share_a_page(tmp_path):
     records = found(tmp_path)
-    others = records.assign(
-        notebook="02_decompose", **{"parameter strategy": ["sum", "linear"], "parameter model": "demo"}
-    )
+    more = {"parameter strategy": ["sum", "linear"], "parameter model": "demo"}
+    others = records.assign(notebook="02_decompose", **more)
     both = pd.concat([records, others], ignore_index=True)
     assert varying(both) == ["parameter latent_height", "parameter strategy"]
     assert label([1.0, float("nan"), "sum", None]) == "1 · sum"
@@ -302,11 +241,8 @@ def test_what_changed_is_told_and_nothing_else(tmp_path):
     report(tmp_path, new, told)
     gone = changes(old, new.iloc[1:])
     assert list(gone["what"]) == ["row"] and list(gone["after"]) == ["missing"]
-
-
-def test_an_older_plugin_is_compared_with_a_newer(tmp_path):
-    old, new = found(tmp_path).assign(plugin="0.1.2"), found(tmp_path, ops=4).assign(plugin="0.1.3")
-    assert list(changes(old, new)["what"]) == ["ops"]
+    older, newer = old.assign(plugin="0.1.2"), found(tmp_path, ops=4).assign(plugin="0.1.3")
+    assert list(changes(older, newer)["what"]) == ["ops"]
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):

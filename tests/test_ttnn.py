@@ -28,7 +28,6 @@ from ttvideo.probing.probe import open_session
 from ttvideo.probing.verdict import MOCKED
 from ttvideo.programs.evaluate import evaluate
 from ttvideo.programs.program import read
-from ttvideo.targets import target as targets
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
 from ttvideo.ttnn import __main__ as make_sim
@@ -56,9 +55,9 @@ def adding(times: int = 1):
 
 
 @needs_ttsim
-@pytest.mark.parametrize("target", TTSIM)
-def test_a_conv3d_runs_on_a_simulated_chip(target, clean_after):
-    module, x = module_and_input("conv3d")
+@pytest.mark.parametrize("target, name", [("n150-ttsim", "linear"), ("p150-ttsim", "conv3d")])
+def test_a_module_runs_on_a_simulated_chip(target, name, clean_after):
+    module, x = module_and_input(name)
     verdict = probe(module, (x,), target)
     assert verdict.passed and "bit-exact" in verdict.outputs_from
     assert compare(verdict.outputs, expected(module, x)).pcc > 0.99999
@@ -78,9 +77,8 @@ def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(mon
     monkeypatch.setattr(places, "packages", lambda: tmp_path)
     simulated = places.environment(TARGETS["p150-ttsim"], tmp_path)
     card = places.environment(TARGETS["ttnn"], tmp_path)
-    assert simulated.pop("TT_METAL_CACHE") != card.pop(
-        "TT_METAL_CACHE"
-    )  # kernels of a named work-around are kept apart
+    # Kernels of a named work-around are kept apart.
+    assert simulated.pop("TT_METAL_CACHE") != card.pop("TT_METAL_CACHE")
     assert card.items() <= simulated.items()
     assert {name for name in simulated if name not in card} == {
         "TT_METAL_SIMULATOR",
@@ -103,12 +101,9 @@ def test_what_each_chip_is_to_run_once_it_is_set_up_is_whole():
 
 
 def test_a_stop_of_the_simulator_is_not_the_ops_failure():
-    log = "[219] ERROR: UnsupportedFunctionality: tensix_unpacr: cfg_context_id=1\nTT_FATAL: beside it"
-    told = classify(log)
-    assert (told.kind, told.message) == (
-        "simulator stop",
-        "UnsupportedFunctionality: tensix_unpacr: cfg_context_id=1",
-    )
+    said = "UnsupportedFunctionality: tensix_unpacr: cfg_context_id=1"
+    told = classify(f"[219] ERROR: {said}\nTT_FATAL: beside it")
+    assert (told.kind, told.message) == ("simulator stop", said)
     assert classify("TT_FATAL: ERROR: unknown").kind == "runtime check"
 
 
@@ -123,54 +118,33 @@ def test_a_compiled_program_becomes_plain_steps():
     assert [argument[2] for argument in main["arguments"]] == ["parameter", "parameter", "input"]
 
 
-class Counting(nn.Module):
-    """Adds what it is given to what it was given before."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, x, state=None):
-        total = x * self.scale if state is None else x * self.scale + state["total"]
-        return total * 2, {"total": total}
-
-
-@needs_ttsim
-def test_the_state_stays_on_the_chip_from_step_to_step(clean_after):
-    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], stateful=True) as session:
-        verdicts = [session.call((ONE,)) for _ in range(3)]
-        assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[2.0], [4.0], [6.0]]
-        assert torch.equal(session.state()["total"], 3 * ONE)
-    with open_session(Counting().bfloat16(), TARGETS["p150-ttsim"], stateful=True) as resumed:
-        assert resumed.call((ONE,), state={"total": 7 * ONE}).outputs.unique().tolist() == [16.0]
-
-
 class Remembering(nn.Module):
-    """Adds what it was given first, which it hands on as it came, and never reads `unread`."""
+    """Sums up what it is given, from three times the first on; hands on the first as it came, and `unread`,
+    which it never reads."""
 
     def forward(self, x, state=None):
-        state = state or {"first": x * 1, "unread": x * 5}
-        return x + state["first"], {"last": x * 3} | {name: state[name] for name in ("first", "unread")}
+        names = "first", "unread", "total"
+        first, unread, total = (state[name] for name in names) if state else (x * 1, x * 5, x * 2)
+        return total + x + first, {"total": total + x, "first": first, "unread": unread}
 
 
 @pytest.mark.parametrize("target", ["xla-cpu", pytest.param("p150-ttsim", marks=needs_ttsim)])
-def test_what_a_state_hands_on_stays_where_it_is_and_is_no_result(target, clean_after):
+def test_the_state_stays_on_the_chip_and_what_it_hands_on_is_no_result(target, clean_after):
     with open_session(Remembering(), TARGETS[target], stateful=True) as session:
         verdicts = [session.call((number * ONE,)) for number in (1, 2, 3)]
-        assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[2.0], [3.0], [4.0]]
-        assert verdicts[-1].results == (0, {"last": 1, "first": None, "unread": None})
-        assert {name: value.unique().tolist() for name, value in session.state().items()} == {
-            "last": [9.0], "first": [1.0], "unread": [5.0]
-        }  # fmt: skip
+        assert [verdict.outputs.unique().tolist() for verdict in verdicts] == [[4.0], [6.0], [9.0]]
+        assert verdicts[-1].results == (0, {"total": 1, "first": None, "unread": None})
         state = session.state()
+        found = {name: value.unique().tolist() for name, value in state.items()}
+        assert found == {"total": [8.0], "first": [1.0], "unread": [5.0]}
     with open_session(Remembering(), TARGETS[target], stateful=True) as resumed:
-        assert resumed.call((ONE,), state=state).outputs.unique().tolist() == [2.0]
+        assert resumed.call((ONE,), state=state).outputs.unique().tolist() == [10.0]
         assert resumed.state()["first"].unique().tolist() == [1.0]
 
 
 @needs_ttnn
 def test_the_state_of_a_mocked_board_is_refused(clean_after):
-    with open_session(Counting().bfloat16(), TARGETS["p150-ttnn"], stateful=True) as session:
+    with open_session(Remembering(), TARGETS["p150-ttnn"], stateful=True) as session:
         assert session.call((ONE,)).outputs is None
         with pytest.raises(Refused, match="kernels don't run"):
             session.state()
@@ -187,26 +161,14 @@ def test_an_op_that_is_refused_is_named_and_the_device_stays(clean_after):
 
 
 @needs_ttnn
-def test_too_large_a_tensor_is_the_allocators_own_failure(clean_after):
-    x, many = tensor("x", (32, 32)), tensor("y", (32 << 12, 32 << 12))
-    wide = program([x], [op("repeat", [x], many, repeat_dims=f"{1 << 12}x{1 << 12}")])
-    with Chip(TARGETS["n150-ttnn"]) as chip, pytest.raises(Broke) as broke:
-        chip.run(wide, {"x": ONE}, fetch=())
-    assert failure(broke.value, None).kind == "DRAM out of memory"
-
-
-@needs_ttnn
 def test_a_report_has_the_programs_ops_and_the_allocators_buffers(tmp_path, clean_after):
     module, x = module_and_input("tap_sum")
     verdict = probe(module, (x,), "n150-ttnn", report=True)
     folder = verdict.save(tmp_path)
     with sqlite3.connect(folder / "ttnn-report" / "db.sqlite") as database:
-        ops = database.execute(
-            "SELECT name, stack_trace FROM operations JOIN stack_traces USING (operation_id)"
-        ).fetchall()
-        banks = database.execute(
-            "SELECT SUM(max_size_per_bank) FROM buffers GROUP BY operation_id"
-        ).fetchall()
+        ask = lambda query: database.execute(query).fetchall()
+        ops = ask("SELECT name, stack_trace FROM operations JOIN stack_traces USING (operation_id)")
+        banks = ask("SELECT SUM(max_size_per_bank) FROM buffers GROUP BY operation_id")
     assert len(ops) == verdict.ran.ops and {name for name, _ in ops} <= set(verdict.op_counts)
     assert any("Conv2d[taps.1]" in location for _, location in ops)
     assert max(banks)[0] * BOARDS["n150"].chip.dram_channels == verdict.ran.peak_dram_bytes
@@ -215,12 +177,13 @@ def test_a_report_has_the_programs_ops_and_the_allocators_buffers(tmp_path, clea
 
 
 @needs_ttnn
-def test_a_report_of_a_run_that_broke_ends_with_the_op_that_did(tmp_path):
+def test_too_large_a_tensor_is_the_allocators_failure_and_ends_the_report(tmp_path, clean_after):
     x, many = tensor("x", (32, 32)), tensor("y", (32 << 12, 32 << 12))
     wide = program([x], [op("repeat", [x], many, repeat_dims=f"{1 << 12}x{1 << 12}")])
     with Chip(TARGETS["n150-ttnn"]) as chip:
-        with pytest.raises(Broke):
+        with pytest.raises(Broke) as broke:
             chip.run(wide, {"x": ONE}, fetch=(), report=True)
+        assert failure(broke.value, None).kind == "DRAM out of memory"
         (tmp_path / "db.sqlite").write_bytes(chip.report()["db.sqlite"])
     with sqlite3.connect(tmp_path / "db.sqlite") as database:
         assert database.execute("SELECT operation_name FROM errors").fetchall() == [("ttnn.repeat",)]
@@ -280,16 +243,6 @@ def test_two_at_one_time_do_not_disturb_each_other(clean_after):
     assert all(torch.equal(one, 8 * ONE) for one in found)
 
 
-def test_the_card_decides_for_which_board_a_program_is_compiled(monkeypatch, tmp_path):
-    monkeypatch.setattr(targets, "PCI_DEVICES", tmp_path)
-    with pytest.raises(Refused, match="card"):
-        targets.board_of_card()
-    (tmp_path / "0000:01:00.0").mkdir()
-    for id, board in (("0x401e", "n150"), ("0xb140", "p150")):
-        (tmp_path / "0000:01:00.0" / "device").write_text(f"{id}\n")
-        assert targets.board_of_card().name == board
-
-
 def test_one_line_is_taken_out_of_a_kernel_and_no_other():
     assert workarounds.dropped("  b", "a\n  b c\nd\n") == "a\nd\n"
     for other in ("a\n", "  b\n  b\n"):
@@ -297,31 +250,29 @@ def test_one_line_is_taken_out_of_a_kernel_and_no_other():
             workarounds.dropped("  b", other)
 
 
+def said(target: str, script: str, tmp_path: Path) -> str:
+    """What a script prints in TT-NN's environment for a target."""
+    (folder := tmp_path / target).mkdir()
+    variables = places.environment(TARGETS[target], folder)
+    asked = [places.python(), Path(__file__).parent / "data" / script]
+    return subprocess.run(asked, env=variables, cwd=folder, capture_output=True, text=True).stdout
+
+
 @needs_ttsim
 @pytest.mark.parametrize("target", TTSIM)
 def test_a_simulated_chip_has_the_boards_grid_and_its_memory(target, tmp_path):
     """Which a mocked board of TT-NN's has, too."""
-    found = {}
-    for name in (target, target.replace("ttsim", "ttnn")):
-        (tmp_path / name).mkdir()
-        variables = places.environment(TARGETS[name], tmp_path / name)
-        asked = [places.python(), Path(__file__).parent / "data" / "grid.py"]
-        said = subprocess.run(
-            asked, env=variables, cwd=tmp_path / name, capture_output=True, text=True, check=True
-        )
-        found[name] = re.findall(r"^(?:grid|DRAM|L1) .*$", said.stdout, re.M)
+    names = target, target.replace("ttsim", "ttnn")
+    found, mocked = (re.findall(r"^(?:grid|DRAM|L1) .*$", said(n, "grid.py", tmp_path), re.M) for n in names)
     rows, columns = TARGETS[target].board.chip.grid_yx
-    assert found[target][0] == f"grid {columns} x {rows}" and len(found[target]) == 3
-    assert len({tuple(lines) for lines in found.values()}) == 1
+    assert found[0] == f"grid {columns} x {rows}" and len(found) == 3 and found == mocked
 
 
 @needs_ttsim
 def test_a_comparison_by_the_sign_bit_gives_the_bits_of_one_with_zero(tmp_path):
     """The p150's work-around, beside what it replaces: with +0.0 in a register that ttsim compares."""
-    variables = places.environment(TARGETS["p150-ttsim"], tmp_path)
-    asked = [places.python(), Path(__file__).parent / "data" / "comparisons.py"]
-    said = subprocess.run(asked, env=variables, cwd=tmp_path, capture_output=True, text=True)
-    found = json.loads(re.search(r"^FOUND (.*)$", said.stdout, re.M)[1])
+    told = said("p150-ttsim", "comparisons.py", tmp_path)
+    found = json.loads(re.search(r"^FOUND (.*)$", told, re.M)[1])
     assert len(found) == 16
     for bits, forms in found.items():
         negative = int(bits, 16) >> 31
@@ -331,10 +282,9 @@ def test_a_comparison_by_the_sign_bit_gives_the_bits_of_one_with_zero(tmp_path):
 
 def test_only_comparisons_with_the_constant_zero_are_written_otherwise(tmp_path):
     source, front = tmp_path / "kernel.s", tmp_path / "as"
-    front.write_text(workarounds.IN_FRONT)
-    front.chmod(0o755)
-    (tmp_path / "as-unchanged").write_text("#!/bin/sh\n")
-    (tmp_path / "as-unchanged").chmod(0o755)
+    for script, text_of_it in ((front, workarounds.IN_FRONT), (tmp_path / "as-unchanged", "#!/bin/sh\n")):
+        script.write_text(text_of_it)
+        script.chmod(0o755)
     others = "\tSFPGT\tL1, L2, 0, 1\n\tSFPGT\tL9, L2, 0, 8\n\tSFPLE\tL10, L2, 0, 1\n"
     source.write_text("\tSFPGT\tL9, L2, 0, 1\n\tsfple\tL9, L12, 0, 1\n" + others)
     subprocess.run([front, "-o", "x.o", source], check=True)
@@ -355,6 +305,10 @@ def library(path: Path, pci: int, chips: int = 1) -> Path:
         unsigned libttsim_pci_config_rd32(unsigned device, unsigned offset) {{
             return (device >> 3) < {chips} ? {pci:#x}u : 0xffffffffu;
         }}"""
+    return compiled(path, code)
+
+
+def compiled(path: Path, code: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=code, text=True, check=True)
     return path
@@ -380,44 +334,36 @@ def test_ttsim_is_looked_for_in_the_users_data_folder_then_in_the_cache(kept):
 
 
 @pytest.mark.parametrize(
-    "what, says",
+    "make, says",
     [
-        ("nothing there", "No such file"),
-        ("an empty folder", "no library in"),
-        ("no library", "which isn't one"),
-        ("a library of something else", "which isn't one"),
-        ("another chip", "0xfeed1e52"),
-        ("two chips", "and more chips"),
-        ("two of one chip", "two libraries of a blackhole"),
+        (lambda given: None, "No such file"),
+        (lambda given: given.mkdir(), "no library in"),
+        (lambda given: given.write_bytes(b"bh"), "which isn't one"),
+        (lambda given: compiled(given, ""), "which isn't one"),
+        (lambda given: library(given, 0xFEED1E52), "0xfeed1e52"),
+        (lambda given: library(given, 0xB1401E52, chips=2), "and more chips"),
+        (lambda given: two_of_one_chip(given), "two libraries of a blackhole"),
     ],
 )
-def test_what_is_no_ttsim_is_one_sentence(kept, what, says):
+def test_what_is_no_ttsim_is_one_sentence(kept, make, says):
     given = kept / "given"
-    match what:
-        case "an empty folder":
-            given.mkdir()
-        case "no library":
-            given.write_bytes(b"bh")
-        case "a library of something else":
-            subprocess.run(["cc", "-shared", "-x", "c", "/dev/null", "-o", given], check=True)
-        case "another chip":
-            library(given, 0xFEED1E52)
-        case "two chips":
-            library(given, 0xB1401E52, chips=2)
-        case "two of one chip":
-            library(given / "a.so", 0xB1401E52)
-            shutil.copy(given / "a.so", given / "b.so")
-            with open(given / "b.so", "ab") as other:
-                other.write(b"other")
+    make(given)
     with pytest.raises(Refused, match=says) as refused:
         ttsim.keep(str(given))
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_data_folder_that_cannot_be_read_is_one_sentence(kept, monkeypatch):
+def two_of_one_chip(folder: Path) -> None:
+    made = library(folder / "a.so", 0xB1401E52)
+    (folder / "b.so").write_bytes(made.read_bytes() + b"other")
+
+
+def test_a_data_folder_that_cannot_be_read_and_no_network_are_one_sentence(kept, monkeypatch):
     def denied(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
+    with pytest.raises(Refused, match="TTSIM=<file or folder>"):
+        ttsim.keep(None, "http://127.0.0.1:9")
     (kept / "data" / "ttsim").mkdir(parents=True)
     monkeypatch.setattr(Path, "iterdir", denied)  # root may read everything
     with pytest.raises(Refused, match="Permission denied, need a data folder"):
@@ -450,8 +396,3 @@ def test_ttsim_is_fetched_and_its_checksum_held(releases, kept, monkeypatch):
     shutil.rmtree(ttsim.KEPT)
     with pytest.raises(Refused, match="0000"):
         ttsim.keep(None, releases)
-
-
-def test_no_network_is_one_sentence(kept):
-    with pytest.raises(Refused, match="TTSIM=<file or folder>"):
-        ttsim.keep(None, "http://127.0.0.1:9")
