@@ -67,7 +67,7 @@ def wan():
 def as_close_as_torchs(
     name: str, vae: nn.Module, z: torch.Tensor, got: torch.Tensor, want: torch.Tensor
 ) -> bool:
-    """Whether frames correlate with float64's as torch's own in bf16 do, within a factor of two of what they lack."""
+    """Whether frames lack at most twice as much of correlation with float64 as torch's own in bf16 do."""
     in_bf16 = (SMALL | SMALL_IMAGES)[name].decode(deepcopy(vae).bfloat16(), z)
     return 1 - compare(got, want).pcc < 2 * (1 - compare(in_bf16, want).pcc)
 
