@@ -29,7 +29,8 @@ FIGURES = {
 def figures(rows: Mapping[str, Mapping] | pd.DataFrame, *names: str) -> pd.DataFrame:
     """Those of `FIGURES`, a line a row: rows as findings store them, or by name, such as `Cost.record()`."""
     if not isinstance(rows, pd.DataFrame):
-        rows = pd.DataFrame.from_dict(rows, orient="index")
+        none = None if rows else [FIGURES[name][0] for name in names]  # a host has no programs
+        rows = pd.DataFrame.from_dict(rows, orient="index", columns=none)
     told = {name: rows[FIGURES[name][0]].astype(float) / FIGURES[name][1] for name in names}
     told = pd.DataFrame({name: column.round(FIGURES[name][2]) for name, column in told.items()})
     return told.astype({name: "Int64" for name in names if FIGURES[name][2] == 0})

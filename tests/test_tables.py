@@ -14,6 +14,7 @@ def test_figures_are_told_in_the_units_that_they_name():
     assert table.loc["a"].to_dict() == {"ops": 3, "GB moved": 4.0, "peak, GB": 1.5, "TFLOP": 2.0}
     assert dashed(table).loc["b", "ops"] == "–"
     assert figures(pd.DataFrame([ROW]), "GB moved")["GB moved"].item() == 4.0
+    assert list(figures({}, "ops", "GB moved")) == ["ops", "GB moved"]  # of a host, which has no programs
 
 
 def test_the_least_seconds_are_a_latent_frames():
