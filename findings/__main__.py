@@ -57,13 +57,25 @@ def made(path: Path) -> list[dict]:
     return json.loads(path.read_text())["made"] if path.is_file() else []
 
 
+def unused(name: str, key: store.Key) -> frozenset[str]:
+    """What the finding leads to, and this part of it doesn't come to, by its own word."""
+    return frozenset(getattr(load(name), "unused", lambda key: ())(key))
+
+
+def found(name: str, unused: frozenset[str]) -> dict[str, str]:
+    """What a part depends on that doesn't come to some of it."""
+    return inputs.found_by(name, without=unused)
+
+
 def stale(name: str, path: Path) -> dict[str, str]:
     """By part, why it is stale; what isn't, isn't in it."""
-    found, here, why = inputs.files(f"findings.{name}"), store.installed(), {}
+    here, why = store.installed(), {}
+    keys = {store.named(key): key for key in load(name).KEYS}
+    depends = functools.cache(functools.partial(found, name))
     for one in made(path):
-        why |= dict.fromkeys(one["parts"], store.stale(one, found, here))
-    parts = [store.named(key) for key in load(name).KEYS]
-    return {part: why.get(part, "not made") for part in parts if why.get(part, "not made")}
+        known = functools.cache(lambda apart, one=one: store.stale(one, depends(apart), here))
+        why |= {part: known(unused(name, keys[part])) for part in one["parts"].keys() & keys.keys()}
+    return {part: why.get(part, "not made") for part in keys if why.get(part, "not made")}
 
 
 def entry(name: str) -> str:
@@ -118,14 +130,19 @@ def make(name: str, arguments: list[str]) -> None:
     if options.stale:
         old = stale(name, path)
         keys = [key for key in keys if store.named(key) in old]
-    with_this = store.making(name, getattr(finding, "MADE_WITH", ()), bool(options.out))
+    apart = {store.named(key): unused(name, key) for key in keys}
+    with_this = {
+        one: store.making(name, found(name, one), getattr(finding, "MADE_WITH", ()), bool(options.out))
+        for one in set(apart.values())
+    }
     started = time.perf_counter()
     for key, value in finding.make(keys, **own):
         seconds = time.perf_counter() - started
-        if inputs.digest(inputs.files(f"findings.{name}")) != with_this["inputs"]:
-            print(f"{name}: files that it depends on changed while it ran", file=sys.stderr)
-            with_this["inputs"] = None
-        store.put(path, key, value, with_this, seconds)
+        what = with_this[of := apart[store.named(key)]]
+        if inputs.digest(found(name, of)) != what["inputs"]:
+            print(f"{name}: what it depends on changed while it ran", file=sys.stderr)
+            what["inputs"] = None
+        store.put(path, key, value, what, seconds)
         print(f"{name}: {store.named(key)}, {seconds:.0f} s: {str(value)[:200]}", file=sys.stderr, flush=True)
         started = time.perf_counter()
 

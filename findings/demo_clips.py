@@ -10,6 +10,8 @@ import torch
 
 from findings.silicon_frames import on_chip
 from findings.trained import encoded
+from findings.unused import NATIVE as NATIVELY
+from findings.unused import other_families
 from lib.silicon import CHIPS
 from lib.silicon_frames import demo_clip
 from ttvideo.decoders.families import for_tiles
@@ -18,6 +20,9 @@ from ttvideo.media.models import load_vae
 from ttvideo.media.video_models import TRAINED
 
 TILES, NATIVE, EIGHT_BITS = "for tiles", "native", "native, 8 bits"
+AUTOENCODERS = {
+    "wan-demo": "AutoencoderKLWan", "cogvideox-demo": "AutoencoderKLCogVideoX", "demo": "AutoencoderKLMochi",
+}  # fmt: skip
 CASES = {model: (TILES, NATIVE, EIGHT_BITS) for model in TRAINED} | {"demo": (EIGHT_BITS,)}
 MADE_WITH = ("ttnn", "ttsim")
 KEYS = [
@@ -26,6 +31,12 @@ KEYS = [
     for case in cases
     for chip in CHIPS
 ]
+
+
+def unused(key) -> set[str]:
+    model, case, _ = key[-1].values()
+    others = other_families(AUTOENCODERS[model])
+    return others | NATIVELY if case == TILES else others
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """A small decoder of each video model, put to the proof: equal in float64, in any steps, and as compiled."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -51,9 +52,9 @@ def latents(decoder: nn.Module, frames: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def family_row(model: str, target: str) -> FamilyRow:
-    """The small decoder of `model`, a name of `SMALL` or `SMALL_IMAGES`: exactness here, then its clip on
-    `target` in steps.
+def family_row(model: str, target: str, rewrite: Callable[[nn.Module], nn.Module] = for_tiles) -> FamilyRow:
+    """The small decoder of `model`, a name of `SMALL` or `SMALL_IMAGES`: its exactness for tiles here, then
+    its clip on `target` in steps, as `rewrite` has it, for tiles or in TT-NN's own ops (`native`).
 
     On a target without results it is compiled for that board, and the frames are the programs', evaluated on
     the host. Raises `Refused` for a target that isn't there.
@@ -70,7 +71,7 @@ def family_row(model: str, target: str) -> FamilyRow:
         whole = decoder(z)[0]
         max_abs = compare(whole[:, :, decoder.dropped_frames :], small.decode(vae, z)).max_abs
         in_steps = torch.cat([part for part, _ in decode_steps(decoder, z, per_step)], 2)
-    low = for_tiles(vae.bfloat16().get_submodule(small.part))
+    low = rewrite(vae.bfloat16().get_submodule(small.part))
     want = for_tiles(vae.double().get_submodule(small.part))(z)[0][:, :, decoder.dropped_frames :]
     parts, ops, verdict = [], 0, None
     for step in stream_decode(low, z.bfloat16(), target.name, per_step, evaluate=not target.outputs_are_real):

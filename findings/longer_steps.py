@@ -6,6 +6,7 @@ The steady step at the pipeline's default size, by its program (`video_vaes`, "w
 writes what stays of the one before once, and starts its ops once.
 """
 
+from findings.unused import other_families
 from findings.video_vaes import written
 from ttvideo.media.video_models import MODELS
 
@@ -17,6 +18,10 @@ KEYS = [
     for board in ("n150", "p150")
     for count in counts
 ]
+
+
+def unused(key) -> set[str]:
+    return other_families(MODELS[key[-1]["model"]].autoencoder)
 
 
 def make(keys):

@@ -25,6 +25,7 @@ from diffusers import AutoencoderKLMochi
 
 from findings.native_parts import convolution, in_block_floats, parts
 from findings.silicon_frames import on_chip
+from findings.unused import other_families
 from lib.silicon_frames import demo_clip
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.mochi import TileDecoder
@@ -178,6 +179,10 @@ PARTS = {
 }  # fmt: skip
 MADE_WITH = ("ttnn", "ttsim")
 KEYS = [(part, {"board": board}) for part in PARTS for board in ("n150", "p150")]
+
+
+def unused(key) -> set[str]:
+    return other_families("AutoencoderKLMochi")
 
 
 def make(keys, latent_frames: int = 28):

@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKLMochi
 
 from findings.fitting import document, write_coefficients
+from findings.unused import other_families
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.programs.program import TILE
@@ -186,6 +187,10 @@ def _against(what: str, times: list[float], published: float, not_in_it: str) ->
 
 
 KEYS = [(part,) for part in ("errors", "large", "carried", "other_kernels", "whole")]
+
+
+def unused(key) -> set[str]:
+    return other_families("AutoencoderKLMochi")
 
 
 def make(keys):

@@ -4,7 +4,7 @@ A part is what is made at once, and is named by its key: the names that lead to 
 lead to a table, the fields that its rows share: ("step", "cases", "stock"), ("rows", {"board": "n150"}).
 """
 
-import ast
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -39,19 +39,20 @@ def installed() -> dict[str, str]:
     return versions() | ({"ttnn": ttnn_version(), "ttsim": kept_version()} if READY.exists() else {})
 
 
-def making(finding: str, others: Iterable[str] = (), own: bool = False, root: Path = PROJECT) -> dict:
-    """With what rows of the finding are made now: commit, files and versions, of `others` too ("ttnn",
-    "ttsim").
+def making(
+    finding: str, found: dict[str, str], others: Iterable[str] = (), own: bool = False, root: Path = PROJECT
+) -> dict:
+    """With what a part of the finding is made now: commit, what it depends on, and versions, of `others` too
+    ("ttnn", "ttsim").
 
     Raises `Refused` where files that it depends on aren't as committed, unless it's for a file of one's
     `own`.
     """
-    found = inputs.files(f"findings.{finding}", root)
     commit = git("rev-parse", "--short=12", "HEAD", root=root) or "unknown"
-    differing = git("status", "--porcelain", "--", *found, root=root)
+    differing = git("status", "--porcelain", "--", *files(found), root=root)
     if differing != "" and not own:
-        files = differing and ", ".join(line[3:] for line in differing.splitlines())
-        got = f"uncommitted changes in {files}" if files else "no checkout of git"
+        which = differing and ", ".join(line[3:] for line in differing.splitlines())
+        got = f"uncommitted changes in {which}" if which else "no checkout of git"
         raise Refused(finding, got, "a commit of what makes it, or --out FILE")
     here = installed()
     known = {name: version for name, version in here.items() if name in {*versions(), *others}}
@@ -102,27 +103,40 @@ def without(one: dict, name: str) -> dict:
 
 
 def stale(one: dict, found: dict[str, str], here: dict[str, str], root: Path = PROJECT) -> str:
-    """Why what was made so isn't what these files and versions would make, "" where it is."""
+    """Why what was made so isn't what these definitions and versions would make, "" where it is."""
+    why = ""
     if one["inputs"] is None:
         why = f"made at {one['commit']}, of files that aren't known"
-    elif one["inputs"] != inputs.digest(found):
-        first, *more = changed(one["commit"], found, root)
-        why = f"{first}{f' and {len(more)} more' if more else ''} changed since {one['commit']}"
-    else:
-        why = ""
+    elif one["inputs"] != inputs.digest(found) and (places := changed(one["commit"], found, root)):
+        more = f" and {len(places) - 1} more" if places[1:] else ""
+        why = f"{places[0].strip(':')}{more} changed since {one['commit']}"
     others = made_by_others([one], here)
     return "; ".join(filter(None, (why, others and f"by {others}")))
 
 
+def files(found: Iterable[str]) -> list[str]:
+    return sorted({place.partition(":")[0] for place in found})
+
+
 def changed(commit: str, found: dict[str, str], root: Path = PROJECT) -> list[str]:
-    """Which of the files say something else than at a commit."""
-    differing = git("diff", "--name-only", commit.removesuffix("-dirty"), "--", *found, root=root)
+    """Which of the definitions, or files, say something else than at a commit."""
+    commit = commit.removesuffix("-dirty")
+    differing = git("diff", "--name-only", commit, "--", *files(found), root=root)
     if differing is None:
         return ["files, from a commit that isn't here,"]
-    paths = [path for path in differing.splitlines() if not says_the_same(commit, path, found[path], root)]
-    return paths or ["what they depend on"]
+    files_then = set(differing.splitlines())
+    places = ((place, *place.partition(":")) for place in found)
+    return [
+        place
+        for place, path, definition, name in places
+        if path in files_then and said_at(commit, path, bool(definition), root).get(name) != found[place]
+    ]
 
 
-def says_the_same(commit: str, path: str, said: str, root: Path) -> bool:
+@functools.cache
+def said_at(commit: str, path: str, by_definition: bool, root: Path) -> dict[str, str]:
+    """What a file of Python said at a commit: by definition, or the whole, of no name."""
     was = path.endswith(".py") and git("show", f"{commit}:{path}", root=root)
-    return bool(was) and inputs.said(ast.parse(was)) == said
+    if not was:
+        return {}
+    return inputs.read(was.encode()).says if by_definition else {"": inputs.brief(inputs.said(was))}

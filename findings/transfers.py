@@ -16,6 +16,7 @@ from itertools import groupby
 import torch
 from torch import nn
 
+from findings.unused import other_families
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.media.models import load_vae
@@ -138,6 +139,10 @@ KEYS = [
     for board in ("p150", "n150")
     for case in [*({"case": name} for name in CASES), {"steps": "native"}]
 ]
+
+
+def unused(key) -> set[str]:
+    return other_families("AutoencoderKLMochi")
 
 
 def native_steps(chip: Chip) -> list[dict]:

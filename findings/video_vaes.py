@@ -18,6 +18,7 @@ import diffusers
 import torch
 from torch import nn
 
+from findings.unused import NATIVE, other_families
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import FAMILIES, NativeDecoder, native
@@ -46,6 +47,12 @@ KEYS = [
     for case in cases(model)
     for board in ("n150", "p150")
 ]
+
+
+def unused(key) -> set[str]:
+    model, _, name = key[-1].values()
+    others = other_families(ALL[model].autoencoder) if not ALL[model].part else set()
+    return others if name in ("native", "written") else others | NATIVE
 
 
 def case(

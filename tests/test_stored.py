@@ -120,13 +120,17 @@ def test_parts_keep_their_rows_and_what_made_them(tmp_path):
 def checkout(tmp_path):
     """A commit of a finding, and of what it depends on in every way in which one can."""
     written = {
-        "findings/found.py": '"""Why?"""\n\ndef make(keys):\n    from ttvideo.engine import step\n',
+        "findings/found.py": FINDING,
         "ttvideo/engine.py": ENGINE,
-        "ttvideo/worker.py": "import ttvideo.ops.add\n",
+        "ttvideo/worker.py": "from ttvideo.ops.silu import cost\n\ndef main():\n    return cost()\n",
+        "ttvideo/table.py": "from ttvideo.engine import Other, step\n\nTABLE = [step, Other]\n",
         "ttvideo/ops/__init__.py": "",
-        "ttvideo/ops/add.py": "",
+        "ttvideo/ops/add.py": ADD,
         "ttvideo/ops/kernels/add.cpp": "int one;",
+        "ttvideo/ops/kernels/silu.cpp": "int one;",
+        "ttvideo/ops/silu.py": ADD.replace("add", "silu"),
         "ttvideo/other.py": "",
+        "ttvideo/host/main.py": "",
     }
     for path, text in written.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -142,44 +146,103 @@ def commit(root: Path) -> None:
     git(*by, "commit", "--quiet", "-m", "one", root=root)
 
 
-ENGINE = "WORKER = 'ttvideo.worker'\n\ndef step():\n    return 1  # one\n"
+FINDING = '''"""Why?"""
+from ttvideo.ops import add, silu
+
+def shown():
+    return 1
+
+def make(keys):
+    from ttvideo.table import TABLE
+    return add.write(), silu.NAME, TABLE
+'''
+ENGINE = """WORKER = 'ttvideo.worker'
+SPARE = 1
+
+def step(by=WORKER):
+    return 1  # one
+
+class Other:
+    pass
+
+def keep(rule):
+    return rule
+"""
 COMMENTED = ENGINE.replace("return 1  # one", '"One."\n    # in all\n    return (\n        1)')
 COMMENTED = COMMENTED.replace("'tt", "r'tt")
+ADD = """from ttvideo.engine import keep
+
+NAME = "add"
+
+def write():
+    return NAME
+
+def cost():
+    return 1
+
+@keep
+def rule():
+    return 1
+"""
 
 
 @pytest.mark.parametrize(
-    "path, text, has_a_say",
+    "path, old, new, place",
     [
-        ("ttvideo/engine.py", ENGINE.replace("1", "2"), True),
-        ("ttvideo/engine.py", COMMENTED, False),
-        ("ttvideo/worker.py", "import ttvideo.ops\n", True),  # a process that is started by name
-        ("ttvideo/ops/add.py", "import os\n", True),  # what that imports
-        ("ttvideo/ops/kernels/add.cpp", "int two;", True),
-        ("findings/found.py", "def make(keys):\n    pass\n", True),
-        ("ttvideo/other.py", "import os\n", False),
+        ("ttvideo/engine.py", "return 1", "return 2", "ttvideo/engine.py:step"),
+        ("ttvideo/engine.py", ENGINE, COMMENTED, ""),
+        ("ttvideo/engine.py", "SPARE = 1", "SPARE = 2", ""),
+        ("ttvideo/engine.py", "SPARE = 1", "SPARE = 1\nstep.by = 1", "ttvideo/engine.py"),  # at its import
+        ("ttvideo/engine.py", "    pass", "    by = 1", "ttvideo/engine.py:Other"),
+        ("ttvideo/table.py", ", Other]", "]", "ttvideo/table.py:TABLE"),
+        ("ttvideo/worker.py", "return cost()", "return 1", "ttvideo/worker.py:main"),  # started by its name
+        ("ttvideo/ops/add.py", "return NAME", "return 2", "ttvideo/ops/add.py:write"),
+        ("ttvideo/ops/silu.py", "return NAME", "return 2", ""),
+        (
+            "ttvideo/ops/silu.py",
+            "def rule():\n    return 1",
+            "def rule():\n    return 2",
+            "ttvideo/ops/silu.py",
+        ),
+        ("ttvideo/ops/silu.py", "return 1", "return 2", "ttvideo/ops/silu.py:cost"),
+        ("ttvideo/ops/add.py", "return 1", "return 2", ""),
+        ("ttvideo/ops/kernels/add.cpp", "one", "two", "ttvideo/ops/kernels/add.cpp"),
+        ("ttvideo/ops/kernels/silu.cpp", "one", "two", ""),  # of an op that isn't written
+        ("findings/found.py", "add.write(), ", "", "findings/found.py:make"),
+        ("findings/found.py", "return 1", "return 2", ""),
+        ("ttvideo/other.py", "", "import os\n", ""),
     ],
 )
-def test_a_result_is_stale_by_what_changed_in_its_files(checkout, path, text, has_a_say):
-    made, here = store.making("found", root=checkout), versions()
+def test_a_result_is_stale_by_what_changed_in_the_definitions_it_comes_to(checkout, path, old, new, place):
+    made, here = store.making("found", inputs.found_by("found", checkout), root=checkout), versions()
 
-    def why(versions: dict) -> str:
-        return store.stale(made, inputs.files("findings.found", checkout), versions, checkout)
+    def why(versions: dict, without=()) -> str:
+        return store.stale(made, inputs.found_by("found", checkout, without), versions, checkout)
 
     assert why(here) == ""
-    (checkout / path).write_text(text)
+    text = (checkout / path).read_text()
+    assert old in text
+    (checkout / path).write_text(text.replace(old, new, 1))
     commit(checkout)
-    assert why(here) == (f"{path} changed since {made['commit']}" if has_a_say else "")
-    assert store.making("found", root=checkout)["commit"] != made["commit"]
+    if place:
+        assert re.match(rf"{place}( and \d+ more)? changed since {made['commit']}", why(here))
+    else:
+        assert why(here) == ""
+    assert why(here, {"ttvideo/engine.py:Other"}) == ("" if place.endswith("Other") else why(here))
+    assert store.making("found", {}, root=checkout)["commit"] != made["commit"]
     assert "(here 9.9)" in why(here | {"plugin": "9.9"})
 
 
 def test_what_is_not_committed_is_stored_nowhere_but_in_a_file_of_ones_own(checkout):
+    def making(own: bool = False) -> dict:
+        return store.making("found", inputs.found_by("found", checkout), own=own, root=checkout)
+
     (checkout / "ttvideo/other.py").write_text("import os\n")
-    assert not store.making("found", root=checkout)["commit"].endswith("-dirty")
+    assert not making()["commit"].endswith("-dirty")
     (checkout / "ttvideo/ops/kernels/add.cpp").write_text("int two;")
     with pytest.raises(Refused, match="uncommitted changes in ttvideo/ops/kernels/add.cpp, need a commit"):
-        store.making("found", root=checkout)
-    assert store.making("found", own=True, root=checkout)["commit"].endswith("-dirty")
+        making()
+    assert making(own=True)["commit"].endswith("-dirty")
 
 
 def test_findings_lists_every_result_and_why_it_is_stale(capsys):
@@ -188,20 +251,32 @@ def test_findings_lists_every_result_and_why_it_is_stale(capsys):
     for path in module.RESULTS.glob("*.json"):
         assert f"{path.stem}\n" in listed and findings.result(path.stem) == path
     assert "no longer made" not in listed
-    entries = re.split(r"\n+(?=\w)", listed)
-    assert findings.main(["--stale", "--dry-run"]) == 0
-    old = {line.split(":")[0] for line in capsys.readouterr().out.splitlines()}
-    assert old == {entry.split("\n")[0] for entry in entries if "\n    stale, " in entry}
     assert findings.main(["acuracy"]) == 2
 
 
 def test_a_finding_depends_on_what_measures_and_on_nothing_that_shows():
-    found = inputs.files("findings.peaks")
+    found = store.files(inputs.found_by("peaks"))
     for path in ("probing/worker.py", "programs/cost.py", "ttnn/host/ops.py", "ttnn/requirements.txt"):
         assert f"ttvideo/{path}" in found
     assert not any(path.startswith(("lib/", "findings/store", "ttvideo/decoders")) for path in found)
     weights = "ttvideo/media/weights/demo/diffusion_pytorch_model.safetensors"
-    assert weights in inputs.files("findings.silicon") and weights not in found
+    assert weights in inputs.found_by("silicon") and weights not in found
+
+
+def test_a_row_of_one_family_depends_on_no_other_and_on_kernels_only_where_they_run():
+    finding = findings.load("video_vaes")
+
+    def found(case: str) -> set[str]:
+        key = ("rows", {"model": "Wan 2.1", "board": "n150", "case": case})
+        return set(inputs.found_by("video_vaes", without=finding.unused(key)))
+
+    tiles, kernel = (
+        "ttvideo/decoders/wan.py:WanTileDecoder",
+        "ttvideo/programs/own/launch/rms_norm_compute.cpp",
+    )
+    assert tiles in found("first") and not {kernel, "ttvideo/decoders/native_wan.py:Wan"} & found("first")
+    assert {tiles, kernel, "ttvideo/decoders/native_wan.py:Wan"} <= found("native")
+    assert not any("hunyuan.py:Hunyuan" in one or "ltx.py:LTX" in one for one in found("native"))
 
 
 class Fake:
@@ -220,6 +295,7 @@ class Fake:
 def test_a_finding_makes_the_parts_that_are_asked_for(tmp_path, monkeypatch, capsys):
     fake, out = Fake(), tmp_path / "out.json"
     monkeypatch.setattr(findings, "load", lambda name: fake)
+    monkeypatch.setattr(findings, "found", lambda name, unused: {})
     assert findings.main(["fake", "--only", "p150", "--steps", "2", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["rows"] == [{"board": "p150", "steps": 2}]
     assert findings.main(["fake", "--stale", "--out", str(out)]) == 0

@@ -10,8 +10,8 @@ To add an op, write a function in the file of its kind and decorate it with `op`
 
 import torch
 
-import ttvideo.programs.own  # noqa: F401  (it fills the table, too)
 from ttvideo.basics.errors import Refused
+from ttvideo.programs import own  # noqa: F401  (it fills the table, too)
 from ttvideo.programs.evaluate import (  # noqa: F401  (they fill the table)
     contraction,
     create,
