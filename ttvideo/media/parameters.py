@@ -86,7 +86,11 @@ PARAMETERS = {
         int,
     ),
     "timestep": Parameter(
-        number, "of an LTX decoder that is conditioned on one: its decode_timestep", None, float
+        number,
+        "of an LTX decoder that is conditioned on one: its decode_timestep; the noise that its pipeline then "
+        "adds to latents isn't added",
+        None,
+        float,
     ),
     "model": Parameter(text, f"{NAMES}; for random weights also {', '.join(MODELS)}", "demo"),
     "variant": Parameter(any_text, "of a folder's weights, such as bf16", ""),
