@@ -109,7 +109,7 @@ def test_the_evaluator_leaves_out_what_a_fidelity_does():
     for fidelity in ("hifi4", "hifi3", "hifi2"):
         made, arguments = half(norm, conv, x, None, "n150", Arithmetic(fidelity))
         far[fidelity] = 1 - compare(evaluate(made, arguments)[0], want).pcc
-    # Which of the first two is nearer hangs on the numbers: what HiFi3 leaves out is less than bf16 rounds off.
+    # Which of the first two is nearer hangs on the numbers: HiFi3 leaves out less than bf16 rounds off.
     assert far["hifi3"] != far["hifi4"] and 0.9 < far["hifi3"] / far["hifi4"] < 1.1
     assert 1.1 * far["hifi4"] < far["hifi2"] < 1e-3
 
