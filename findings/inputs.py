@@ -132,10 +132,10 @@ def read(text: bytes) -> Source:
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom) or is_text(node):
             continue
-        names = defines(node) or [EXECUTED]
         # A decorator of the project's own keeps what it decorates.
-        kept = any(first_name(one) in imports or first_name(one) in says for one in decorators(node))
-        for name in [*names, *[EXECUTED] * kept]:
+        by = {name.split(".")[0] for one in getattr(node, "decorator_list", ()) for name in used_in(one)}
+        kept = bool(by & {*imports, *says})
+        for name in [*(defines(node) or [EXECUTED]), *[EXECUTED] * kept]:
             says[name] = brief((says.get(name, "") + repr(plain(node))).encode())
             uses[name] = uses.get(name, frozenset()) | frozenset(used_in(node))
     return Source(says, uses, imports)
@@ -160,17 +160,8 @@ def defines(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
-    targets = [one for target in targets for one in getattr(target, "elts", [target])]
-    simple = isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
-    return [one.id for one in targets] if simple and all(isinstance(one, ast.Name) for one in targets) else []
-
-
-def decorators(node: ast.stmt) -> list[ast.expr]:
-    return getattr(node, "decorator_list", [])
-
-
-def first_name(node: ast.expr) -> str:
-    return next((one.id for one in ast.walk(node) if isinstance(one, ast.Name)), "")
+    names = [getattr(one, "id", "") for target in targets for one in getattr(target, "elts", [target])]
+    return names if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(names) else []
 
 
 def used_in(node: ast.AST) -> Iterator[str]:

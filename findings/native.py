@@ -18,11 +18,11 @@ frames: the demo clip on each simulated chip against float64, in each fidelity; 
 
 import sys
 from collections import Counter
-from dataclasses import asdict
 
 import torch
 from diffusers import AutoencoderKLMochi
 
+from findings.inputs import place_of
 from findings.native_parts import convolution, in_block_floats, parts
 from findings.silicon_frames import on_chip
 from findings.unused import other_families
@@ -165,9 +165,7 @@ def frames(board: str, _) -> tuple[list[dict], dict[str, torch.Tensor]]:
     for fidelity in FIDELITIES:
         decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
         figures, video = on_chip(decoder, z, truth, chip)
-        rows.append(
-            {"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc, **asdict(figures)}
-        )
+        rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc} | figures)
         if fidelity == DEFAULT:
             kept[chip] = video
     return rows, kept
@@ -182,7 +180,8 @@ KEYS = [(part, {"board": board}) for part in PARTS for board in ("n150", "p150")
 
 
 def unused(key) -> set[str]:
-    return other_families("AutoencoderKLMochi")
+    others = (one for part, one in PARTS.items() if part != key[0])
+    return other_families("AutoencoderKLMochi") | set(map(place_of, others))
 
 
 def make(keys, latent_frames: int = 28):
