@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from torch import nn
 
 from findings import __main__ as findings
 from findings import inputs, store
+from findings.families import family_row
 from findings.without import REWRITES
 from lib import stored as module
+from lib.project import PROJECT
 from lib.stored import stored, stored_decompositions
 from lib.versions import git, versions
 from tests import compiled
@@ -277,6 +280,27 @@ def test_a_row_of_one_family_depends_on_no_other_and_on_kernels_only_where_they_
     assert tiles in found("first") and not {kernel, "ttvideo/decoders/native_wan.py:Wan"} & found("first")
     assert {tiles, kernel, "ttvideo/decoders/native_wan.py:Wan"} <= found("native")
     assert not any("hunyuan.py:Hunyuan" in one or "ltx.py:LTX" in one for one in found("native"))
+
+
+@pytest.mark.long
+def test_all_that_ran_is_among_what_a_part_depends_on():
+    ran, key = set(), ("rows", {"model": "Wan 2.1", "target": "p150-compile"})
+
+    def called(frame, event, argument) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(PROJECT / "ttvideo"):
+            ran.add(inputs.said_as((path, frame.f_code.co_qualname.split(".")[0])))
+
+    sys.setprofile(called)
+    try:
+        family_row(*key[1].values())
+    finally:
+        sys.setprofile(None)
+    finding = findings.load("small_video_vaes")
+    found = inputs.found_by("small_video_vaes", without=finding.unused(key))
+    missing = {place for place in ran if place not in found and not place.endswith(":<module>")}
+    # The evaluator's rules are kept by their decorator, and so belong to the import.
+    assert not [place for place in missing if "/evaluate/" not in place] and len(ran) > 100
 
 
 class Fake:
