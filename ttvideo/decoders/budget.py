@@ -128,12 +128,12 @@ class Plan:
         lines = [
             f"host: {self.host_frames} of {self.latent_frames} latent frames at {height}×{width} in "
             f"{name_of(self.dtype)}, {self.host_frames * self.flops / 1e12:.2g} TFLOP, up to "
-            f"{gb(self.host_bytes)}"
+            f"{gb(self.host_bytes)} more memory"
         ]
         if self.evaluated_frames:
             lines += [
                 f"evaluated: {self.evaluated_frames} of {self.latent_frames}, up to "
-                f"{gb(self.evaluated_bytes)}"
+                f"{gb(self.evaluated_bytes)} more memory"
             ]
         if min(self.host_frames, self.evaluated_frames or self.latent_frames) < self.latent_frames:
             lines += ["the rest is left out; host_frames and evaluated_frames ask for more"]
