@@ -76,7 +76,7 @@ def family_row(model: str, target: str, rewrite: Callable[[nn.Module], nn.Module
     parts, ops, verdict = [], 0, None
     for step in stream_decode(low, z.bfloat16(), target.name, per_step, evaluate=not target.outputs_are_real):
         verdict = step.verdict
-        ops += sum(verdict.op_counts.values()) if verdict.ttnn else 0
+        ops += sum(verdict.op_counts.values()) if verdict.ttnn else getattr(verdict.ran, "ops", 0)
         parts.append(step.frames)
     row = FamilyRow(
         model,
