@@ -12,8 +12,9 @@ SIM_PYTHON ?= $(firstword $(foreach p,python3.12 $(wildcard $(or $(PYENV_ROOT),$
 	$(shell $(p) -c 'import sys; print(sys.executable)' 2>/dev/null)))
 
 # Two at a time, of a thread each: threads that wait for a core spin.
-TESTED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
-NOTEBOOKS := $(BIN)/python -m pytest -q -n 2 --dist loadfile --nbval --nbval-current-env
+TWO := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+TESTED := $(TWO) --dist worksteal
+NOTEBOOKS := $(TWO) --dist loadfile --nbval --nbval-current-env
 
 run: $(READY)
 	$(BIN)/python -m lib.run $(ARGS)
