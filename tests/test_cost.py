@@ -8,10 +8,12 @@ import pytest
 
 from lib.pictures import plot_live
 from tests import compiled
+from ttvideo.programs import own
 from ttvideo.programs.allocator import read_out_of_memory
 from ttvideo.programs.convolution import geometry
 from ttvideo.programs.cost import DATA_MOVEMENT, Roofline, Sizes, cost, in_turn, op_cost, roofline
 from ttvideo.programs.fidelity import in_fidelity
+from ttvideo.programs.own import COSTS
 from ttvideo.programs.program import Op, TensorType, Value, read
 from ttvideo.programs.reshape import is_view, map_bytes
 from ttvideo.targets.boards import BLACKHOLE, BOARDS, WORMHOLE
@@ -263,3 +265,7 @@ def test_out_of_memory_message():
     assert (full.memory, full.wanted_bytes, full.banks) == ("DRAM", 21139292160, 8)
     assert (full.wanted_a_bank, full.allocated_a_bank) == (2642411520, 2000000000)
     assert read_out_of_memory("fine") is None
+
+
+def test_every_own_op_that_reads_again_is_costed_so():
+    assert COSTS == {one.NAME: one.read_again for one in own.OPS if hasattr(one, "read_again")}
