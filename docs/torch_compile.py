@@ -39,8 +39,10 @@ class Decoder(nn.Module):
 
 def main(backend: str = "tt") -> None:
     if backend == "tt":
-        import torch_plugin_tt  # noqa: F401  (registers the device and the backend)
-
+        try:
+            import torch_plugin_tt  # noqa: F401  (registers the device and the backend)
+        except ImportError as error:
+            sys.exit(f"{error}: need Tenstorrent's wheel, pjrt-plugin-tt, or the argument openxla")
         torch_xla.runtime.set_device_type("TT")
     vae = load_autoencoder("wan-demo")
     latents = torch.randn(1, vae.config.z_dim, 4, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from findings import inputs, store
+from findings.unused import RESUMED
 from lib.project import PROJECT
 from lib.stored import RESULTS
 from ttvideo.basics.errors import Refused
@@ -59,7 +60,7 @@ def made(path: Path) -> list[dict]:
 
 def unused(name: str, key: store.Key) -> frozenset[str]:
     """What the finding leads to, and this part of it doesn't come to, by its own word."""
-    return frozenset(getattr(load(name), "unused", lambda key: ())(key))
+    return RESUMED.union(getattr(load(name), "unused", lambda key: ())(key))
 
 
 def found(name: str, unused: frozenset[str]) -> dict[str, str]:

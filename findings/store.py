@@ -119,7 +119,8 @@ def files(found: Iterable[str]) -> list[str]:
 
 
 def changed(commit: str, found: dict[str, str], root: Path = PROJECT) -> list[str]:
-    """Which of the definitions, or files, say something else than at a commit."""
+    """Which of the definitions, or files, say something else than at a commit; a new file that executes
+    nothing says nothing."""
     commit = commit.removesuffix("-dirty")
     differing = git("diff", "--name-only", commit, "--", *files(found), root=root)
     if differing is None:
@@ -129,7 +130,7 @@ def changed(commit: str, found: dict[str, str], root: Path = PROJECT) -> list[st
     return [
         place
         for place, path, definition, name in places
-        if path in files_then and said_at(commit, path, bool(definition), root).get(name) != found[place]
+        if path in files_then and said_at(commit, path, bool(definition), root).get(name, "") != found[place]
     ]
 
 

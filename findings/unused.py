@@ -1,9 +1,12 @@
-"""What is in the tables of decoders and isn't one model's: no part about that model depends on it."""
+"""What findings lead to and don't come to: what is another model's in the tables of decoders, and a run that
+goes on."""
 
 from findings.inputs import place_of
 from ttvideo.decoders import families
 from ttvideo.decoders.native import IN_OPS, NativeDecoder, native
+from ttvideo.decoders.steps import load_state
 
+RESUMED = frozenset({place_of(load_state)})  # no part goes on where another run stopped
 NATIVE = {place_of(native), place_of(NativeDecoder), "ttvideo/decoders/native.py:IN_OPS"}
 
 

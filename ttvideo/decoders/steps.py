@@ -56,7 +56,9 @@ def load_state(path: Path | str) -> tuple[State, int]:
     """
     seen = seen_frames(path)
     with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}
+        # Clones: in a file a tensor lies anywhere, and on some hosts the last bit of a product hangs on where
+        # its operands lie.
+        state = {name: file.get_tensor(name).clone() for name in file.keys()}
     check_finite("saved state", state)
     return state, seen
 
