@@ -1,16 +1,16 @@
-"""What do more latent frames a step save of a native decoder's bytes, and what do they take of memory?
+"""What do longer steps save of a native decoder's bytes and time, and what do they take of memory?
 
     python -m findings longer_steps
 
 The steady step at the pipeline's default size, by its program (`video_vaes`, "written"): a step reads and
-writes what stays of the one before once, and starts its ops once.
+writes what stays of the one before once, starts its ops once, and its convolutions have larger blocks.
 """
 
 from findings.unused import other_families
 from findings.video_vaes import written
 from ttvideo.media.video_models import MODELS
 
-LATENT_FRAMES = {"Mochi": (1, 2, 4), "Wan 2.1": (1, 2, 4), "Wan 2.2": (1, 2, 4), "CogVideoX": (2, 4)}
+LATENT_FRAMES = {"Mochi": (1, 2, 3, 4), "Wan 2.1": (1, 2, 4), "Wan 2.2": (1, 2, 4), "CogVideoX": (2, 4)}
 MADE_WITH = ("ttnn",)
 KEYS = [
     ("rows", {"model": model, "board": board, "frames_per_step": count})

@@ -194,7 +194,7 @@ class Writer:
         to whole tiles; `padding` is the height's and width's.
 
         In blocks of `c_in` input channels, or of as many as are best for the `frames` of one latent frame, by
-        default its share of these.
+        default its share of these; of output pixels and channels as are best for all frames.
         """
         _, t, h, w, c = x.type.shape
         more = c - weight.shape[1], -weight.shape[0] % TILE
@@ -204,8 +204,9 @@ class Writer:
         out = (t - kernel[0] + 1, h + 2 * padding - kernel[1] + 1, w + 2 * padding - kernel[2] + 1)
         size = Size(out, c, out_channels, tuple(kernel), (0, padding, padding), around)
         one = replace(size, out=(frames or max(out[0] // self.latents, 1), *out[1:]))
-        blocks = choose(one, self.board, self.arithmetic.fidelity)
-        blocks = replace(blocks, c_in=c_in or blocks.c_in)
+        best = choose(one, self.board, self.arithmetic.fidelity).c_in
+        blocks = choose(size, self.board, self.arithmetic.fidelity, best)
+        blocks = replace(blocks, c_in=c_in or best)
         rows = weight.permute(2, 3, 4, 1, 0).unflatten(3, (-1, blocks.c_in)).movedim(3, 0).flatten(0, 4)
         w_2d = self.weight(f"{self.place}.weight in blocks of {blocks.c_in}", rows)
         bias = self.weight(f"{self.place}.bias", bias[None])

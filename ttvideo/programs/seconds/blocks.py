@@ -60,6 +60,8 @@ def ranked(size: Size, board: str, fidelity: str = "hifi3") -> tuple[Choice, ...
     return tuple(sorted(found, key=lambda choice: (max(choice.us, near), choice.dram_bytes, choice.us)))
 
 
-def choose(size: Size, board: str, fidelity: str = "hifi3") -> Blocks:
-    """The first of `ranked`."""
-    return ranked(size, board, fidelity)[0].blocks
+def choose(size: Size, board: str, fidelity: str = "hifi3", c_in: int | None = None) -> Blocks:
+    """The first of `ranked`; or of those with so many input channels, which tell in what order numbers are
+    added up."""
+    found = (choice.blocks for choice in ranked(size, board, fidelity))
+    return next(blocks for blocks in found if c_in in (None, blocks.c_in))
