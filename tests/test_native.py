@@ -106,12 +106,13 @@ def test_a_convolution_in_two_blocks_rounds_once(target):
 @pytest.mark.parametrize("target", CHIPS)
 def test_a_frame_is_the_same_whatever_comes_with_it(target):
     """Four frames at once are done in other blocks of pixels than one, of as many input channels."""
-    part, x = convolution(64, 32), numbers(1, 64, 6, 6, 6)
-    alone, board = [x[:, :, i : i + 3] for i in range(4)], TARGETS[target].board.name
-    (conv,), (other,) = (part.program(clip, board)[0].main.ops for clip in (x, alone[0]))
-    assert conv.attributes["conv3d_config"] != other.attributes["conv3d_config"]
     with Chip(TARGETS[target]) as chip:
-        assert torch.equal(part.on(chip, x), torch.cat([part.on(chip, clip) for clip in alone], 2))
+        for channels in (32, 96):  # one block of input channels, and three
+            part, x = convolution(channels, 32), numbers(1, channels, 6, 6, 6)
+            alone, board = [x[:, :, i : i + 3] for i in range(4)], TARGETS[target].board.name
+            (conv,), (other,) = (part.program(clip, board)[0].main.ops for clip in (x, alone[0]))
+            assert conv.attributes["conv3d_config"] != other.attributes["conv3d_config"]
+            assert torch.equal(part.on(chip, x), torch.cat([part.on(chip, clip) for clip in alone], 2))
 
 
 def test_the_evaluator_leaves_out_what_a_fidelity_does():
