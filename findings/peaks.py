@@ -9,8 +9,6 @@ a probe's inputs from begin to end, and of the maps of its reshapes, which stay 
 (`first_run_on_ttnn`). What an op holds only while it runs is in neither figure.
 """
 
-from dataclasses import replace
-
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_mochi import MochiResnetBlock3D
 from torch import nn
@@ -19,7 +17,6 @@ from torch.nn import functional as F
 from ttvideo.decompositions.decompose import decompose
 from ttvideo.probing.probe import probe
 from ttvideo.programs.cost import first_run_on_ttnn
-from ttvideo.programs.program import Program
 
 
 class Function(nn.Module):
@@ -85,20 +82,13 @@ MADE_WITH = ("ttnn",)
 KEYS = [("rows", {"program": name, "board": board}) for board in ("n150", "p150") for name in PROGRAMS]
 
 
-def with_inputs_that_stay(program: Program) -> Program:
-    """Inputs as constants are: a stream gives them up, and a probe doesn't."""
-    arguments = tuple(replace(argument, kind="constant") for argument in program.arguments)
-    main = replace(program.main, arguments=arguments)
-    return replace(program, main=main, functions=program.functions | {main.name: main})
-
-
 def measure(name: str, board: str) -> dict:
     module, shape = PROGRAMS[name]()
     x = torch.zeros(shape, dtype=torch.bfloat16)
     verdict = probe(module.eval().bfloat16(), (x,), f"{board}-ttnn", name=name)
     if not verdict.ran:
         return verdict.row()
-    computed = first_run_on_ttnn(with_inputs_that_stay(verdict.program))
+    computed = first_run_on_ttnn(verdict.program)
     return verdict.row() | {
         "computed_bytes": computed,
         "reshape_map_bytes": verdict.cost.reshape_map_bytes,

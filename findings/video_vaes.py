@@ -18,6 +18,7 @@ import diffusers
 import torch
 from torch import nn
 
+from findings.inputs import place_of
 from findings.unused import NATIVE, other_families
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
@@ -52,7 +53,9 @@ KEYS = [
 def unused(key) -> set[str]:
     model, _, name = key[-1].values()
     others = other_families(ALL[model].autoencoder) if not ALL[model].part else set()
-    return others if name in ("native", "written") else others | NATIVE
+    if name == "written":
+        return others
+    return others | {place_of(written)} | (NATIVE if name != "native" else set())
 
 
 def case(
@@ -104,7 +107,7 @@ def written(model: VideoModel, board: str, frames_per_step: int | None = None) -
     }
     row |= {"latent_frames": latents} | found.record() | {"bytes_by_op": found.bytes_by_kind()}
     row |= {"weight_bytes": found.weight_bytes, "expected": expected_program(program).record()}
-    return row | {"stream_peak_bytes": first_run_on_ttnn(program)}
+    return row | {"stream_peak_bytes": first_run_on_ttnn(program, inputs_stay=False)}
 
 
 def make(keys, lane: str = "ttnn"):

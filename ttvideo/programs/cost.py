@@ -410,14 +410,14 @@ class _Dram:
             self.bytes += map_bytes(*key)
 
 
-def first_run_on_ttnn(program: Program) -> int:
-    """The most bytes live after an op of a first run by `ttvideo.ttnn`: inputs are given up, maps are made on
-    the way."""
+def first_run_on_ttnn(program: Program, inputs_stay: bool = True) -> int:
+    """The most bytes live after an op of a first run by `ttvideo.ttnn`, maps made on the way; a stream gives
+    up its inputs as they are used up, a probe's stay."""
     sizes, maps = Sizes.of_chip(program.chip), set()
     for _ in _const_eval(program, sizes, maps):
         pass
     made = sum(map_bytes(*key) for key in maps)
-    return made + max(_live(program, sizes, maps, inputs_stay=False)[0])
+    return made + max(_live(program, sizes, maps, inputs_stay)[0])
 
 
 def _live(
