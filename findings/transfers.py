@@ -2,11 +2,9 @@
 
     python -m findings transfers
 
-Each case is one op, executed by TT-NN on a simulator that counts what kernels ask of DRAM
-(ttvideo/ttnn/host/transfers.py has the format; ttsim as it is released doesn't count). The stored counts were
-made on ttsim v1.10.0 with counters where a core's request reaches another tile; those of a 480×848 clip's
-sizes ("at full size") with matrix products left out, which the counts don't depend on. "each operand once" is
-what was assumed of every op before these counts. The case "native" are two steps of the demo decoder in
+Each case is one op, executed by TT-NN on a simulated chip by kernels that count what they ask of DRAM
+(`ttvideo.programs.own.dram_counts`); those of a 480×848 clip's sizes are "at full size". "each operand once"
+is what was assumed of every op before these counts. The case "native" are two steps of the demo decoder in
 TT-NN's ops, one latent frame of 4x4, with a row for each kind of op.
 """
 
@@ -17,10 +15,10 @@ import torch
 from torch import nn
 
 from findings.unused import other_families
-from ttvideo.basics.errors import Refused
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.media.models import load_vae
-from ttvideo.programs.cost import FREE, once, op_cost
+from ttvideo.programs.cost import once, op_cost
+from ttvideo.programs.own import dram_counts
 from ttvideo.programs.program import Op, TensorType, Value
 from ttvideo.targets.target import resolve
 from ttvideo.ttnn import Broke, Chip
@@ -156,9 +154,9 @@ def native_steps(chip: Chip) -> list[dict]:
         inputs = decoder.inputs(
             torch.zeros(1, decoder.latent_channels, *NATIVE, dtype=torch.bfloat16), state, begins
         )
-        moved = chip.run(made.program, made.weights | inputs, fetch=(), shared="native").transfers
-        ops = [one for one in made.program.main.ops if one.name not in FREE]
-        for one, transfers in zip(ops, counted(moved), strict=True):
+        counted, ops = dram_counts.write(made.program)
+        ran = chip.run(counted, made.weights | inputs, shared="native")
+        for one, transfers in zip(ops, dram_counts.moved(ran.outputs), strict=True):
             found[one.name].append((one, transfers, op_cost(one, board.chip)))
     rows = []
     for kind, seen in found.items():
@@ -169,16 +167,6 @@ def native_steps(chip: Chip) -> list[dict]:
         rows.append(row | against(read, written, sum(once(one) for one, *_ in seen), estimate))
         rows[-1] |= {"ops": len(seen), "exact": exact}
     return rows
-
-
-def counted(transfers: tuple) -> tuple:
-    if not transfers:
-        raise Refused(
-            "ttsim",
-            "one that doesn't count",
-            "one that heeds TTSIM_DRAM_COUNT (ttvideo/ttnn/host/transfers.py)",
-        )
-    return transfers
 
 
 def against(read: int, written: int, at_least: int, estimate: int) -> dict:
@@ -199,10 +187,10 @@ def measure(name: str, chip: Chip) -> dict:
     }
     cost = op_cost(ops[0], chip.target.board.chip)
     try:
-        transfers = chip.run(made, arguments, fetch=(), name=name).transfers
+        outputs = chip.run(dram_counts.write(made)[0], arguments, name=name).outputs
     except Broke as broke:
         return {"error": str(broke)[:200]}
-    ((read, written),) = counted(transfers)
+    ((read, written),) = dram_counts.moved(outputs)
     host = sum(
         v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system"
     )  # no kernel's
@@ -211,6 +199,6 @@ def measure(name: str, chip: Chip) -> dict:
 
 def make(keys):
     for board, of in groupby(keys, lambda key: key[-1]["board"]):
-        with Chip(resolve(f"{board}-ttsim")) as chip:
+        with Chip(resolve(f"{board}-ttsim"), counting=True) as chip:
             for key in of:
                 yield key, native_steps(chip) if "steps" in key[-1] else measure(key[-1]["case"], chip)

@@ -26,7 +26,9 @@ from ttvideo.probing.failures import classify
 from ttvideo.probing.on_ttnn import failure
 from ttvideo.probing.probe import open_session
 from ttvideo.probing.verdict import MOCKED
+from ttvideo.programs.cost import once, op_cost
 from ttvideo.programs.evaluate import evaluate
+from ttvideo.programs.own import dram_counts
 from ttvideo.programs.program import read
 from ttvideo.targets.boards import BOARDS
 from ttvideo.targets.target import TARGETS
@@ -35,12 +37,13 @@ from ttvideo.ttnn import chip as chips
 from ttvideo.ttnn import places, ttsim, workarounds
 from ttvideo.ttnn.chip import Broke, Chip
 from ttvideo.ttnn.description import describe
-from ttvideo.ttnn.handmade import op, program, tensor
+from ttvideo.ttnn.handmade import conv3d, op, program, tensor
 
 pytestmark = pytest.mark.long
 
 TTSIM, MOCKED_BOARDS = ("n150-ttsim", "p150-ttsim"), ("n150-ttnn", "p150-ttnn")
 ONE = torch.ones(32, 32).bfloat16()
+PLAIN = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
 
 
 def adding(times: int = 1):
@@ -48,8 +51,7 @@ def adding(times: int = 1):
     value = first = tensor("x", (32, 32))
     ops = []
     for number in range(times):
-        plain = {"activations": [], "input_tensor_a_activations": [], "input_tensor_b_activations": []}
-        ops.append(op("add", [value, value], tensor(f"%{number}", (32, 32)), **plain))
+        ops.append(op("add", [value, value], tensor(f"%{number}", (32, 32)), **PLAIN))
         value = ops[-1].results[0]
     return program([first], ops)
 
@@ -85,7 +87,6 @@ def test_a_card_is_told_what_the_simulator_is_told_but_for_where_the_chip_is(mon
         "TT_METAL_SLOW_DISPATCH_MODE",
         "TT_METAL_DISABLE_SFPLOADMACRO",
         "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE",
-        "TTSIM_DRAM_COUNT",  # heeded by a simulator that counts alone
     }
 
 
@@ -248,6 +249,35 @@ def test_one_line_is_taken_out_of_a_kernel_and_no_other():
     for other in ("a\n", "  b\n  b\n"):
         with pytest.raises(Refused, match="exactly one"):
             workarounds.dropped("  b", other)
+
+
+@needs_ttsim
+@pytest.mark.parametrize("target", TTSIM)
+def test_kernels_that_count_ask_of_dram_what_the_cost_says(target):
+    made, values = conv3d(nn.Conv3d(64, 64, 3, padding=(0, 1, 1)), torch.zeros(1, 3, 32, 32, 64), (1, 8, 8))
+    y = made.main.returns[0]
+    made = program(
+        list(made.arguments),
+        [*made.main.ops, op("add", [y, y], tensor("z", y.type.shape, layout="row_major"), **PLAIN)],
+    )
+    counted, ops = dram_counts.write(made)
+    with Chip(TARGETS[target], counting=True) as chip:
+        found = dram_counts.moved(chip.run(counted, values).outputs)
+    costs = [op_cost(one, TARGETS[target].board.chip) for one in ops]
+    assert found == [(cost.read, cost.written) for cost in costs]
+    assert costs[0].moved > 2 * once(ops[0])  # more than each operand and result once
+    with Chip(TARGETS[target]) as chip, pytest.raises(Refused, match="kernels that run, and count"):
+        dram_counts.moved(chip.run(counted, values).outputs)
+
+
+def test_only_the_function_that_sends_is_changed_to_count():
+    text = f"a\n{dram_counts.SEND}…\n{dram_counts.BODY}b"
+    counting = dram_counts.counting(text)
+    assert counting.startswith("a\n") and counting.endswith(
+        f"COUNT_REQUEST(noc, buf, addr, val);\n{dram_counts.BODY}b"
+    )
+    with pytest.raises(Refused, match="sends otherwise"):
+        dram_counts.counting("a\n")
 
 
 def said(target: str, script: str, tmp_path: Path) -> str:

@@ -38,9 +38,8 @@ class Ran:
     `outputs` are the results asked for, by their place among all, on the host. `peak_dram_bytes` and
     `peak_l1_bytes` are the allocator's own figures, read after each op of the main function;
     `prepare_peak_dram_bytes` the same for the const-eval functions, 0 where none ran. `memory_bytes` is the
-    process's largest resident size. `transfers` are the bytes that each op of the main function read from
-    DRAM and wrote to it, () from a simulator that doesn't count them. `stand_ins` and `workarounds` are
-    sentences, one for each kind. `values` are all ops' results, if asked for.
+    process's largest resident size. `stand_ins` and `workarounds` are sentences, one for each
+    kind. `values` are all ops' results, if asked for.
     """
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -53,7 +52,6 @@ class Ran:
     memory_bytes: int = 0
     stand_ins: tuple[str, ...] = ()
     workarounds: tuple[str, ...] = ()
-    transfers: tuple[tuple[int, int], ...] = ()
     values: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
@@ -77,10 +75,11 @@ class Chip(contextlib.AbstractContextManager):
     """TT-NN on a target's place, open until closed. Programs, weights and kept results stay there from run to
     run.
 
-    `variables` are added to its environment. Raises `Refused` where the place isn't set up.
+    With `counting`, kernels are built that count what they ask of DRAM (`ttvideo.programs.own.dram_counts`).
+    Raises `Refused` where the place isn't set up.
     """
 
-    def __init__(self, target: Target, **variables: str):
+    def __init__(self, target: Target, counting: bool = False):
         if reason := why_not(target):
             raise Refused(f"target {target.name!r}", reason, "`make sim` run once")
         self.target = target
@@ -92,7 +91,7 @@ class Chip(contextlib.AbstractContextManager):
         self.folder = new_folder(FOLDER_BYTES)
         try:
             command = [str(python()), "-P", str(HOST), str(self.folder)]
-            self.child = Child(command, self.folder, environment(target, self.folder) | variables)
+            self.child = Child(command, self.folder, environment(target, self.folder, counting))
         except BaseException:
             self.close()
             raise
@@ -166,7 +165,6 @@ class Chip(contextlib.AbstractContextManager):
         }
         values = {value: self.load(file, types[value].dtype) for value, file in done.pop("values").items()}
         done.pop("event")
-        done["transfers"] = tuple(tuple(pair) for pair in done["transfers"] if pair)
         around = workaround(self.target)
         notes = {
             "stand_ins": tuple(done.pop("stand_ins")),

@@ -7,14 +7,13 @@ from pathlib import Path
 from ttvideo.basics.folders import CACHE
 from ttvideo.targets.descriptors import cluster_descriptor
 from ttvideo.targets.target import TTNN_MOCK, TTSIM, Target
-from ttvideo.ttnn.runtime_root import KEPT, runtime_root
+from ttvideo.ttnn.runtime_root import KEPT, runtime_root, suffix
 from ttvideo.ttnn.ttsim import SOC_DESCRIPTORS, kept_library, kept_version
 from ttvideo.ttnn.workarounds import WORKAROUNDS, Workaround
 
 ENVIRONMENT = CACHE / "ttnn"
 READY = ENVIRONMENT / "ready"
 HOST = Path(__file__).parent / "host"
-TRANSFERS_BYTES = 2 * 16385 * 8  # as ttvideo/ttnn/host/transfers.py has it
 NOT_SET_UP = "TT-NN's environment is not set up; `make sim` does it, where there is a Python 3.12"
 NO_SIMULATOR = "there is no ttsim; `make sim` looks for one, `make sim TTSIM=<file or folder>` takes that one"
 
@@ -28,15 +27,16 @@ def why_not(target: Target) -> str | None:
     return None
 
 
-def environment(target: Target, folder: Path) -> dict[str, str]:
-    """What TT-NN's process is told: the same everywhere, but for the lines that say where the chip is."""
+def environment(target: Target, folder: Path, counting: bool = False) -> dict[str, str]:
+    """What TT-NN's process is told: the same everywhere, but for the lines that say where the chip is; and
+    whether kernels are built that count what they ask of DRAM."""
     around = workaround(target)
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "TT_METAL_RUNTIME_ROOT": str(runtime_root(packages(), around)),
-        "TT_METAL_CACHE": str(KEPT / (f"tt-metal-{around.name}" if around else "tt-metal")),
+        "TT_METAL_RUNTIME_ROOT": str(runtime_root(packages(), around, counting)),
+        "TT_METAL_CACHE": str(KEPT / f"tt-metal{suffix(around, counting)}"),
         "TT_LOGGER_LEVEL": "error",
         # Else each process leaves 16 MB in /dev/shm, and tt-metal a file.
         "OMPI_MCA_btl_sm_backing_directory": str(folder),
@@ -57,16 +57,12 @@ def place(target: Target, folder: Path) -> dict[str, str]:
         # It is looked for beside a description of the chip's grid.
         (folder / "soc_descriptor.yaml").symlink_to(packages() / SOC_DESCRIPTORS[arch])
         (folder / "libttsim.so").symlink_to(kept_library(arch))
-        (folder / "transfers").write_bytes(bytes(TRANSFERS_BYTES))
         return {
             "TT_METAL_SIMULATOR": str(folder / "libttsim.so"),
             "TT_METAL_SLOW_DISPATCH_MODE": "1",  # the only dispatch that it has
             "TT_METAL_DISABLE_SFPLOADMACRO": "1",  # an instruction that it hasn't
             # The chip has all its workers, a board fewer; TT-NN shares work out by the grid.
             "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE": f"{columns - 1},{rows - 1}",
-            "TTSIM_DRAM_COUNT": str(
-                folder / "transfers"
-            ),  # heeded by one that counts (ttvideo/ttnn/host/transfers.py)
         }
     if target.lane == TTNN_MOCK:
         path = folder / f"{target.board.name}.yaml"

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ttvideo.basics.errors import Refused
-from ttvideo.basics.folders import CACHE, new_folder, own_name, relink, share
+from ttvideo.basics.folders import CACHE, new_folder, own_name, relink, share, write
+from ttvideo.programs.own.dram_counts import COUNTING
 from ttvideo.targets.plugins import pypi_build
 from ttvideo.targets.target import ROOT, RUNTIME_FILES
 from ttvideo.ttnn.workarounds import Workaround
@@ -32,19 +34,37 @@ BLACKHOLE, WORMHOLE = "bh-ilp32", "wh-ilp32"
 OLDEST = (0, 1, 3)
 
 
-def runtime_root(packages: Path, workaround: Workaround | None = None) -> Path:
-    """The folder that TT_METAL_RUNTIME_ROOT names, always at one path: the kernel cache remembers it."""
-    root, ttnn = KEPT / (f"root-{workaround.name}" if workaround else "root"), packages / "ttnn"
-    links = {"ttnn": ttnn / "ttnn", "runtime/hw": ttnn / "runtime" / "hw"}
-    if workaround:
-        links |= workaround.links(root, ttnn, compiler())
-    else:
-        links |= {"tt_metal": ttnn / "tt_metal", "runtime/sfpi": compiler()}
-    for name, target in links.items():
+def runtime_root(packages: Path, workaround: Workaround | None = None, counting: bool = False) -> Path:
+    """The folder that TT_METAL_RUNTIME_ROOT names, always at one path: the kernel cache remembers it. Kernels
+    built there do with the work-around, and `counting` what they ask of DRAM."""
+    root, ttnn = KEPT / f"root{suffix(workaround, counting)}", packages / "ttnn"
+    edits = (workaround.edits if workaround else {}) | (COUNTING if counting else {})
+    for path, edit in edits.items():
+        write(root / path, edit((ttnn / path).read_text()))
+    built_by = workaround.compiler(compiler()) if workaround else compiler()
+    links = {"ttnn": ttnn / "ttnn", "runtime/hw": ttnn / "runtime" / "hw", "runtime/sfpi": built_by}
+    for name, target in (links | beside(edits, Path("tt_metal"), ttnn)).items():
         link = root / name
         if not link.is_symlink() or link.readlink() != target:
             relink(link, target)
     return root
+
+
+def suffix(workaround: Workaround | None, counting: bool) -> str:
+    """Of the folders that such kernels are built in."""
+    return (f"-{workaround.name}" if workaround else "") + "-counting" * counting
+
+
+def beside(paths: Iterable[Path], folder: Path, original: Path) -> dict[str, Path]:
+    """Links to all that lies in a folder but these paths, those on the way to them, too; or to the folder."""
+    way = {above for path in paths for above in (path, *path.parents)}
+    if folder not in way:
+        return {str(folder): original / folder}
+    entries = [folder / entry.name for entry in (original / folder).iterdir()]
+    found = {}
+    for entry in (entry for entry in entries if entry not in paths):
+        found |= beside(paths, entry, original)
+    return found
 
 
 def compiler() -> Path:

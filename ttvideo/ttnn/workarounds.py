@@ -8,44 +8,29 @@ constant register (docs/ttsim-blackhole.md). Every verdict from there says so.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ttvideo.basics.errors import Refused
-from ttvideo.basics.folders import own_name, share, write
+from ttvideo.basics.folders import own_name, share
 
-Links = dict[str, Path]
+Edits = dict[Path, Callable[[str], str]]  # of TT-NN's own files, by their paths in its package
 
 
 @dataclass(frozen=True)
 class Workaround:
-    """`name` stands in its folders' names, `says` in verdicts; `links` makes what differs and says where it
-    lies."""
+    """`name` stands in its folders' names, `says` in verdicts; `edits` and `compiler`, of the RISC-V
+    compiler's folder, are what differs."""
 
     name: str
     says: str
-    links: Callable[[Path, Path, Path], Links]  # of a root, TT-NN's package and the RISC-V compiler
+    edits: Edits = field(default_factory=dict)
+    compiler: Callable[[Path], Path] = Path
 
 
 HEADER = Path("tt_metal/tt-llk/tt_llk_wormhole_b0/common/inc/cunpack_common.h")
 DUMMY = "    TT_UNPACR(SrcA, 0, 0, context_id, 0, 1"
-
-
-def header_without_dummy(root: Path, ttnn: Path, compiler: Path) -> Links:
-    write(root / HEADER, dropped(DUMMY, (ttnn / HEADER).read_text()))
-    return beside(HEADER, ttnn) | {"runtime/sfpi": compiler}
-
-
-def beside(path: Path, original: Path) -> Links:
-    """Links to all that lies on the way to `path`, but for itself, under its first folder."""
-    way = {path, *path.parents}
-    folders = [folder for folder in way if folder not in (path, Path("."))]
-    return {
-        str(folder / entry.name): entry
-        for folder in folders
-        for entry in (original / folder).iterdir()
-        if folder / entry.name not in way
-    }
 
 
 def dropped(begin: str, text: str) -> str:
@@ -72,7 +57,7 @@ exec "$0-unchanged" "$@"
 """
 
 
-def assembler_in_front(root: Path, ttnn: Path, compiler: Path) -> Links:
+def assembler_in_front(compiler: Path) -> Path:
     copy = compiler.with_name(f"{compiler.name}-by-sign")
     if not copy.is_dir():
         part = Path(f"{copy}.{own_name()}")
@@ -88,7 +73,7 @@ def assembler_in_front(root: Path, ttnn: Path, compiler: Path) -> Links:
                 raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return {"tt_metal": ttnn / "tt_metal", "runtime/sfpi": copy}
+    return copy
 
 
 WORKAROUNDS = {
@@ -96,12 +81,12 @@ WORKAROUNDS = {
         "without-dummy",
         "Wormhole's kernels are built without the unpack to SrcA that follows each unpack to dest, against "
         "a hardware bug (TEN-3868): it writes nothing that is read, and ttsim stops at it",
-        header_without_dummy,
+        edits={HEADER: partial(dropped, DUMMY)},
     ),
     "blackhole": Workaround(
         "by-sign",
         "Blackhole's kernels are assembled with comparisons with +0.0 (sfpgt, sfple of L9) written as "
         "sfpsetcc, which looks at the sign bit: the same bits, and ttsim stops at the other form",
-        assembler_in_front,
+        compiler=assembler_in_front,
     ),
 }

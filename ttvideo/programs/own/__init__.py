@@ -5,6 +5,7 @@ how a program says it (`write`), what it computes (its rule for `ttvideo.program
 it moves, where that isn't each operand and result once (`COSTS`). How TT-NN executes it is `launch/`, by the
 same name: what its process loads, in an environment without the project (`ttvideo/ttnn/host`), and the
 kernels. `sizes.py` is what both sides know, `on_the_way.py` what norms do before they read a clip.
+`dram_counts` is no part of a decoder: it counts what the others, and TT-NN's own, ask of DRAM.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,6 @@ import numpy as np
 import ttnn
 from ops import DTYPES, LAYOUTS, OPS, Step
 from report import reported, reported_op
-from transfers import Transfers
 
 OWN = Path(__file__).parents[2] / "programs" / "own"  # ops of the project's own
 PR_SET_PDEATHSIG = 1
@@ -38,7 +37,6 @@ class Host:
         self.kept: dict[str, ttnn.Tensor] = {}
         self.shared: dict[str, dict[str, ttnn.Tensor]] = {}  # weights that several programs hold
         self.saved = 0
-        self.transfers = Transfers()
         self.device = ttnn.open_device(device_id=0, l1_small_size=L1_SMALL_BYTES)
 
     def tell(self, **event) -> None:
@@ -136,7 +134,6 @@ class Run:
         self.peak = {True: 0, False: 0}  # of DRAM: in the main function, in others
         self.notes: dict[str, dict[str, None]] = {"stand_ins": {}, "workarounds": {}}
         self.values: dict[str, str] = {}
-        self.transfers: list[list[int]] = []
 
     def report(self) -> dict:
         return {
@@ -147,7 +144,6 @@ class Run:
             "peak_l1_bytes": self.peak_l1,
             "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "values": self.values,
-            "transfers": self.transfers,
             **{kind: list(said) for kind, said in self.notes.items()},
         }
 
@@ -166,12 +162,9 @@ class Run:
                 self.look(step, live, main)
             elif step.op != "ttnn.get_device":
                 self.host.tell(event="step", op=step.op, location=step.location, number=number, main=main)
-                self.host.transfers.since()
                 live.update(
                     zip(step.results, self.step(step, [live[name] for name in step.operands]), strict=True)
                 )
-                if main:
-                    self.transfers.append(self.host.transfers.since())
                 self.peak[main] = max(self.peak[main], self.host.allocated(ttnn.BufferType.DRAM))
                 self.peak_l1 = max(self.peak_l1, self.host.allocated(ttnn.BufferType.L1))
                 self.look(step, live, main)

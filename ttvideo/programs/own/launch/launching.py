@@ -42,9 +42,11 @@ class Own:
             ttnn.CBDescriptor(total_size=pages * page, core_ranges=self.ranges, format_descriptors=[form])
         )
 
-    def kernel(self, name: str, config, static: list[int], tensors: list, shares: list[list[int]]) -> None:
-        """It is compiled for `static` and the tensors' layout, and is told their addresses and each core's
-        share."""
+    def kernel(
+        self, name: str, config, static: list[int], tensors: list, shares: list[list[int]], **defined: str
+    ) -> None:
+        """It is compiled for `static`, the tensors' layout and what is `defined`, and is told their addresses
+        and each core's share."""
         for tensor in tensors:
             static = static + list(ttnn.TensorAccessorArgs(tensor).get_compile_time_args())
         given = ttnn.RuntimeArgs()
@@ -53,7 +55,7 @@ class Own:
         self.kernels.append(
             ttnn.KernelDescriptor(
                 kernel_source=str(KERNELS / f"{name}.cpp"), core_ranges=self.ranges, compile_time_args=static,
-                runtime_args=given, config=config,
+                runtime_args=given, config=config, defines=list(defined.items()),
             )
         )  # fmt: skip
 
