@@ -110,7 +110,7 @@ PARAMETERS = {
     ),
     "host_frames": Parameter(not_negative, "latent frames decoded on the host; 0: by size", 0, int),
     "evaluated_frames": Parameter(
-        not_negative, "latent frames to evaluate the compiled programs for, and compare", 0, int
+        not_negative, "latent frames to evaluate programs for, and compare; 0: none, or in 03 by size", 0, int
     ),
     "seed": Parameter(not_negative, "of random weights and latents", 0, int),
     "latent_frames": Parameter(positive, "of clip, random, a video file and packed latents", 4, int),
