@@ -22,20 +22,12 @@ from ttvideo.programs.seconds.rows import Row, read_rows
 def compared(rows: list[Row]) -> list[dict]:
     """Each row with its expected time, in microseconds; a start's is the measured one of a program in a
     trace."""
-    found = []
+    start, found = model.coefficients()["traced_start_us"], []
     for row in rows:
-        if row.work is None:
-            us = model.coefficients()["traced_start_us"]
-            times = us, us, us
-        else:
-            time = expected_work(row.work)
-            times = time.us, time.low_us, time.high_us
-        names = ("expected_us", "low_us", "high_us")
-        found.append(
-            row.given
-            | {"line": row.line, "us": row.us}
-            | {n: round(us, 2) for n, us in zip(names, times, strict=True)}
-        )
+        time = expected_work(row.work) if row.work else None
+        times = (time.us, time.low_us, time.high_us) if time else (start, start, start)
+        expected = zip(("expected_us", "low_us", "high_us"), (round(us, 2) for us in times), strict=True)
+        found.append(row.given | {"line": row.line, "us": row.us} | dict(expected))
     return found
 
 

@@ -43,16 +43,12 @@ def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict:
     for _ in range(max(repeats, int(LEAST_SECONDS / sum(first)))):
         for name, call in calls.items():
             times[name].append(seconds(call))
-    wall, cpu = (
-        {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()}
-        for clock in (0, 1)
-    )
-    beside = next(iter(calls))
-    return {
-        f"{beside}_seconds": round(wall[beside], 5),
-        "ratio": {name: round(value / wall[beside], 3) for name, value in wall.items()},
-        "cpu_ratio": {name: round(value / cpu[beside], 3) for name, value in cpu.items()},
-    }
+    beside, found = next(iter(calls)), {}
+    for clock, ratio in enumerate(("ratio", "cpu_ratio")):
+        medians = {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in times.items()}
+        found.setdefault(f"{beside}_seconds", round(medians[beside], 5))
+        found[ratio] = {name: round(value / medians[beside], 3) for name, value in medians.items()}
+    return found
 
 
 def decompositions(make, shape, dtype: torch.dtype, repeats: int) -> dict:
@@ -77,9 +73,7 @@ def decoder(dtype: torch.dtype, repeats: int) -> dict:
 
 @torch.inference_mode()
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int)

@@ -53,11 +53,9 @@ def fitted_kinds(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
 def _wider(by_kind: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, float]]:
     """By what a range gets wider, on each chip, where coefficients are the other's: as what was measured on
     both is off."""
-    found = {}
+    found, all_carried = {}, carried(by_kind)
     for chip in CHIPS:
-        low, high = _percentiles(
-            np.concatenate([r for name, r in carried(by_kind).items() if name.endswith(chip)])
-        )
+        low, high = _percentiles(np.concatenate([r for n, r in all_carried.items() if n.endswith(chip)]))
         found[chip] = {"low": min(low, 1.0), "high": max(high, 1.0)}
     return found
 
@@ -171,12 +169,9 @@ def _large(row: Row) -> bool:
 def other_kernels(rows: list[Row], by_kind: dict) -> dict:
     """Measured by another state of the kernel over expected of the one that is fitted."""
     found = {}
-    for row in rows:
-        if (
-            row.work is not None
-            and row.given["state"] in OTHERS.get(row.op, ())
-            and (key := (row.work.kind, row.work.arch)) in by_kind
-        ):
+    others = (row for row in rows if row.work and row.given["state"] in OTHERS.get(row.op, ()))
+    for row in others:
+        if (key := (row.work.kind, row.work.arch)) in by_kind:
             found.setdefault((f"{row.op} {row.given['state']}", key), []).append(row)
     return {name: errors(ratios(of, fit(by_kind[key]))) for (name, key), of in found.items()}
 

@@ -1,11 +1,12 @@
-"""Does the full-size decoder, streamed at 480×848, fit mocked boards in every step?
+"""Does the full-size Mochi decoder, streamed at 480×848, fit mocked boards in every step, for tiles and in
+TT-NN's own ops?
 
-    python -m findings full_resolution [--latent-frames 28] [--size 60x106]
+    python -m findings full_resolution [--size 60x106]
 
-28 latent frames are the 168 frames that a run of the pipeline makes. The weights are random, in bf16. On a
-mocked chip every op is checked, every buffer allocated and every kernel built, in every step; kernels don't
-run. By default on the p150 under the plugin's runtime, and on both boards op by op by TT-NN, whose allocator
-tells its peaks.
+28 latent frames are the 168 frames that a run of the pipeline makes; "in twos" are two steps of two. The
+weights are random, in bf16. On a mocked chip every op is checked, every buffer allocated and every kernel
+built, in every step; kernels don't run. "mock" is under the plugin's runtime, "ttnn" op by op by TT-NN, whose
+allocator tells its peaks.
 """
 
 import sys
@@ -13,44 +14,45 @@ import time
 
 import torch
 
+from findings.unused import NATIVE, other_families
 from ttvideo.decoders.mochi import TileDecoder
+from ttvideo.decoders.native import NativeDecoder
 from ttvideo.decoders.stream import Step, stream_decode
 from ttvideo.media.models import load_vae
 
+TILES, NATIVELY, TWOS = "for tiles", "natively", "natively, in twos"
+CASES = {TILES: (28, 1), NATIVELY: (28, 1), TWOS: (4, 2)}  # latent frames, and in a step
 MADE_WITH = ("ttnn",)
-KEYS = [("steps", target) for target in ("p150-mock", "n150-ttnn", "p150-ttnn")]
+KEYS = [(TILES, "p150-mock"), *((case, f"{board}-ttnn") for case in CASES for board in ("n150", "p150"))]
+
+
+def unused(key) -> set[str]:
+    return other_families("AutoencoderKLMochi") | (NATIVE if key[0] == TILES else set())
 
 
 def row_of(step: Step, seconds: float) -> dict:
-    verdict = step.verdict
-    row = {
-        "seconds": round(seconds, 1),
-        "status": verdict.status,
-        "stage": verdict.stage,
-        "kind": verdict.kind,
-    }
-    row |= {"compiled_programs": verdict.compiled_programs}
-    if verdict.ttnn:
-        row |= {
-            "peak_dram_bytes": verdict.cost.peak_dram_bytes,
-            "dram_bytes_moved": verdict.cost.dram_bytes_moved,
-        }
-    if verdict.ran:
-        row |= {"allocator_peak_dram_bytes": verdict.ran.peak_dram_bytes, "ops": verdict.ran.ops}
-        row |= {"allocator_peak_preparing_bytes": verdict.ran.prepare_peak_dram_bytes}
-        row |= {
-            "allocator_peak_l1_bytes": verdict.ran.peak_l1_bytes,
-            "host_memory_bytes": verdict.ran.memory_bytes,
-        }
+    verdict, ran = step.verdict, step.verdict.ran
+    row = {"seconds": round(seconds, 1), "status": verdict.status, "stage": verdict.stage}
+    row |= {"kind": verdict.kind, "compiled_programs": verdict.compiled_programs}
+    if verdict.program:
+        cost = verdict.cost
+        row |= {"peak_dram_bytes": cost.peak_dram_bytes, "dram_bytes_moved": cost.dram_bytes_moved}
+    if ran:
+        row |= {"allocator_peak_dram_bytes": ran.peak_dram_bytes, "ops": ran.ops}
+        row |= {"allocator_peak_preparing_bytes": ran.prepare_peak_dram_bytes}
+        row |= {"allocator_peak_l1_bytes": ran.peak_l1_bytes, "host_memory_bytes": ran.memory_bytes}
     return row
 
 
-def make(keys, latent_frames: int = 28, size: str = "60x106"):
-    shape = (1, 12, latent_frames, *map(int, size.split("x")))
-    decoder = TileDecoder(load_vae("random").decoder).bfloat16()
+def make(keys, size: str = "60x106"):
+    vae = load_vae("random").bfloat16()
     for key in keys:
+        case, target = key
+        decoder = TileDecoder(vae.decoder) if case == TILES else NativeDecoder(vae)
+        latent_frames, a_step = CASES[case]
+        z = torch.randn(1, 12, latent_frames, *map(int, size.split("x"))).bfloat16()
         rows, started = [], time.perf_counter()
-        for step in stream_decode(decoder, torch.randn(shape).bfloat16(), key[-1]):
+        for step in stream_decode(decoder, z, target, a_step):
             now = time.perf_counter()
             rows.append(row_of(step, now - started))
             started = now

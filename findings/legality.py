@@ -118,14 +118,10 @@ def row_of(verdict) -> dict:
 
     row = {"status": verdict.status, "stage": verdict.stage}
     if verdict.passed:
-        return row | {
-            "becomes": {
-                op: n for op, n in sorted(verdict.op_counts.items()) if op not in DATA_MOVEMENT | FREE
-            }
-        }
-    message = re.sub(
-        r"^loc\(.*\): (?=error)", "", (verdict.message or "").splitlines()[0]
-    )  # where in this script
+        ops = sorted(verdict.op_counts.items())
+        return row | {"becomes": {op: n for op, n in ops if op not in DATA_MOVEMENT | FREE}}
+    first, place = (verdict.message or "").splitlines()[0], r"^loc\(.*\): (?=error)"  # in this script
+    message = re.sub(place, "", first)
     return row | {"kind": verdict.kind, "op": verdict.op, "message": message}
 
 

@@ -1,11 +1,9 @@
 """What does the Mochi decoder cost and give, written in TT-NN's own ops?
 
-    python -m findings native [--latent-frames 28]
+    python -m findings native
 
 cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each
 board.
-mocked: so many steps at 480x848 on each mocked board, with the allocator's own peaks; weights are random.
-mocked_in_twos: the same for two steps of two latent frames.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.
 simulated: the demo decoder on each simulated chip, two latent frames of 4x4, in steps, in each fidelity,
 against float64.
@@ -13,7 +11,6 @@ blocks: each kind of block, of the full-size model's channels, on each simulated
 against float64.
 roundings: a convolution on each simulated chip, in one block of input channels and in two: its error, and one
 rounding's.
-frames: the demo clip on each simulated chip against float64, in each fidelity; the default's frames are kept.
 """
 
 import sys
@@ -24,9 +21,7 @@ from diffusers import AutoencoderKLMochi
 
 from findings.inputs import place_of
 from findings.native_parts import convolution, in_block_floats, parts
-from findings.silicon_frames import on_chip
 from findings.unused import other_families
-from lib.silicon_frames import demo_clip
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native import NativeDecoder
@@ -46,10 +41,9 @@ STEPS = {
     "clip of 3x32x32": (WHOLE, True),
 }  # fmt: skip
 FIDELITIES = ("hifi4", "hifi3", "hifi2")
-DEFAULT = Arithmetic().fidelity
 
 
-def costs(board: str, _) -> list[dict]:
+def costs(board: str) -> list[dict]:
     with torch.device("meta"):
         decoder = NativeDecoder(AutoencoderKLMochi())
     rows = []
@@ -61,33 +55,14 @@ def costs(board: str, _) -> list[dict]:
         blocks = {
             op.location: op.attributes["conv3d_config"] for op in program.main.ops if op.name == "ttnn.conv3d"
         }
-        rows.append(
-            {"board": board, "program": name, **found.record(), "bytes_by_kind": found.bytes_by_kind()}
-            | {"once_by_kind": {kind: at_least[kind] for kind in found.bytes_by_kind()}}
-            | {
-                "counts": dict(found.counts()),
-                "roofline": roofline(found, BOARDS[board]).as_dict(),
-                "blocks": blocks,
-            }
-        )
+        row = {"board": board, "program": name, **found.record(), "bytes_by_kind": found.bytes_by_kind()}
+        row |= {"once_by_kind": {kind: at_least[kind] for kind in found.bytes_by_kind()}, "blocks": blocks}
+        row |= {"counts": dict(found.counts()), "roofline": roofline(found, BOARDS[board]).as_dict()}
+        rows.append(row)
     return rows
 
 
-def mocked(board: str, latent_frames: int, a_step: int = 1) -> list[dict]:
-    decoder, rows = NativeDecoder(load_vae("random")), []
-    for step in stream_decode(decoder, torch.zeros(1, 12, latent_frames, *FULL[1:]), f"{board}-ttnn", a_step):
-        ran = step.verdict.ran
-        rows.append(
-            {"board": board, "step": step.number, "status": step.verdict.status, "kind": step.verdict.kind}
-        )
-        if ran:
-            peaks = {"peak_dram_bytes": ran.peak_dram_bytes, "peak_l1_bytes": ran.peak_l1_bytes}
-            rows[-1] |= {"ops": ran.ops, "seconds": round(ran.seconds, 2)} | peaks
-        print(rows[-1], file=sys.stderr, flush=True)
-    return rows
-
-
-def simulated(board: str, _) -> list[dict]:
+def simulated(board: str) -> list[dict]:
     vae = load_vae("demo").bfloat16()
     native, tiles = NativeDecoder(vae), TileDecoder(vae.decoder).bfloat16().eval()
     z = torch.randn(1, 12, 2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -100,9 +75,8 @@ def simulated(board: str, _) -> list[dict]:
         steps = list(stream_decode(decoder, z, f"{board}-ttsim"))
         print(steps[-1].verdict, file=sys.stderr, flush=True)
         found[steps[0].verdict.outputs_from, fidelity] = torch.cat([step.frames for step in steps], dim=2)
-        found["evaluated on the host", fidelity] = decoder.evaluate(z, None, board)[0][
-            :, :, native.dropped_frames :
-        ]
+        evaluated = decoder.evaluate(z, None, board)[0]
+        found["evaluated on the host", fidelity] = evaluated[:, :, native.dropped_frames :]
     found["for tiles, eager", None] = in_torch
     return [
         {"board": board, "outputs": name, "fidelity": fidelity, **compare(got, want).as_dict()}
@@ -110,25 +84,21 @@ def simulated(board: str, _) -> list[dict]:
     ]
 
 
-def mocked_in_twos(board: str, _) -> list[dict]:
-    return mocked(board, 4, 2)
-
-
-def refused(board: str, _) -> list[dict]:
+def refused(board: str) -> list[dict]:
     rows = []
     for where in ("weights", "activations"):
         made, arguments = in_block_floats(where, board)
         with Chip(TARGETS[f"{board}-ttnn"]) as chip:
+            said = None
             try:
                 chip.run(made, arguments)
-                said = None
             except Broke as broke:
                 said = failure(broke, None).message.splitlines()[-1]
         rows.append({"board": board, "bfloat8_b": where, "said": said})
     return rows
 
 
-def blocks(board: str, _) -> list[dict]:
+def blocks(board: str) -> list[dict]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         decoder = AutoencoderKLMochi(layers_per_block=(1, 1, 1, 1, 1)).decoder
@@ -139,41 +109,27 @@ def blocks(board: str, _) -> list[dict]:
             want = part.in_torch(x.double())
             for fidelity in FIDELITIES:
                 got = part.on(chip, x, Arithmetic(fidelity))
-                rows.append(
-                    {"board": board, "block": name, "fidelity": fidelity, **compare(got, want).as_dict()}
-                )
+                of = {"board": board, "block": name, "fidelity": fidelity}
+                rows.append(of | compare(got, want).as_dict())
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
-def roundings(board: str, _) -> list[dict]:
+def roundings(board: str) -> list[dict]:
     rows = []
     with Chip(TARGETS[f"{board}-ttsim"]) as chip:
         for blocks in (1, 2):
             part = convolution(64, 64 // blocks)
             x = torch.randn(1, part.channels, 4, 6, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
             got, exact = part.on(chip, x).double(), part.in_torch(x.double())
-            error, once_rounded = (
-                (value - exact).square().mean().sqrt().item() for value in (got, exact.bfloat16().double())
-            )
-            rows.append({"board": board, "blocks": blocks, "error": error, "one_rounding": once_rounded})
+            given = {"error": got, "one_rounding": exact.bfloat16().double()}
+            errors = {name: (value - exact).square().mean().sqrt().item() for name, value in given.items()}
+            rows.append({"board": board, "blocks": blocks} | errors)
     return rows
 
 
-def frames(board: str, _) -> tuple[list[dict], dict[str, torch.Tensor]]:
-    chip, (z, truth), rows, kept = f"{board}-ttsim", demo_clip(), [], {}
-    for fidelity in FIDELITIES:
-        decoder = NativeDecoder(load_vae("demo"), arithmetic=Arithmetic(fidelity))
-        figures, video = on_chip(decoder, z, truth, chip)
-        rows.append({"board": board, "fidelity": fidelity, "pcc": compare(video, truth).pcc} | figures)
-        if fidelity == DEFAULT:
-            kept[chip] = video
-    return rows, kept
-
-
 PARTS = {
-    "cost": costs, "mocked": mocked, "mocked_in_twos": mocked_in_twos, "refused": refused,
-    "simulated": simulated, "blocks": blocks, "roundings": roundings, "frames": frames,
+    "cost": costs, "refused": refused, "simulated": simulated, "blocks": blocks, "roundings": roundings,
 }  # fmt: skip
 MADE_WITH = ("ttnn", "ttsim")
 KEYS = [(part, {"board": board}) for part in PARTS for board in ("n150", "p150")]
@@ -184,7 +140,7 @@ def unused(key) -> set[str]:
     return other_families("AutoencoderKLMochi") | set(map(place_of, others))
 
 
-def make(keys, latent_frames: int = 28):
+def make(keys):
     for key in keys:
         part, of = key
-        yield key, PARTS[part](of["board"], latent_frames)
+        yield key, PARTS[part](of["board"])

@@ -46,22 +46,17 @@ def parts(decoder: nn.Module) -> dict[str, Part]:
     decoder = deepcopy(decoder).bfloat16().requires_grad_(False)
     exact = deepcopy(decoder).double()
     conv_in, out = decoder.conv_in, decoder.proj_out
-    found = {
-        f"conv_in, {conv_in.in_channels} to {conv_in.out_channels}": Part(
-            conv_in.in_channels,
-            conv_in.out_channels,
-            exact.conv_in,
-            lambda w, x: w.pointwise(x, conv_in.weight.flatten(1), conv_in.bias),
-        )
-    }
+    first, last = conv_in.in_channels, conv_in.out_channels
+
+    def write_in(writer: Writer, x: Value) -> Value:
+        return writer.pointwise(x, conv_in.weight.flatten(1), conv_in.bias)
+
+    found = {f"conv_in, {first} to {last}": Part(first, last, exact.conv_in, write_in)}
     layout = mochi_layout(decoder)
     for i, (up, in_float64) in enumerate(zip(decoder.up_blocks, exact.up_blocks, strict=True)):
         block = [part for part in layout if part.name.startswith(f"up_blocks.{i}")]
-        channels, expansion = (
-            up.proj.in_features,
-            (up.temporal_expansion, up.spatial_expansion, up.spatial_expansion),
-        )
-        resnet = in_float64.resnets[0]
+        channels, resnet = up.proj.in_features, in_float64.resnets[0]
+        expansion = up.temporal_expansion, up.spatial_expansion, up.spatial_expansion
         found[f"resnet, {channels}"] = Part(
             channels,
             channels,
@@ -94,18 +89,18 @@ def convolution(channels: int, c_in: int) -> Part:
     """3x3x3 in blocks of `c_in` input channels, random weights, on frames with the two before them: of T it
     gives T - 2."""
     generator = torch.Generator().manual_seed(0)
-    weight = (
-        torch.randn(channels, channels, 3, 3, 3, generator=generator).div((27 * channels) ** 0.5).bfloat16()
-    )
+    weight = torch.randn(channels, channels, 3, 3, 3, generator=generator)
+    weight = weight.div((27 * channels) ** 0.5).bfloat16()
     bias = torch.randn(channels, generator=generator).bfloat16()
 
     def in_torch(x: Tensor) -> Tensor:
         padded = nn.functional.pad(x, (1, 1, 1, 1, 0, 0), mode="replicate")
         return nn.functional.conv3d(padded, weight.to(x.dtype), bias.to(x.dtype))
 
-    return Part(
-        channels, channels, in_torch, lambda writer, x: writer.conv(x, weight, bias, padding=1, c_in=c_in)
-    )
+    def write(writer: Writer, x: Value) -> Value:
+        return writer.conv(x, weight, bias, padding=1, c_in=c_in)
+
+    return Part(channels, channels, in_torch, write)
 
 
 def in_block_floats(where: str, board: str) -> tuple[Program, dict[str, Tensor]]:

@@ -39,9 +39,6 @@ MOCHI_FRAMES = 28  # latent
 MOCHI_LEFT_OUT = (
     "limits and not times, for another program than this project's; halos, gathering and the host"
 )
-# MiniMax-H3's video VAE encoder, one unit, bf16: milliseconds on the device by kind (tenstorrent/tt-metal,
-# its VAE's notes, 2026-08).
-H3_MS = {"GroupNorm": 235.7, "Conv3d": 266.6, "Untilize": 235.8, "all": 1117.0}
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,8 @@ class Conv:
     norm: bool = True
 
 
-LEVELS = (
-    (21, 23, 20),
-    (41, 46, 40),
-    (81, 92, 80),
-    (81, 184, 160),
-)  # frames, rows, columns of one chip of 4×8
+# Frames, rows, columns of one chip of 4×8.
+LEVELS = ((21, 23, 20), (41, 46, 40), (81, 92, 80), (81, 184, 160))
 IN_SPACE, IN_TIME, ALL = (1, 3, 3), (3, 1, 1), (3, 3, 3)
 
 
@@ -91,11 +84,10 @@ def published_blocks(rows: list[Row], conv: Conv) -> Blocks:
     for row in rows:
         if row.op != "conv3d" or row.given["state"] != "2026-06":
             continue
-        given = {
-            name: tuple(map(int, row.given[name].split("x"))) for name in ("in0", "out", "kernel", "blocks")
-        }
-        if (given["in0"][3], given["out"][3], given["kernel"]) == (conv.c_in, conv.c_out, conv.kernel):
-            found.append((abs(math.log(math.prod(given["out"][:3]) / math.prod(conv.out))), given["blocks"]))
+        stated = (row.given[name].split("x") for name in ("in0", "out", "kernel", "blocks"))
+        into, out, kernel, blocks = (tuple(map(int, sizes)) for sizes in stated)
+        if (into[3], out[3], kernel) == (conv.c_in, conv.c_out, conv.kernel):
+            found.append((abs(math.log(math.prod(out[:3]) / math.prod(conv.out))), blocks))
     if not found:  # 192 to 96 within a frame: as 192 to 192
         return published_blocks(rows, replace(conv, c_out=192, kernel=IN_SPACE))
     return Blocks(*min(found)[1])
@@ -145,45 +137,19 @@ def mochi() -> list[dict]:
         share = MOCHI_FRAMES / chips
         starts = step.traced_start_seconds
         times = [share * (seconds + starts) for seconds in (step.kernel_seconds, step.low, step.high)]
-        found.append(
-            _against(
-                f"Mochi VAE decode, 480x848, 168 frames, {chips} chips ({board}'s)",
-                times,
-                limit,
-                MOCHI_LEFT_OUT,
-            )
-        )
+        what = f"Mochi VAE decode, 480x848, 168 frames, {chips} chips ({board}'s)"
+        found.append(_against(what, times, limit, MOCHI_LEFT_OUT))
     return found
 
 
-def group_norm() -> dict:
-    return {
-        "what": "GroupNorm's share of MiniMax-H3's VAE encoder, bf16",
-        "published": round(H3_MS["GroupNorm"] / H3_MS["all"], 3),
-        "published_conv3d": round(H3_MS["Conv3d"] / H3_MS["all"], 3),
-        "expected": None,
-        "low": None,
-        "high": None,
-        "expected_over_published": None,
-        "not_in_it": "the profile names no shapes, so nothing can be expected of it",
-    }
-
-
 def whole_things(rows: list[Row]) -> list[dict]:
-    return [wan("hifi2", rows), wan("hifi4", rows), *mochi(), group_norm()]
+    return [wan("hifi2", rows), wan("hifi4", rows), *mochi()]
 
 
 def _against(what: str, times: list[float], published: float, not_in_it: str) -> dict:
-    expected, low, high = (round(seconds, 4) for seconds in times)
-    return {
-        "what": what,
-        "published": published,
-        "expected": expected,
-        "low": low,
-        "high": high,
-        "expected_over_published": round(expected / published, 3),
-        "not_in_it": not_in_it,
-    }
+    found = dict(zip(("expected", "low", "high"), (round(seconds, 4) for seconds in times), strict=True))
+    ratio = {"expected_over_published": round(found["expected"] / published, 3), "not_in_it": not_in_it}
+    return {"what": what, "published": published} | found | ratio
 
 
 KEYS = [(part,) for part in ("errors", "large", "carried", "other_kernels", "whole")]

@@ -18,7 +18,6 @@ from ttvideo.programs.seconds import expected_program
 from ttvideo.programs.seconds.work import stored_bytes
 from ttvideo.targets.boards import BOARDS
 
-LATENT_FRAMES = 28
 SOME_STEPS, WAN = (4, 8, 20, 40, 64), "Wan 2.1"
 # Seconds that a test of tt_dit's hand-written pipeline allows on cards, 168 frames at 848×480 in 50 steps
 # (tt-metal, models/tt_dit/tests/models/mochi/test_performance_mochi.py).
@@ -87,7 +86,7 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
             "text encoder": call["text block"] * TEXT_BLOCKS * PASSES,
             "transformer": (call["block, in chunks"] * BLOCKS + ends) * STEPS * PASSES,
             "transformer, by arithmetic alone": arithmetic(found, board),
-            "decoder": step.seconds * LATENT_FRAMES,
+            "decoder": step.seconds * FULL.latents[0],
             "encoder (not for text to video)": sum(roofline_row(row, board).seconds for row in steps),
         }
     return pd.DataFrame(table)
@@ -122,7 +121,7 @@ def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
         found[model, "compiled"] = row["expected"]["seconds"] * steps
     with torch.device("meta"):
         step = NativeDecoder(AutoencoderKLMochi()).step((1, *FULL.latents[1:]), False, board).program
-    return found | {("Mochi", "in TT-NN's ops"): expected_program(step).seconds * LATENT_FRAMES}
+    return found | {("Mochi", "in TT-NN's ops"): expected_program(step).seconds * FULL.latents[0]}
 
 
 def decoder_share(board: str = "p150") -> pd.DataFrame:

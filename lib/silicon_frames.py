@@ -1,21 +1,21 @@
 """The demo clip as the chips' own kernels decode it, simulated: frames and figures that
-`findings/silicon_frames.py` made."""
+`findings/demo_clips.py` made."""
 
 import torch
-from safetensors.torch import load_file
 
-from lib.stored import RESULTS, stored
+from lib.stored import stored, stored_tensors
 from ttvideo.media.latents import DROPPED_FRAMES, load_latents
 from ttvideo.media.models import load_vae
 
-FRAMES = RESULTS / "silicon_frames.safetensors"
 LATENTS = (1, 12, 4, 8, 8)
 
 
-def stored_frames() -> tuple[list[dict], dict[str, torch.Tensor], dict]:
-    """Figures a chip, frames [1, 3, T, H, W] in bf16 a chip, and how the chips differ."""
-    frames = load_file(FRAMES)
-    return stored("silicon_frames")["rows"], frames, between(*frames.values())
+def stored_frames(case: str = "for tiles") -> tuple[list[dict], dict[str, torch.Tensor], dict]:
+    """Figures a chip, frames [1, 3, T, H, W] in bf16 a chip, and how the chips differ; or of "native"."""
+    found = stored("demo_clips")["rows"]
+    rows = [row for row in found if (row["model"], row["case"]) == ("demo", case)]
+    frames = {row["chip"]: stored_tensors("demo_clips")[f"{case}, {row['chip']}"] for row in rows}
+    return rows, frames, between(*frames.values())
 
 
 def demo_clip() -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,9 @@ import json
 import warnings
 from types import SimpleNamespace
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from lib.project import PROJECT
 from lib.versions import versions
 from ttvideo.basics.errors import Refused
@@ -28,6 +31,11 @@ def stored(name: str) -> dict:
         again = f"`python -m findings {name}` makes it again"
         warnings.warn(f"stored result {name!r} was made by {others}; {again}", stacklevel=2)
     return found
+
+
+def stored_tensors(name: str) -> dict[str, Tensor]:
+    """What a finding keeps beside its JSON, by name."""
+    return load_file(RESULTS / f"{name}.safetensors")
 
 
 def made_by_others(made: list[dict], here: dict[str, str]) -> str:

@@ -18,11 +18,8 @@ def versions() -> dict[str, str]:
         plugin = str(find_plugin())
     except Refused:
         plugin = "none"
-    return {
-        "plugin": plugin,
-        **{name: metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-    }
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"plugin": plugin, **packages, "python": platform.python_version()}
 
 
 def commit() -> str:
