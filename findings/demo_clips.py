@@ -11,8 +11,8 @@ import sys
 import torch
 
 from findings.trained import encoded
+from findings.unused import COSTS, other_families
 from findings.unused import NATIVE as NATIVELY
-from findings.unused import other_families
 from lib.silicon import CHIPS
 from lib.silicon_frames import demo_clip
 from ttvideo.basics.compare import compare, psnr_by_frame
@@ -42,7 +42,7 @@ KEYS = [
 
 def unused(key) -> set[str]:
     model, case, _ = key[-1].values()
-    others = other_families(AUTOENCODERS[model])
+    others = COSTS | other_families(AUTOENCODERS[model])
     return others | NATIVELY if case == TILES else others
 
 

@@ -21,7 +21,7 @@ from diffusers import AutoencoderKLMochi
 
 from findings.inputs import place_of
 from findings.native_parts import convolution, in_block_floats, parts
-from findings.unused import other_families
+from findings.unused import COSTS, other_families
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.native import NativeDecoder
@@ -136,8 +136,8 @@ KEYS = [(part, {"board": board}) for part in PARTS for board in ("n150", "p150")
 
 
 def unused(key) -> set[str]:
-    others = (one for part, one in PARTS.items() if part != key[0])
-    return other_families("AutoencoderKLMochi") | set(map(place_of, others))
+    others = {place_of(one) for part, one in PARTS.items() if part != key[0]}
+    return other_families("AutoencoderKLMochi") | others | (COSTS if key[0] != "cost" else set())
 
 
 def make(keys):

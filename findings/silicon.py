@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from findings.unused import COSTS
 from lib.silicon import CHIPS, SiliconRow
 from ttvideo.basics.compare import compare
 from ttvideo.decoders.causal import EDGES, FIRST, CausalConv
@@ -157,6 +158,10 @@ def checksum(values: Tensor) -> int:
     """One number of a bf16 tensor's bits, in their order."""
     bits = values.contiguous().view(torch.int16).long().flatten()
     return ((bits & 0xFFFF) * (torch.arange(len(bits)) % 65521 + 1)).sum().item()
+
+
+def unused(key) -> set[str]:
+    return COSTS
 
 
 def make(keys):

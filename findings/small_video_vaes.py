@@ -6,7 +6,7 @@ By TT-NN's own kernels: "rows" as compiled for tiles, "native" in TT-NN's own op
 """
 
 from findings.families import family_row
-from findings.unused import NATIVE, other_families
+from findings.unused import COSTS, NATIVE, other_families
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import FAMILIES, native
 from ttvideo.media.small_autoencoders import SMALL, SMALL_IMAGES
@@ -28,7 +28,7 @@ KEYS += [("native", of) for _, of in KEYS if AUTOENCODERS[of["model"]] in IN_OPS
 def unused(key) -> set[str]:
     table, of = key
     small = (SMALL | SMALL_IMAGES)[of["model"]]
-    others = set() if small.part else other_families(small.name)
+    others = COSTS | (set() if small.part else other_families(small.name))
     return others | NATIVE if table == "rows" else others
 
 

@@ -1,12 +1,15 @@
-"""What findings lead to and don't come to: what is another model's in the tables of decoders, and a run that
-goes on."""
+"""What findings lead to and don't come to: what is another model's in the tables of decoders, a run that goes
+on, and what a program costs, in rows of outputs alone."""
 
 from findings.inputs import place_of
 from ttvideo.decoders import families
 from ttvideo.decoders.native import IN_OPS, NativeDecoder, native
 from ttvideo.decoders.steps import load_state
+from ttvideo.programs.cost import cost
+from ttvideo.programs.seconds import expected_program
 
 RESUMED = frozenset({place_of(load_state)})  # no part goes on where another run stopped
+COSTS = {place_of(cost), place_of(expected_program)}
 NATIVE = {place_of(native), place_of(NativeDecoder), "ttvideo/decoders/native.py:IN_OPS"}
 
 

@@ -1,0 +1,54 @@
+"""What a module's kernels ask of DRAM, counted as they run, beside what its program's cost says."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ttvideo.basics.errors import Failed, Refused
+from ttvideo.probing.probe import probe
+from ttvideo.probing.trace import arguments_by_name, weights_by_name
+from ttvideo.programs.cost import op_cost
+from ttvideo.programs.own import dram_counts
+from ttvideo.targets.target import TARGETS, resolve
+from ttvideo.ttnn.chip import Chip
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One op, and its place in the model: bytes that its kernels have read from DRAM and written to it, and
+    those that `ttvideo.programs.cost` says."""
+
+    op: str
+    location: str
+    read: int
+    written: int
+    cost_read: int
+    cost_written: int
+
+
+def counted(
+    module: nn.Module, inputs: tuple[Tensor, ...], target: str, timeout: float | None = 1800
+) -> list[Counted]:
+    """Every op of the program that the compiler makes of a module for the target's board, in order; what
+    prepares weights, once, isn't among them.
+
+    Raises `Refused` for a target where TT-NN's kernels don't run, `Failed` where the module doesn't compile,
+    and `ttvideo.ttnn.Broke` where an op breaks.
+    """
+    place = resolve(target)
+    if not (place.on_ttnn and place.outputs_are_real):
+        there_are = (name for name, one in TARGETS.items() if one.on_ttnn and one.outputs_are_real)
+        raise Refused("target", repr(target), f"one where TT-NN's kernels run: {', '.join(there_are)}")
+    verdict = probe(module, inputs, place.compiler.name)
+    if not verdict.passed:
+        raise Failed(verdict)
+    program, ops = dram_counts.write(verdict.program)
+    arguments = weights_by_name(module) | arguments_by_name(inputs, "input")
+    with Chip(place, counting=True) as chip:
+        chip.run(program, arguments, fetch=(), timeout=timeout)  # prepares the weights
+        moved = dram_counts.moved(chip.run(program, arguments, timeout=timeout).outputs)
+    costs = (op_cost(op, program.chip) for op in ops)
+    return [
+        Counted(op.name, op.location, *bytes_moved, cost.read, cost.written)
+        for op, bytes_moved, cost in zip(ops, moved, costs, strict=True)
+    ]
