@@ -4,35 +4,37 @@
 
 Each case is one op, executed by TT-NN on a simulated chip by kernels that count what they ask of DRAM
 (`ttvideo.programs.own.dram_counts`); those of a 480×848 clip's sizes are "at full size". "each operand once"
-is what was assumed of every op before these counts. The case "native" are two steps of the demo decoder in
-TT-NN's ops, one latent frame of 4x4, with a row for each kind of op.
+is what was assumed of every op before these counts. With a row for each kind of op, "native" are two steps of
+the demo decoder in TT-NN's ops, one latent frame of 4x4, and "compiled" is every distinct op that the
+compiler writes for small decoders of three models, stock and for tiles, each alone.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 import torch
 from torch import nn
 
 from findings.unused import other_families
+from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import NativeDecoder
+from ttvideo.media.latents import channels_of
 from ttvideo.media.models import load_vae
-from ttvideo.programs.cost import once, op_cost
+from ttvideo.media.small_autoencoders import SMALL
+from ttvideo.media.video_models import ALL
+from ttvideo.probing.probe import probe
+from ttvideo.programs.cost import FREE, once, op_cost
 from ttvideo.programs.own import dram_counts
 from ttvideo.programs.program import Op, TensorType, Value
+from ttvideo.programs.reshape import is_view
 from ttvideo.targets.target import resolve
 from ttvideo.ttnn import Broke, Chip
 from ttvideo.ttnn.handmade import EXACT, conv3d, op, program, tensor
 
-NO_ACTIVATIONS = {f"{which}activations": [] for which in ("", "input_tensor_a_", "input_tensor_b_")}
-NATIVE = (1, 4, 4)  # latent frames, height and width
+SIZE = (1, 4, 4)  # latent frames, height and width
 # Bytes and nothing else depend on it: a quarter of the simulator's work.
 COARSE = {"compute_config": {"math_fidelity": "lofi", "fp32_dest_acc_en": True}}
-
-
-def elementwise(name: str, operands: int = 2, **attributes):
-    values = [tensor(f"x{i}", (4, 256, 256)) for i in range(operands)]
-    return values, [op(name, values, tensor("y", (4, 256, 256)), **attributes)]
 
 
 def one(name: str, before, after, dtype="bf16", to=None, layouts=("tile", "tile"), **attributes):
@@ -61,16 +63,6 @@ def concat(rows: int):
     return parts, [op("concat", parts, tensor("y", (2 * rows, 256)), dim=0)]
 
 
-def rows_gather(rows: int, channels: int, taken: int):
-    x, index = (
-        tensor("x", (1, rows, channels), layout="row_major"),
-        tensor("i", (1, 1, taken), "si32", "row_major"),
-    )
-    y = tensor("y", (1, taken, channels), layout="row_major")
-    attributes = dict(sizes=[rows], column=False, fill_out_of_bounds=False, windows=[1])
-    return [x, index], [op("rows_gather", [x, index], y, **attributes)]
-
-
 def conv2d(height: int, width: int, channels: int):
     x = tensor("x", (1, 1, height * width, channels), layout="row_major")
     weight = Value(
@@ -92,9 +84,6 @@ def conv3d_in_blocks(channels: int, block: tuple[int, int, int], c_out_block: in
 
 
 CASES = {
-    "add": lambda: elementwise("add", **NO_ACTIVATIONS),
-    "multiply": lambda: elementwise("multiply", **NO_ACTIVATIONS),
-    "silu": lambda: elementwise("silu", 1),
     "typecast": lambda: one("typecast", (4, 256, 256), (4, 256, 256), to="f32"),
     "mean of rows": lambda: one("mean", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
     "sum of rows": lambda: one("sum", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
@@ -113,7 +102,6 @@ CASES = {
     "permute, rows and columns": lambda: one("permute", (8, 128, 256), (8, 256, 128), permutation=[0, 2, 1]),
     "reshape, columns change": lambda: one("reshape", (1024, 256), (2048, 128), shape=[2048, 128]),
     "reshape, rows are padded": lambda: one("reshape", (20, 40, 256), (800, 256), shape=[800, 256]),
-    "rows_gather": lambda: rows_gather(1024, 256, 1100),
     "linear 1024x256 by 256": lambda: product(1024, 256, 256),
     "linear 4096x128 by 64": lambda: product(4096, 128, 64),
     "product with itself, 6400x128": lambda: gram(1, 6400, 128),
@@ -132,41 +120,80 @@ CASES = {
     "conv2d 482x850x256": lambda: conv2d(482, 850, 256),
 }
 MADE_WITH = ("ttnn", "ttsim")
+NATIVE, COMPILED = "native", "compiled"
+DECODERS = ("Mochi", "Wan 2.1", "CogVideoX")  # small ones; together they have most kinds of op
+LARGEST = 3e6  # bytes that a convolution gives, of these: more take minutes to simulate
 KEYS = [
     ("rows", {"board": board} | case)
     for board in ("p150", "n150")
-    for case in [*({"case": name} for name in CASES), {"steps": "native"}]
+    for case in [*({"case": name} for name in CASES), {"steps": NATIVE}, {"steps": COMPILED}]
 ]
+Seen = tuple[Op, tuple[int, int]]  # an op, and the bytes that its kernels read and wrote
 
 
 def unused(key) -> set[str]:
-    return other_families("AutoencoderKLMochi")
+    return other_families("AutoencoderKLMochi") if key[-1].get("steps") != COMPILED else set()
 
 
-def native_steps(chip: Chip) -> list[dict]:
-    """Every op of a native decoder's first step, and of one that goes on: `exact` are those with all bytes as
-    estimated."""
-    decoder, board, found = NativeDecoder(load_vae("demo")), chip.target.board, defaultdict(list)
+def native_steps(chip: Chip) -> Iterator[Seen]:
+    """Every op of a native decoder's first step, and of one that goes on."""
+    decoder, board = NativeDecoder(load_vae("demo")), chip.target.board.name
     for begins in (True, False):
-        made = decoder.step(NATIVE, begins, board.name)
-        shapes = {} if begins else decoder.state_shapes(1, *NATIVE[1:])
+        made = decoder.step(SIZE, begins, board)
+        shapes = {} if begins else decoder.state_shapes(1, *SIZE[1:])
         state = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
-        inputs = decoder.inputs(
-            torch.zeros(1, decoder.latent_channels, *NATIVE, dtype=torch.bfloat16), state, begins
-        )
+        z = torch.zeros(1, decoder.latent_channels, *SIZE, dtype=torch.bfloat16)
         counted, ops = dram_counts.write(made.program)
-        ran = chip.run(counted, made.weights | inputs, shared="native")
-        for one, transfers in zip(ops, dram_counts.moved(ran.outputs), strict=True):
-            found[one.name].append((one, transfers, op_cost(one, board.chip)))
-    rows = []
-    for kind, seen in found.items():
-        read, written = (sum(transfers[place] for _, transfers, _ in seen) for place in (0, 1))
-        estimate = sum(cost.moved for *_, cost in seen)
-        exact = sum(tuple(transfers) == (cost.read, cost.written) for _, transfers, cost in seen)
-        row = {"case": f"native: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}"}
-        rows.append(row | against(read, written, sum(once(one) for one, *_ in seen), estimate))
-        rows[-1] |= {"ops": len(seen), "exact": exact}
+        ran = chip.run(counted, made.weights | decoder.inputs(z, state, begins), shared=NATIVE)
+        yield from zip(ops, dram_counts.moved(ran.outputs), strict=True)
+
+
+def compiled_ops(chip: Chip) -> Iterator[Seen]:
+    """Every distinct op of small decoders' programs, stock and for tiles, each alone."""
+    found: dict[str, Op] = {}
+    for name in DECODERS:
+        vae = SMALL[name].make().bfloat16().requires_grad_(False)
+        tiles, z = for_tiles(vae), torch.zeros(1, channels_of(vae), 2, 4, 4).bfloat16()
+        for module, z, how in ((tiles, z, {"ends": True}), ALL[name].stock(vae, z)):
+            for one in probe(module, (z,), chip.target.compiler.name, **how).program.main.ops:
+                types = [value.type for value in (*one.operands, *one.results)]
+                found.setdefault(f"{one.name} {types} {sorted(one.attributes.items())}", one)
+    for one in found.values():
+        convolves = one.name in ("ttnn.conv2d", "ttnn.conv3d")
+        if one.name not in FREE and not is_view(one) and not (convolves and once(one) > LARGEST):
+            values = list(dict.fromkeys(value for value in one.operands if value.type))
+            yield one, alone(chip, values, one)
+
+
+def alone(chip: Chip, values: list[Value], *ops: Op) -> tuple[int, int]:
+    """What one op reads and writes, of zeros."""
+    made = program(values, list(ops), chip=chip.target.board.chip)
+    dtypes = {"si32": torch.int32, "u32": torch.int32}
+    zeros = {
+        v.name: torch.zeros(v.type.shape, dtype=dtypes.get(v.type.dtype, torch.bfloat16)) for v in values
+    }
+    (moved,) = dram_counts.moved(chip.run(dram_counts.write(made)[0], zeros, name=ops[0].name).outputs)
+    return moved
+
+
+def by_kind(where: str, seen: Iterable[Seen], chip: Chip) -> list[dict]:
+    """A row for each kind of op: `exact` are those with all bytes as estimated."""
+    kinds, rows = defaultdict(list), []
+    for one, moved in seen:
+        kinds[one.name].append((one, moved, estimated(one, chip)))
+    for kind, of in kinds.items():
+        (read, written), estimate = (tuple(map(sum, zip(*(one[i] for one in of)))) for i in (1, 2))
+        row = {"case": f"{where}: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}"}
+        rows.append(row | against(read, written, sum(once(one) for one, *_ in of), sum(estimate)))
+        rows[-1] |= {"ops": len(of), "exact": sum(moved == cost for _, moved, cost in of)}
     return rows
+
+
+def estimated(one: Op, chip: Chip) -> tuple[int, int]:
+    """What its cost says of kernels: without weights that the host sends."""
+    cost = op_cost(one, chip.target.board.chip)
+    host = sum(v.type.logical_bytes for v in one.operands if v.type and v.type.memory == "system")
+    return cost.read, cost.written - host
 
 
 def against(read: int, written: int, at_least: int, estimate: int) -> dict:
@@ -179,26 +206,20 @@ def against(read: int, written: int, at_least: int, estimate: int) -> dict:
 
 def measure(name: str, chip: Chip) -> dict:
     values, ops = CASES[name]()
-    made = program(values, ops)
-    dtypes = {"si32": torch.int32}
-    arguments = {
-        a.name: torch.zeros(a.type.shape, dtype=dtypes.get(a.type.dtype, torch.bfloat16))
-        for a in made.arguments
-    }
-    cost = op_cost(ops[0], chip.target.board.chip)
     try:
-        outputs = chip.run(dram_counts.write(made)[0], arguments, name=name).outputs
+        read, written = alone(chip, values, *ops)
     except Broke as broke:
         return {"error": str(broke)[:200]}
-    ((read, written),) = dram_counts.moved(outputs)
-    host = sum(
-        v.type.logical_bytes for v in ops[0].operands if v.type and v.type.memory == "system"
-    )  # no kernel's
-    return against(read, written, once(ops[0]), cost.read + cost.written - host)
+    return against(read, written, once(ops[0]), sum(estimated(ops[0], chip)))
 
 
 def make(keys):
+    steps = {NATIVE: native_steps, COMPILED: compiled_ops}
     for board, of in groupby(keys, lambda key: key[-1]["board"]):
         with Chip(resolve(f"{board}-ttsim"), counting=True) as chip:
             for key in of:
-                yield key, native_steps(chip) if "steps" in key[-1] else measure(key[-1]["case"], chip)
+                which = key[-1].get("steps")
+                yield (
+                    key,
+                    by_kind(which, steps[which](chip), chip) if which else measure(key[-1]["case"], chip),
+                )
