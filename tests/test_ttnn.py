@@ -22,6 +22,7 @@ from torch import nn
 from ttvideo import probe
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
+from ttvideo.probing.counted import counted
 from ttvideo.probing.failures import classify
 from ttvideo.probing.on_ttnn import failure
 from ttvideo.probing.probe import open_session
@@ -268,6 +269,20 @@ def test_kernels_that_count_ask_of_dram_what_the_cost_says(target):
     assert costs[0].moved > 2 * once(ops[0])  # more than each operand and result once
     with Chip(TARGETS[target]) as chip, pytest.raises(Refused, match="kernels that run, and count"):
         dram_counts.moved(chip.run(counted, values).outputs)
+
+
+@needs_ttsim
+def test_a_modules_ops_are_counted_each(clean_after):
+    module, x = module_and_input("linear")
+    found = counted(module, (x,), "n150-ttsim")
+    assert {"ttnn.matmul", "ttnn.add"} <= {one.op for one in found} and all(one.location for one in found)
+    assert all((one.read, one.written) == (one.cost_read, one.cost_written) for one in found)
+
+
+@pytest.mark.parametrize("target", ["p150-mock", "p150-ttnn", "p150-compile", "cpu"])
+def test_nothing_is_counted_where_kernels_do_not_run(target):
+    with pytest.raises(Refused, match="one where TT-NN's kernels run: n150-ttsim, p150-ttsim, ttnn"):
+        counted(nn.Linear(32, 32), (torch.zeros(1, 32),), target)
 
 
 def test_only_the_function_that_sends_is_changed_to_count():
