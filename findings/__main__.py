@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from findings import inputs, store
-from findings.unused import RESUMED
+from findings.unused import ON_TTNN, RESUMED
 from lib.project import PROJECT
 from lib.stored import RESULTS
 from ttvideo.basics.errors import Refused
@@ -59,8 +59,11 @@ def made(path: Path) -> list[dict]:
 
 
 def unused(name: str, key: store.Key) -> frozenset[str]:
-    """What the finding leads to, and this part of it doesn't come to, by its own word."""
-    return RESUMED.union(getattr(load(name), "unused", lambda key: ())(key))
+    """What the finding leads to, and this part of it doesn't come to, by its own word; TT-NN, if it isn't
+    made with that."""
+    finding = load(name)
+    never = RESUMED if "ttnn" in getattr(finding, "MADE_WITH", ()) else RESUMED | ON_TTNN
+    return never.union(getattr(finding, "unused", lambda key: ())(key))
 
 
 def found(name: str, unused: frozenset[str]) -> dict[str, str]:

@@ -1,14 +1,17 @@
 """What findings lead to and don't come to: what is another model's in the tables of decoders, a run that goes
-on, and what a program costs, in rows of outputs alone."""
+on, TT-NN in what is only compiled, and what a program costs, in rows of outputs alone."""
 
 from findings.inputs import place_of
 from ttvideo.decoders import families
 from ttvideo.decoders.native import IN_OPS, NativeDecoder, native
 from ttvideo.decoders.steps import load_state
+from ttvideo.probing.on_ttnn import OnTTNN
 from ttvideo.programs.cost import cost
 from ttvideo.programs.seconds import expected_program
+from ttvideo.ttnn.chip import Ran
 
 RESUMED = frozenset({place_of(load_state)})  # no part goes on where another run stopped
+ON_TTNN = frozenset({place_of(OnTTNN), place_of(Ran)})
 COSTS = {place_of(cost), place_of(expected_program)}
 NATIVE = {place_of(native), place_of(NativeDecoder), "ttvideo/decoders/native.py:IN_OPS"}
 

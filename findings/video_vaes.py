@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from findings.inputs import place_of
-from findings.unused import NATIVE, other_families
+from findings.unused import NATIVE, ON_TTNN, other_families
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import FAMILIES, NativeDecoder, native
@@ -53,6 +53,8 @@ KEYS = [
 def unused(key) -> set[str]:
     model, _, name = key[-1].values()
     others = other_families(ALL[model].autoencoder) if not ALL[model].part else set()
+    if name in (*COMPILED, "written"):
+        others = others | ON_TTNN
     if name == "written":
         return others
     return others | {place_of(written)} | (NATIVE if name != "native" else set())

@@ -6,6 +6,12 @@ a tensor with itself reads it twice (once as each operand; it is turned in the k
 made); a reshape reads a tile for each result tile that draws on it; a slice or a concatenation that cuts
 tiles goes through rows and back; a sum over rows is stored in tiles of one row first; convolutions as
 `ttvideo.programs.convolution` says. `findings/transfers.py` has the counts.
+
+Hazard: of what the compiler writes, some ops are counted otherwise and have no rule yet ("compiled" there).
+More is moved by a batch norm, of which stock's GroupNorms are made and which is some twenty ops of TT-NN's
+own; by a product with an activation, which writes its result twice; by a binary op whose smaller operand is
+read again for each tile. Less is read by a permutation that brings the last dimension next to it: filled
+lines of 16 elements alone.
 """
 
 import math
