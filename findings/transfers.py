@@ -42,12 +42,6 @@ def one(name: str, before, after, dtype="bf16", to=None, layouts=("tile", "tile"
     return [x], [op(name, [x], tensor("y", after, to or dtype, layouts[1]), **attributes)]
 
 
-def product(rows: int, inner: int, columns: int, **attributes):
-    a, b = tensor("a", (1, rows, inner)), tensor("b", (inner, columns))
-    transposed = {"transpose_a": False, "transpose_b": False} | attributes
-    return [a, b], [op("linear", [a, b], tensor("y", (1, rows, columns)), **transposed, **EXACT)]
-
-
 def gram(batch: int, rows: int, channels: int):
     x, y = tensor("x", (batch, rows, channels)), tensor("y", (batch, channels, channels))
     return [x], [op("matmul", [x, x], y, transpose_a=True, transpose_b=False, **EXACT)]
@@ -84,7 +78,6 @@ def conv3d_in_blocks(channels: int, block: tuple[int, int, int], c_out_block: in
 
 
 CASES = {
-    "typecast": lambda: one("typecast", (4, 256, 256), (4, 256, 256), to="f32"),
     "mean of rows": lambda: one("mean", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
     "sum of rows": lambda: one("sum", (12, 320, 256), (12, 256), dim_arg=[1], keep_dim=False),
     "to rows": lambda: one("to_layout", (1024, 256), (1024, 256), layouts=("tile", "row_major")),
@@ -102,8 +95,6 @@ CASES = {
     "permute, rows and columns": lambda: one("permute", (8, 128, 256), (8, 256, 128), permutation=[0, 2, 1]),
     "reshape, columns change": lambda: one("reshape", (1024, 256), (2048, 128), shape=[2048, 128]),
     "reshape, rows are padded": lambda: one("reshape", (20, 40, 256), (800, 256), shape=[800, 256]),
-    "linear 1024x256 by 256": lambda: product(1024, 256, 256),
-    "linear 4096x128 by 64": lambda: product(4096, 128, 64),
     "product with itself, 6400x128": lambda: gram(1, 6400, 128),
     "product with itself, 3 of 256x128": lambda: gram(3, 256, 128),
     "conv2d 34x34x64": lambda: conv2d(34, 34, 64),
