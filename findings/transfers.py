@@ -23,8 +23,9 @@ from ttvideo.media.latents import channels_of
 from ttvideo.media.models import load_vae
 from ttvideo.media.small_autoencoders import SMALL
 from ttvideo.media.video_models import ALL
+from ttvideo.probing.counted import by_cost
 from ttvideo.probing.probe import probe
-from ttvideo.programs.cost import FREE, once, op_cost
+from ttvideo.programs.cost import FREE, once
 from ttvideo.programs.own import dram_counts
 from ttvideo.programs.program import Op, TensorType, Value
 from ttvideo.programs.reshape import is_view
@@ -171,20 +172,13 @@ def by_kind(where: str, seen: Iterable[Seen], chip: Chip) -> list[dict]:
     """A row for each kind of op: `exact` are those with all bytes as estimated."""
     kinds, rows = defaultdict(list), []
     for one, moved in seen:
-        kinds[one.name].append((one, moved, estimated(one, chip)))
+        kinds[one.name].append((one, moved, by_cost(one, chip.target.board.chip)))
     for kind, of in kinds.items():
         (read, written), estimate = (tuple(map(sum, zip(*(one[i] for one in of)))) for i in (1, 2))
         row = {"case": f"{where}: {kind.removeprefix('ttnn.').removeprefix('generic_op.')}"}
         rows.append(row | against(read, written, sum(once(one) for one, *_ in of), sum(estimate)))
         rows[-1] |= {"ops": len(of), "exact": sum(moved == cost for _, moved, cost in of)}
     return rows
-
-
-def estimated(one: Op, chip: Chip) -> tuple[int, int]:
-    """What its cost says of kernels: without weights that the host sends."""
-    cost = op_cost(one, chip.target.board.chip)
-    host = sum(v.type.logical_bytes for v in one.operands if v.type and v.type.memory == "system")
-    return cost.read, cost.written - host
 
 
 def against(read: int, written: int, at_least: int, estimate: int) -> dict:
@@ -201,7 +195,7 @@ def measure(name: str, chip: Chip) -> dict:
         read, written = alone(chip, values, *ops)
     except Broke as broke:
         return {"error": str(broke)[:200]}
-    return against(read, written, once(ops[0]), sum(estimated(ops[0], chip)))
+    return against(read, written, once(ops[0]), sum(by_cost(ops[0], chip.target.board.chip)))
 
 
 def make(keys):

@@ -9,6 +9,8 @@ from ttvideo.probing.probe import probe
 from ttvideo.probing.trace import arguments_by_name, weights_by_name
 from ttvideo.programs.cost import op_cost
 from ttvideo.programs.own import dram_counts
+from ttvideo.programs.program import Op
+from ttvideo.targets.boards import Chip as BoardChip
 from ttvideo.targets.target import TARGETS, resolve
 from ttvideo.ttnn.chip import Chip
 
@@ -16,7 +18,7 @@ from ttvideo.ttnn.chip import Chip
 @dataclass(frozen=True)
 class Counted:
     """One op, and its place in the model: bytes that its kernels have read from DRAM and written to it, and
-    those that `ttvideo.programs.cost` says."""
+    those that its cost says of kernels."""
 
     op: str
     location: str
@@ -47,8 +49,15 @@ def counted(
     with Chip(place, counting=True) as chip:
         chip.run(program, arguments, fetch=(), timeout=timeout)  # prepares the weights
         moved = dram_counts.moved(chip.run(program, arguments, timeout=timeout).outputs)
-    costs = (op_cost(op, program.chip) for op in ops)
     return [
-        Counted(op.name, op.location, *bytes_moved, cost.read, cost.written)
-        for op, bytes_moved, cost in zip(ops, moved, costs, strict=True)
+        Counted(op.name, op.location, *bytes_moved, *by_cost(op, program.chip))
+        for op, bytes_moved in zip(ops, moved, strict=True)
     ]
+
+
+def by_cost(op: Op, chip: BoardChip) -> tuple[int, int]:
+    """What an op's kernels read and write by `ttvideo.programs.cost`: without the weights that a convolution
+    takes from the host, in every run."""
+    cost = op_cost(op, chip)
+    sent = sum(v.type.logical_bytes for v in op.operands if v.type and v.type.memory == "system")
+    return cost.read, cost.written - sent

@@ -35,12 +35,12 @@ def write(program: Program) -> tuple[Program, tuple[Op, ...]]:
         counts.append(value)
         return Op(NAME, (), (value,), {}, "")
 
-    counted = tuple(op for op in program.main.ops if op.name not in FREE)
     for op in program.main.ops:
-        if op in counted and not counts:
+        if op.name not in FREE and not counts:
             ops.append(count())
-        ops += [op, count()] if op in counted else [op]
+        ops += [op] if op.name in FREE else [op, count()]
     main = replace(program.main, ops=tuple(ops), returns=tuple(counts))
+    counted = tuple(op for op in program.main.ops if op.name not in FREE)
     return replace(program, main=main, functions=program.functions | {main.name: main}), counted
 
 
