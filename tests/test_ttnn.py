@@ -284,6 +284,12 @@ def test_nothing_is_counted_where_kernels_do_not_run(target):
         counted(nn.Linear(32, 32), (torch.zeros(1, 32),), target)
 
 
+def test_without_a_card_nothing_is_counted_on_one(monkeypatch):
+    monkeypatch.setattr("ttvideo.targets.target.card_present", lambda: False)
+    with pytest.raises(Refused, match="no card under"):
+        counted(nn.Linear(32, 32), (torch.zeros(1, 32),), "ttnn")
+
+
 def test_only_the_function_that_sends_is_changed_to_count():
     text = f"a\n{dram_counts.SEND}…\n{dram_counts.BODY}b"
     counting = dram_counts.counting(text)

@@ -34,19 +34,21 @@ def counted(
     """Every op of the program that the compiler makes of a module for the target's board, in order; what
     prepares weights, once, isn't among them.
 
-    Raises `Refused` for a target where TT-NN's kernels don't run, `Failed` where the module doesn't compile,
+    Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for a target that isn't there, or
+    where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't compile,
     and `ttvideo.ttnn.Broke` where an op breaks.
     """
     place = resolve(target)
     if not (place.on_ttnn and place.outputs_are_real):
         there_are = (name for name, one in TARGETS.items() if one.on_ttnn and one.outputs_are_real)
         raise Refused("target", repr(target), f"one where TT-NN's kernels run: {', '.join(there_are)}")
-    verdict = probe(module, inputs, place.compiler.name)
-    if not verdict.passed:
-        raise Failed(verdict)
-    program, ops = dram_counts.write(verdict.program)
-    arguments = weights_by_name(module) | arguments_by_name(inputs, "input")
+    place.plugin()
     with Chip(place, counting=True) as chip:
+        verdict = probe(module, inputs, place.compiler.name)
+        if not verdict.passed:
+            raise Failed(verdict)
+        program, ops = dram_counts.write(verdict.program)
+        arguments = weights_by_name(module) | arguments_by_name(inputs, "input")
         chip.run(program, arguments, fetch=(), timeout=timeout)  # prepares the weights
         moved = dram_counts.moved(chip.run(program, arguments, timeout=timeout).outputs)
     return [
