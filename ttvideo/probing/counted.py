@@ -34,9 +34,9 @@ def counted(
     """Every op of the program that the compiler makes of a module for the target's board, in order; what
     prepares weights, once, isn't among them.
 
-    Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for a target that isn't there, or
-    where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't compile,
-    and `ttvideo.ttnn.Broke` where an op breaks.
+    Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for a target that isn't there,
+    or where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't
+    compile, and `ttvideo.ttnn.Broke` where an op breaks.
     """
     place = resolve(target)
     if not (place.on_ttnn and place.outputs_are_real):
