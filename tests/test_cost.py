@@ -43,14 +43,15 @@ def reshape(before, after):
 
 def test_a_convolution_by_hand(conv3d):
     """x [1, 32, 3, 16, 16] -> tiles, NDHWC, rows, conv, tiles, NCDHW; 2 bytes an element, 32-row tiles."""
-    tiles_in, nhwc_tiles, rows_in = 96 * 2048, 48 * 2048, 768 * 32 * 2
+    # A row of 16 is half a line of a tile's: what is filled is all that the permutation reads of it.
+    tiles_in, nhwc_tiles, rows_in, filled = 96 * 2048, 48 * 2048, 768 * 32 * 2, 768 * 32 * 2
     rows_out, nhwc_out, tiles_out = 768 * 64 * 2, 48 * 2 * 2048, 192 * 2048
     # Blocks of 1 output by 32 channels, twice 3x16x16 of them on 110 cores: of two halves by three frames by
     # 16 rows, each a core's, which reads 3 frames of 3 rows but for the zeros around it, and the bias.
     blocks_read = 2 * (3 * 3 - 2) * (16 * 3 - 2) * 16 * 32 * 2
     weights = 27 * 2 * 2048 + 3 * 16 * 2 * 2048
     moved = [
-        rows_in + tiles_in, tiles_in + nhwc_tiles, nhwc_tiles + rows_in, blocks_read + weights + rows_out,
+        rows_in + tiles_in, filled + nhwc_tiles, nhwc_tiles + rows_in, blocks_read + weights + rows_out,
         rows_out + nhwc_out, nhwc_out + tiles_out,
     ]  # fmt: skip
     assert [op.moved for op in conv3d.ops] == moved

@@ -346,6 +346,7 @@ CASES = {
 }  # fmt: skip
 
 
+COUNTING = {"ttnn.generic_op.dram_counts"}  # of no values; in test_ttnn.py
 MOVEMENT = {"ttnn.to_device", "ttnn.from_device", "ttnn.empty"}  # exercised by each run, or of no values
 
 
@@ -404,7 +405,7 @@ def built(name: str):
 
 def test_every_rule_has_a_case():
     made = {op.name for name in CASES for op in built(name)[0].main.ops}
-    assert ops_known_to_the_host() - MOVEMENT == made
+    assert ops_known_to_the_host() - MOVEMENT - COUNTING == made
     assert made <= set(OPS)
 
 

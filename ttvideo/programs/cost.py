@@ -1,17 +1,7 @@
 """What a compiled program costs: DRAM traffic, live DRAM and arithmetic, read off its text.
 
-Exact here: shapes, padding, lifetimes. An estimate: every op reads each operand once and writes each result
-once. Where TT-NN's own kernels were seen to do otherwise, by more than a tenth, there is a rule: a product of
-a tensor with itself reads it twice (once as each operand; it is turned in the kernel, no turned copy is
-made); a reshape reads a tile for each result tile that draws on it; a slice or a concatenation that cuts
-tiles goes through rows and back; a sum over rows is stored in tiles of one row first; convolutions as
-`ttvideo.programs.convolution` says. `findings/transfers.py` has the counts.
-
-Hazard: of what the compiler writes, some ops are counted otherwise and have no rule yet ("compiled" there).
-More is moved by a batch norm, of which stock's GroupNorms are made and which is some twenty ops of TT-NN's
-own; by a product with an activation, which writes its result twice; by a binary op whose smaller operand is
-read again for each tile. Less is read by a permutation that brings the last dimension next to it: filled
-lines of 16 elements alone.
+Exact here: shapes, padding, lifetimes. Bytes moved are an estimate, by rules that were counted
+(`ttvideo.programs.traffic`).
 """
 
 import math
@@ -20,10 +10,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from ttvideo.programs import own
-from ttvideo.programs.convolution import conv2d, conv3d, geometry
+from ttvideo.programs.convolution import geometry
 from ttvideo.programs.fidelity import stated
-from ttvideo.programs.program import ELEMENT_BYTES, TILE, Function, Op, Program, Value
-from ttvideo.programs.reshape import is_view, map_bytes, map_key, tiles_read
+from ttvideo.programs.program import Function, Op, Program, Value
+from ttvideo.programs.reshape import is_view, map_bytes, map_key
+from ttvideo.programs.traffic import traffic
 from ttvideo.targets.boards import PASSES, Board, Chip
 
 # Bookkeeping: no work on the chip.
@@ -254,82 +245,10 @@ def _op_costs(function: Function, chip: Chip) -> tuple[OpCost, ...]:
 
 
 def op_cost(op: Op, chip: Chip) -> OpCost:
-    if is_view(op):
-        return OpCost(op.name, op.location, 0, 0, 0, 0)
-    if op.name in CONVOLUTIONS:
-        passes = CONVOLUTIONS[op.name](op, chip)
-        # Takes weights that the compiler left on the host to DRAM, in every run.
-        host = sum(v.type.logical_bytes for v in op.operands if v.type and v.type.memory == "system")
-        moved = passes.read, passes.written + host
-        return OpCost(op.name, op.location, *moved, flops(op), passes.launches, PASSES[stated(op)])
-    written = sum(_dram(v) for v in op.results)
-    read = sum(_dram(v) for v in op.operands)
-    launches = int(read + written > 0)
-    if through_rows(op):
-        to_rows, out = sum(v.type.logical_bytes for v in op.operands), op.results[0].type.logical_bytes
-        moved = out if op.name == "ttnn.slice_static" else to_rows
-        read, written = read + moved + out, to_rows + out + written
-        launches = len(op.operands) + 2
-    elif op.name == "ttnn.reshape":
-        read = _reshape_read(op)
-    elif op.name in ("ttnn.slice_static", "ttnn.embedding"):
-        read = min(read, written)  # only what is taken is read
-    elif op.name == ATTENTION:
-        read += _keys_again(op)
-    elif op.name in own.COSTS:
-        read += own.COSTS[op.name](op, chip)
-    elif op.name in REDUCTIONS:
-        kept = _kept_bytes(op)
-        read, written, launches = read + kept, written + kept, launches + (kept > 0)
-    return OpCost(op.name, op.location, read, written, flops(op), launches, PASSES[stated(op)])
-
-
-def _keys_again(op: Op) -> int:
-    """Each chunk of queries walks all keys and values: an upper bound, as a head's cores may hand them on."""
-    q, k, v = (value.type for value in op.operands[:3])
-    chunk = op.attributes.get("program_config", {}).get("q_chunk_size", q.shape[-2])
-    return (-(-q.shape[-2] // chunk) - 1) * (k.stored_bytes + v.stored_bytes)
-
-
-ATTENTION = "ttnn.scaled_dot_product_attention"
-REDUCTIONS = ("ttnn.sum", "ttnn.mean", "ttnn.max", "ttnn.min")
-
-
-def through_rows(op: Op) -> bool:
-    """Is it done in rows, between a copy to rows and one to tiles? So a slice or a concatenation that cuts
-    tiles."""
-    if any(value.type.layout != "tile" for value in (*op.operands[:1], *op.results[:1]) if value.type):
-        return False
-    a = op.attributes
-    if op.name == "ttnn.slice_static":
-        return any(n % TILE for n in a["begins"][-2:]) or any(n != 1 for n in a["step"])
-    if op.name == "ttnn.concat":
-        rank = len(op.results[0].type.shape)
-        return a["dim"] % rank >= rank - 2 and any(v.type.shape[a["dim"]] % TILE for v in op.operands)
-    return False
-
-
-def _kept_bytes(op: Op) -> int:
-    """A sum over rows or columns is first stored with them kept, as 1 of 32 in a tile; then a reshape drops
-    them."""
-    shape, result = op.operands[0].type.shape, op.results[0].type
-    dims = {dim % len(shape) for dim in op.attributes["dim_arg"] or range(len(shape))}
-    if op.attributes["keep_dim"] or not dims & {len(shape) - 1, len(shape) - 2}:
-        return 0
-    *outer, rows, columns = (1, *(1 if dim in dims else n for dim, n in enumerate(shape)))
-    tiles = math.prod(outer) * -(-rows // TILE) * -(-columns // TILE)
-    kept = int(tiles * TILE * TILE * ELEMENT_BYTES[result.dtype])
-    return kept if kept > _dram(op.results[0]) else 0
-
-
-CONVOLUTIONS = {"ttnn.conv2d": conv2d, "ttnn.conv3d": conv3d}
-
-
-def _reshape_read(op: Op) -> int:
-    key, operand = map_key(op), op.operands[0]
-    if key is None:
-        return _dram(operand)
-    return int(tiles_read(*key) * TILE * TILE * ELEMENT_BYTES[operand.type.dtype]) + map_bytes(*key)
+    moved = traffic(op, chip)
+    return OpCost(
+        op.name, op.location, moved.read, moved.written, flops(op), moved.launches, PASSES[stated(op)]
+    )
 
 
 def _maps(ops, chip: Chip) -> dict[tuple, int]:
@@ -342,8 +261,7 @@ def _map_of(op: Op, chip: Chip) -> tuple | None:
     return geometry(op, chip).reshaped if op.name == "ttnn.conv2d" else map_key(op)
 
 
-def _dram(value: Value) -> int:
-    return value.type.stored_bytes if value.type and value.type.memory == "dram" else 0
+ATTENTION = "ttnn.scaled_dot_product_attention"
 
 
 def flops(op: Op) -> int:
@@ -404,8 +322,8 @@ class _Dram:
                 for result in op.results:
                     self.allocate(result)
                 self.keep_map(op)
-                if op.name in CONVOLUTIONS:
-                    self.peak = max(self.peak, self.bytes + CONVOLUTIONS[op.name](op, self.chip).scratch)
+                if op.name not in FREE:
+                    self.peak = max(self.peak, self.bytes + traffic(op, self.chip).scratch)
             self.peak = max(self.peak, self.bytes)
             yield self.bytes
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ttvideo.programs.conv3d_blocks import Blocks, Size
 from ttvideo.programs.convolution import conv2d, geometry
-from ttvideo.programs.cost import DATA_MOVEMENT, FREE, OpCost, op_cost, through_rows
+from ttvideo.programs.cost import DATA_MOVEMENT, FREE, OpCost, once, op_cost
 from ttvideo.programs.program import TILE, Op, TensorType
 from ttvideo.programs.seconds.work import (
     TRANSCENDENTAL,
@@ -27,6 +27,7 @@ from ttvideo.programs.seconds.work import (
     matmul_work,
     pages_of,
 )
+from ttvideo.programs.traffic import through_rows
 from ttvideo.targets.boards import Chip
 
 DEFAULT_FIDELITY = (
@@ -174,9 +175,10 @@ def _by_bytes(op: Op, cost: OpCost, on: Machine) -> Work:
     hard = out_tiles * bool(
         TRANSCENDENTAL & {*re.split(r"\W+|_", f"{op.name} {op.attributes.get('activations', '')}")}
     )
-    return bytes_work(
-        "elementwise", Moved(cost.moved, tiles, rows, broadcast=fewer * out_tiles, hard=hard), on
-    )
+    # A smaller operand, read again for each tile, was fitted by tiles, and its bytes as read once.
+    told = once(op) if fewer else cost.moved
+    moved = Moved(told, tiles, rows, broadcast=fewer * out_tiles, hard=hard, floor=cost.moved)
+    return bytes_work("elementwise", moved, on)
 
 
 # Of two operands; the smaller one is spread over the other.
