@@ -197,6 +197,34 @@ def test_a_sum_over_rows_is_stored_twice():
     assert moved(Op("ttnn.mean", (dram((320, 256)),), (dram((256,)),), kept, ""))[1] == 16384
 
 
+FRAME, MEANS, ROW = (1, 64, 16, 1), (1, 64, 1, 1), "row_major"
+# Operands, result and what is said of an op of a compiled decoder: bytes read and written, as counted on both
+# simulated chips.
+OF_COMPILED = {
+    "add": ([(6, 1024), (6, 1)], (6, 1024), {}, (131072, 65536)),
+    "where": ([(64, 64), (1, 64), (1, 1)], (64, 64), {}, (24576, 8192)),
+    "linear": ([(256, 64), (64, 64), (1, 64)], (256, 64), {"activation": "silu"}, (77824, 65536)),
+    "permute": ([(1, 16, 1, 4, 4)], (1, 1, 4, 4, 16), {"permutation": [0, 2, 3, 4, 1]}, (2048, 8192)),
+    "concat": ([(1, 32), (1, 32)], (2, 32), {"dim": 0}, (4352, 2304)),
+    "repeat": ([(1, 32, 1, 6, 6)], (1, 32, 2, 6, 6), {"repeat_dims": "1x1x2x1x1"}, (72448, 137984)),
+    "rms_norm": ([(1, 4, 4, 16), (16,)], (1, 4, 4, 16), {}, (16384, 8192)),
+    "batch_norm_training": ([FRAME, MEANS, MEANS], FRAME, {}, (3670016, 2883584)),
+}
+
+
+@pytest.mark.parametrize("name", OF_COMPILED)
+def test_an_op_moves_what_was_counted(name):
+    shapes, shape, said, counted = OF_COMPILED[name]
+    op = Op(f"ttnn.{name}", tuple(map(dram, shapes)), (dram(shape),), said, "")
+    assert moved(op) == counted != moved(dataclasses.replace(op, name="ttnn.an_op_without_a_rule"))
+
+
+def test_taken_rows_are_read_and_their_numbers_written_anew():
+    x, index = dram((1, 1024, 64), ROW), dram((1, 1, 1024), ROW, "si32")
+    said = {"column": False, "sizes": [1024], "windows": [1]}
+    assert moved(Op("ttnn.rows_gather", (x, index), (x,), said, "")) == (139264, 135168)  # as counted
+
+
 # rows, columns and channels of the padded frame: bytes read and written, as counted (results/transfers.json)
 COUNTED = {
     (BLACKHOLE, 62, 108, 768): (23256328, 9781248),
