@@ -19,9 +19,10 @@ from compiled import expected, module_and_input, text
 from needs import needs_ttnn, needs_ttsim
 from torch import nn
 
-from ttvideo import probe
+from ttvideo import for_tiles, probe
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
+from ttvideo.media.small_autoencoders import SMALL
 from ttvideo.probing.counted import by_cost, counted
 from ttvideo.probing.failures import classify
 from ttvideo.probing.on_ttnn import failure
@@ -276,6 +277,18 @@ def test_a_modules_ops_are_counted_each(clean_after):
     found = counted(module, (x,), "n150-ttsim")
     assert {"ttnn.matmul", "ttnn.add"} <= {one.op for one in found} and all(one.location for one in found)
     assert all((one.read, one.written) == (one.cost_read, one.cost_written) for one in found)
+
+
+@needs_ttsim
+def test_a_step_that_goes_on_is_counted(clean_after):
+    decoder = for_tiles(SMALL["Wan 2.1"].make().bfloat16().requires_grad_(False))
+    z = torch.zeros(1, decoder.latent_channels, 1, 4, 4, dtype=torch.bfloat16)
+    shapes = decoder.state_shapes(1, 4, 4)
+    state = {entry: torch.zeros(shape, dtype=torch.bfloat16) for entry, shape in shapes.items()}
+    begins, goes_on = counted(decoder, z, "n150-ttsim"), counted(decoder, z, "n150-ttsim", state=state)
+    assert sum(one.read for one in goes_on) > 1.5 * sum(one.read for one in begins)
+    with pytest.raises(Refused, match="keyword 'endz'"):
+        counted(decoder, z, "n150-ttsim", endz=True)
 
 
 @pytest.mark.parametrize("target", ["p150-mock", "p150-ttnn", "p150-compile", "cpu"])

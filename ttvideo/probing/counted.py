@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Failed, Refused
-from ttvideo.probing.probe import probe
+from ttvideo.probing.probe import checked, probe
 from ttvideo.probing.trace import arguments_by_name, weights_by_name
 from ttvideo.programs.cost import op_cost
 from ttvideo.programs.own import dram_counts
@@ -29,13 +29,19 @@ class Counted:
 
 
 def counted(
-    module: nn.Module, inputs: tuple[Tensor, ...], target: str, timeout: float | None = 1800
+    module: nn.Module,
+    inputs: tuple,
+    target: str,
+    timeout: float | None = 1800,
+    *,
+    state: dict[str, Tensor] | None = None,
+    **keywords,
 ) -> list[Counted]:
     """Every op of the program that the compiler makes of a module for the target's board, in order; what
-    prepares weights, once, isn't among them.
+    prepares weights, once, isn't among them. `module`, `inputs`, `state` and `keywords` are `probe`'s.
 
-    Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for a target that isn't there,
-    or where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't
+    Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for what `probe` refuses, and a
+    target where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't
     compile, and `ttvideo.ttnn.Broke` where an op breaks.
     """
     place = resolve(target)
@@ -43,12 +49,14 @@ def counted(
         there_are = (name for name, one in TARGETS.items() if one.on_ttnn and one.outputs_are_real)
         raise Refused("target", repr(target), f"one where TT-NN's kernels run: {', '.join(there_are)}")
     place.plugin()
+    keywords |= {} if state is None else {"state": state}
+    owner, _, inputs = checked(module, inputs, keywords)
     with Chip(place, counting=True) as chip:
-        verdict = probe(module, inputs, place.compiler.name)
+        verdict = probe(module, inputs, place.compiler.name, **keywords)
         if not verdict.passed:
             raise Failed(verdict)
         program, ops = dram_counts.write(verdict.program)
-        arguments = weights_by_name(module) | arguments_by_name(inputs, "input")
+        arguments = weights_by_name(owner) | arguments_by_name(inputs) | arguments_by_name(keywords)
         chip.run(program, arguments, fetch=(), timeout=timeout)  # prepares the weights
         moved = dram_counts.moved(chip.run(program, arguments, timeout=timeout).outputs)
     return [
