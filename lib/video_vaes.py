@@ -27,18 +27,18 @@ def default_sizes() -> pd.DataFrame:
 
 
 def side_by_side(rows: pd.DataFrame, models: dict[str, VideoModel] = MODELS) -> pd.DataFrame:
-    """One row a model and board of which there are figures: stock, then ours by its steady step, or the only
-    one."""
+    """One row a model and board that have figures: stock, then ours by its steady step, or the only one."""
     table = {}
     for name, board in of_ours(rows, models):
         found = rows.loc[(name, board)]
         ours, steady = found.drop(index=NOT_TILES, errors="ignore"), steady_of(found)
+        ran = steady_of(ours.drop(index="compiled", errors="ignore") if len(ours) > 1 else ours)
         stock = found.reindex(["stock"]).iloc[0]
         moved, of_stock = steady["gb_per_latent"], stock["gb_per_latent"]
         table[name, board] = {
             "clip": models[name].clip,
             "stock": stock["runs"] if "stock" in found.index else "–",
-            "ours": next((said for said in ours["runs"] if said.startswith("✗")), steady["runs"]),
+            "ours": next((said for said in ours["runs"] if said.startswith("✗")), ran["runs"]),
             "stock GB": rounded(of_stock),
             "ours GB": rounded(moved),
             "ours / stock": "–" if pd.isna(of_stock) else f"{moved / of_stock:.0%}",
@@ -88,8 +88,8 @@ def of_ours(rows: pd.DataFrame, models: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def steady_of(found: pd.DataFrame) -> pd.Series:
-    """Of a model's rows, the one for tiles that tells what a clip costs."""
-    return found.loc[next(case for case in ("steady", "compiled", "first") if case in found.index)]
+    """Of a model's rows, the one for tiles that tells what a clip costs: a step compiled, or run."""
+    return found.loc[next(case for case in ("compiled", "steady", "first") if case in found.index)]
 
 
 def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def last_steps(rows: pd.DataFrame) -> pd.DataFrame:
 def predicted(found: pd.DataFrame) -> str:
     """Expected seconds a latent frame, and their range; a dash where no program was costed since there is a
     model."""
-    for _, row in found.reindex(["steady", "compiled", "written", "first"]).iterrows():
+    for _, row in found.reindex(["compiled", "steady", "written", "first"]).iterrows():
         if isinstance(row["expected"], dict):
             seconds = (row["expected"][name] / row["latent_frames"] for name in ("seconds", "low", "high"))
             return "{:.2f} ({:.2f} to {:.2f})".format(*seconds)
