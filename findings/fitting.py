@@ -1,7 +1,9 @@
 """How well the model of seconds holds: on rows that it wasn't fitted to, on models of which it has seen no
 row, on the other chip.
 
-`document` validates what `write_coefficients` fits, which the library reads.
+    python -m findings.fitting
+
+writes what the library reads, ttvideo/programs/seconds/coefficients.json, where measured.csv has other rows.
 """
 
 import json
@@ -13,7 +15,7 @@ import numpy as np
 from ttvideo.programs.seconds import model
 from ttvideo.programs.seconds.fit import FEWEST, OTHERS, fit, fitting, ratios
 from ttvideo.programs.seconds.model import Fitted
-from ttvideo.programs.seconds.rows import BYTES_OPS, CHIPS, Row
+from ttvideo.programs.seconds.rows import BYTES_OPS, CHIPS, Row, read_rows
 
 SEEDS = 5
 LARGE_MB = 4  # and more: DRAM-bound
@@ -23,8 +25,6 @@ PERCENTILES = (10, 90)
 
 def write_coefficients(rows: list[Row]) -> None:
     model.COEFFICIENTS.write_text(json.dumps(fit_all(rows), indent=1) + "\n")
-    model.coefficients.cache_clear()
-    model.fitted.cache_clear()
 
 
 def fit_all(rows: list[Row]) -> dict:
@@ -177,5 +177,8 @@ def other_kernels(rows: list[Row], by_kind: dict) -> dict:
 
 
 def _percentiles(found: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(found, PERCENTILES)
-    return float(low), float(high)
+    return tuple(np.percentile(found, PERCENTILES).tolist())
+
+
+if __name__ == "__main__":
+    write_coefficients(read_rows())

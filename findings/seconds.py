@@ -2,10 +2,9 @@
 
     python -m findings seconds
 
-Fits ttvideo/programs/seconds to its measured.csv, writes its coefficients.json (an engine file, which
-everything stored after it depends on), and stores errors on rows and on models that weren't fitted, and whole
-decoders, expected and published, each with what the expectation leaves out. `python -m findings card_seconds`
-compares times of a card of yours.
+Errors on rows and on models that weren't fitted (`findings/fitting.py` fits), and whole decoders, expected
+and published, each with what the expectation leaves out. `python -m findings card_seconds` compares times of
+a card of yours.
 """
 
 import math
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from diffusers import AutoencoderKLMochi
 
-from findings.fitting import document, write_coefficients
+from findings.fitting import document
 from findings.unused import other_families
 from ttvideo.decoders.native import NativeDecoder
 from ttvideo.programs.conv3d_blocks import Blocks, Size
@@ -161,7 +160,6 @@ def unused(key) -> set[str]:
 
 def make(keys):
     rows = read_rows()
-    write_coefficients(rows)
     found = document(rows) | {"whole": whole_things(rows)}
     for key in keys:
         yield key, found[key[0]]
