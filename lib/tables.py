@@ -15,7 +15,7 @@ from ttvideo.targets.boards import BOARDS
 FIGURES = {
     "ops": ("ops", 1, 0),
     "TFLOP": ("flops", 1e12, 2),
-    "GB moved": ("dram_bytes_moved", 1e9, 1),
+    "GB moved": ("dram_bytes_moved", 1e9, 2),
     "data movement, %": ("data_movement_share", 0.01, 0),
     "largest tensor, GB": ("largest_tensor_bytes", 1e9, 2),
     "peak, GB": ("peak_dram_bytes", 1e9, 2),
