@@ -160,3 +160,11 @@ def test_rows_of_ones_own_are_compared(tmp_path, capsys):
 def test_kinds_of_few_rows_are_not_fitted_where_the_other_chip_has_many(rows):
     few = {key for key, of in fitting(rows).items() if len(of) < FEWEST}
     assert ("move", "wormhole_b0") in few and "wormhole_b0" not in coefficients()["kinds"]["move"]
+
+
+def test_a_block_reads_the_right_hand_side_of_its_own_batch():
+    on, each = machine(BLACKHOLE), 32 * 32 * 2
+    batched = matmul_work(Product(32, 32, 32, batch=1000, block=(1, 1, 1), narrow=True), on, "hifi4")
+    assert batched.terms["dram"] == pytest.approx(on.dram_us(1000 * 3 * each))
+    three_rows = matmul_work(Product(96, 32, 32, batch=1000, block=(1, 1, 1), narrow=True), on, "hifi4")
+    assert three_rows.terms["dram"] == pytest.approx(on.dram_us(1000 * (3 + 3 + 3) * each))

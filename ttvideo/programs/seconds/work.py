@@ -148,7 +148,8 @@ def matmul_work(
     )
     right = right if p.batch > 1 and not p.l1 else right / p.batch
     once = right + (not p.l1) * (left + out)
-    again = times_m * right + (not p.l1) * (times_n * left + out)
+    # A block reads the right-hand side of its own batch alone.
+    again = min(times_m, -(-p.rows // (TILE * block_m))) * right + (not p.l1) * (times_n * left + out)
     moved = once if moved is None else moved
     flops = 2 * p.batch * p.rows * p.inner * p.columns
     return Work(
