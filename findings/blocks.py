@@ -1,7 +1,5 @@
 """In which blocks is each video decoder's conv3d expected to take the least time, on one chip?
 
-    python -m findings blocks
-
 Each convolution of a steady step of every family that `for_tiles` knows, at its pipeline's default size, on
 both boards, in HiFi3: as `ttvideo blocks --all MODEL` prints them.
 """

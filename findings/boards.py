@@ -1,7 +1,5 @@
 """How far does the stock decoder get on a mocked n150 and p150, and what stops it?
 
-    python -m findings boards
-
 Compiled for the board and executed op by op by TT-NN on the mocked board: its op checks, its allocators, its
 kernel builds. The weights are random, full size, in bf16.
 """

@@ -1,8 +1,6 @@
 """What do the compiler's options bring for a block and a step of the decoder: level 1, and what upstream's
 bring-ups use?
 
-    python -m findings compile_options
-
 The first residual block of the full-size decoder on one frame of 60×106, random weights, bf16: as diffusers
 has it, and rewritten for tiles with the state of the frames before; and the whole steady step, for tiles.
 Seconds are of the compiler's process, beside those of the same block without options; they are noisy, and
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 
 from findings.decoder_cost import case
+from findings.unused import no_seconds
 from ttvideo.decoders.clip_decoder import Memory
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.media.models import load_vae
@@ -33,6 +32,7 @@ KEYS = [
     for board in ("n150", "p150")
     for name in OPTIONS
 ]
+unused = no_seconds
 
 
 class Tiles(nn.Module):

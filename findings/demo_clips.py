@@ -1,7 +1,5 @@
 """How close is the demo clip to stock in float64, by each trained autoencoder, on both simulated chips?
 
-    python -m findings demo_clips
-
 For tiles, and in TT-NN's own ops, in HiFi3 where the case doesn't say otherwise, whose frames leave the chip
 in bf16 or in 8 bits. Of Mochi's ("demo") the frames for tiles and natively are kept.
 """

@@ -1,7 +1,5 @@
 """What do longer steps save of a native decoder's bytes and time, and what do they take of memory?
 
-    python -m findings longer_steps
-
 The steady step at the pipeline's default size, by its program (`video_vaes`, "written"): a step reads and
 writes what stays of the one before once, starts its ops once, and its convolutions have larger blocks.
 """

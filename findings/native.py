@@ -1,7 +1,5 @@
 """What does the Mochi decoder cost and give, written in TT-NN's own ops?
 
-    python -m findings native
-
 cost: a step at 480x848 and a clip at [1, 12, 3, 32, 32], by the counted model, with conv3d's blocks, for each
 board.
 refused: what TT-NN says to a convolution in block floats, on each mocked board.

@@ -1,8 +1,6 @@
 """How far is the peak of DRAM that ttvideo.programs.cost computes from what TT-NN's allocator says, on both
 boards?
 
-    python -m findings peaks
-
 Each program is compiled for the board and executed op by op by TT-NN on the mocked board; after each op its
 allocator is asked (`get_memory_view`). Computed is the peak of live buffers, as the program's text has them,
 a probe's inputs from begin to end, and of the maps of its reshapes, which stay in DRAM from the first run on

@@ -1,7 +1,5 @@
 """Do TT-NN's mocked boards refuse what real cards refused?
 
-    python -m findings published
-
 The cases, with their sources, stand in ttvideo/ttnn/published.py.
 """
 

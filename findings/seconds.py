@@ -1,7 +1,5 @@
 """How long do ops take on a card, by published times, and how far off is the model that was fitted to them?
 
-    python -m findings seconds
-
 Errors on rows and on models that weren't fitted (`findings/fitting.py` fits), and whole decoders, expected
 and published, each with what the expectation leaves out. `python -m findings card_seconds` compares times of
 a card of yours.

@@ -1,7 +1,5 @@
 """How close to float64 is each way around Conv3d on both simulated chips?
 
-    python -m findings silicon
-
 `make sim` sets up what this needs. Minutes a chip where kernels are built first.
 """
 

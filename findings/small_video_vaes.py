@@ -1,7 +1,5 @@
 """How close to float64 is a small decoder of each video model, streamed on simulated chips?
 
-    python -m findings small_video_vaes
-
 By TT-NN's own kernels: "rows" as compiled for tiles, "native" in TT-NN's own ops.
 """
 

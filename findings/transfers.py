@@ -1,7 +1,5 @@
 """How many bytes do TT-NN's kernels read from DRAM and write to it, beside what ttvideo.programs.cost says?
 
-    python -m findings transfers
-
 Each case is one op, executed by TT-NN on a simulated chip by kernels that count what they ask of DRAM
 (`ttvideo.programs.own.dram_counts`); those of a 480×848 clip's sizes are "at full size". "each operand once"
 is what was assumed of every op before these counts. With a row for each kind of op, "native" are two steps of
@@ -17,7 +15,7 @@ import torch
 from torch import nn
 
 from findings.inputs import place_of
-from findings.unused import other_families
+from findings.unused import SECONDS, other_families
 from ttvideo.basics.errors import Refused
 from ttvideo.decoders.families import for_tiles
 from ttvideo.decoders.native import NativeDecoder
@@ -127,8 +125,8 @@ Seen = tuple[Op, tuple[int, int]]  # an op, and the bytes that its kernels read 
 
 def unused(key) -> set[str]:
     if key[-1].get("steps") == COMPILED:
-        return set()
-    return other_families("AutoencoderKLMochi") | {place_of(compiled_ops)}
+        return SECONDS
+    return SECONDS | other_families("AutoencoderKLMochi") | {place_of(compiled_ops)}
 
 
 def native_steps(chip: Chip) -> Iterator[Seen]:

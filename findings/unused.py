@@ -1,5 +1,5 @@
 """What findings lead to and don't come to: what is another model's in the tables of decoders, a run that goes
-on, TT-NN in what is only compiled, and what a program costs, in rows of outputs alone."""
+on, TT-NN in what is only compiled, and what a program costs, or its seconds, in rows that don't say it."""
 
 from findings.inputs import place_of
 from ttvideo.decoders import families
@@ -12,8 +12,14 @@ from ttvideo.ttnn.chip import Ran
 
 RESUMED = frozenset({place_of(load_state)})  # no part goes on where another run stopped
 ON_TTNN = frozenset({place_of(OnTTNN), place_of(Ran)})
-COSTS = {place_of(cost), place_of(expected_program)}
+SECONDS = {place_of(expected_program)}
+COSTS = SECONDS | {place_of(cost)}
 NATIVE = {place_of(native), place_of(NativeDecoder), "ttvideo/decoders/native.py:IN_OPS"}
+
+
+def no_seconds(key) -> set[str]:
+    """The `unused` of a finding whose rows say nothing of expected seconds."""
+    return SECONDS
 
 
 def other_families(*autoencoders: str) -> set[str]:
