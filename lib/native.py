@@ -21,7 +21,7 @@ def three_ways() -> pd.DataFrame:
     rows = {}
     for board in written.index:
         rows[board, "stock"] = {**compiled.loc[board, "stock"], "allocator_bytes": None}
-        rows[board, COMPILED] = compiled.loc[board, "steady"].to_dict()
+        rows[board, COMPILED] = compiled.loc[board, "compiled"].to_dict()
         rows[board, NATIVE] = {**written.loc[board], "latent_frames": 1}
         for way, case in ((COMPILED, "for tiles"), (NATIVE, "natively")):
             rows[board, way]["allocator_bytes"] = streamed_peak(case, board)

@@ -81,7 +81,7 @@ def seconds_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
         call = {part: roofline_row(row, board).seconds for part, row in found.items()}
         steps = rows[(rows["part"] == "encoder") & (rows["board"] == "p150")].to_dict("records")
         ends = call["before"] + call["after"]
-        step = roofline_row(decoder.loc[("Mochi", board, "steady")], board)
+        step = roofline_row(decoder.loc[("Mochi", board, "compiled")], board)
         table[board] = {
             "text encoder": call["text block"] * TEXT_BLOCKS * PASSES,
             "transformer": (call["block, in chunks"] * BLOCKS + ends) * STEPS * PASSES,
@@ -116,7 +116,7 @@ def decoder_seconds(board: str) -> dict[tuple[str, str], float]:
     compiled = pd.DataFrame(stored("video_vaes")["rows"]).set_index(["model", "board", "case"])
     found = {}
     for model in ("Mochi", WAN):
-        row = compiled.loc[model, board, "steady"]
+        row = compiled.loc[model, board, "compiled"]
         steps = MODELS[model].latents[2] / row["latent_frames"]
         found[model, "compiled"] = row["expected"]["seconds"] * steps
     with torch.device("meta"):
