@@ -133,8 +133,10 @@ class Product:
 def matmul_work(
     p: Product, on: Machine, fidelity: str, moved: int | None = None, kind: str = "matmul"
 ) -> Work:
-    """A matrix product on a grid: columns of cores share the columns, rows of cores all rows of all
-    batches."""
+    """A matrix product on a grid: columns of cores share the columns, rows of cores all rows of all batches.
+
+    No product of a batch is among the rows that were fitted: of those, this is read off the others.
+    """
     across, down = on.grid_xy
     m, k, n = p.batch * -(-p.rows // TILE), -(-p.inner // TILE), -(-p.columns // TILE)
     per_m, per_n = _split(m, n, across, down, p.block is not None)
