@@ -7,6 +7,9 @@ result. A reshape reads a tile for each result tile that draws on it. A permutat
 dimension reads lines of 16 elements, those that are filled. What cuts tiles, and what repeats, goes through
 rows and back; a sum over rows is stored in tiles of one row first; a batch norm is some twenty ops of TT-NN's
 own. Convolutions as `ttvideo.programs.convolution` says, the project's own ops each in its file.
+
+Hazard: the rules of operands that are spread, of permutations and of batch norms don't ask whether an operand
+lies in L1, and count it as one in DRAM. A block compiled at level 1 was seen to have none there.
 """
 
 import math
