@@ -36,7 +36,7 @@ def found_by(finding: str, root: Path = PROJECT, without: Iterable[str] = ()) ->
 
     It is what `make` leads to within the project, but through definitions named in `without`; what is
     started by a module's name, whole; and of each package what no module is: weights, coefficients, kernels,
-    TT-NN's host. What is called as one of its modules, an op, is that op's, and counts where it is written.
+    TT-NN's host. An op's module counts where the op is written, and so does what is called as it.
     """
     places, todo, without = set(), [(where(f"findings.{finding}", root), "make")], set(without)
     while todo:
@@ -44,7 +44,8 @@ def found_by(finding: str, root: Path = PROJECT, without: Iterable[str] = ()) ->
         if place not in places and said_as(place, root) not in without:
             places.add(place)
             todo += next_places(*place, root)
-    places = {(path, name) for path, name in places if name in source(path).says}
+    ops = {path for path, _ in places if is_op(path) and (path, "write") not in places}
+    places = {(path, name) for path, name in places if name in source(path).says and path not in ops}
     found = {said_as((path, name), root): source(path).says[name] for path, name in places}
     packages = {path.parent for path, name in places if name and path.is_relative_to(root / "ttvideo")}
     for path in {path for package in packages for path in beside(package, places)}:
@@ -106,7 +107,7 @@ def where(name: str, root: Path) -> Path | None:
 def beside(package: Path, places: set[Place]) -> Iterator[Path]:
     """The package's files that aren't its modules; a folder in it that is no package is full of them."""
     modules = set(package.glob("*.py"))
-    ops = {path.stem: path for path in modules if {"NAME", "write"} <= source(path).says.keys()}
+    ops = {path.stem: path for path in modules if is_op(path)}
     for path in set(package.iterdir()) - modules:
         files = path.rglob("*") if path.is_dir() and not (path / "__init__.py").exists() else [path]
         for file in (file for file in files if file.is_file() and file.suffix not in NO_SAY):
@@ -114,6 +115,10 @@ def beside(package: Path, places: set[Place]) -> Iterator[Path]:
             written = [(one, "write") in places for one in ([ops[whose]] if whose else ops.values())]
             if any(written) or not written:
                 yield file
+
+
+def is_op(path: Path) -> bool:
+    return {"NAME", "write"} <= source(path).says.keys()
 
 
 def source(path: Path) -> Source:

@@ -38,8 +38,12 @@ LATE = "LTX-Video", "LTX-2"
 NAMES = *VIDEOS, *LATE, *IMAGES
 # A clip's; of others three.
 LATENTS = {"CogVideoX": 5, "HunyuanVideo": 9, "LTX-Video": 12, "LTX-2": 9} | dict.fromkeys(IMAGES, 2)
-# With a shortcut to other channels; as what is published looks ahead.
-CONFIGS = {"LTX-Video": dict(decoder_block_out_channels=(8, 16)), "LTX-2": dict(decoder_causal=False)}
+# With a shortcut to other channels, as what is published has; as that looks ahead.
+CONFIGS = {
+    "Wan 2.2": dict(dim_mult=[1, 1, 2, 2], temperal_downsample=[False, False, True]),
+    "LTX-Video": dict(decoder_block_out_channels=(8, 16)),
+    "LTX-2": dict(decoder_causal=False),
+}
 
 
 def small(name: str, config: dict | None = None) -> nn.Module:

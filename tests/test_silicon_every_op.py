@@ -197,6 +197,13 @@ def norm_silu(before: str, frames: int = 3, silu: bool = True, of: int | None = 
     return behind("norm_silu", 64, before, affine, frames=frames, silu=silu, parts=2, **EXACT)
 
 
+def norm_silu_of_a_piece():
+    """Behind the last frames of the piece before it; nothing stays."""
+    (x, affine, _), one = norm_silu("given", of=1)
+    xs = [x, affine, rows("x2", 1, 4, 5, 7, 64)]
+    return xs, Op(one.name, tuple(xs), one.results[:1], one.attributes, "")
+
+
 def spatial_norm(before: str):
     """Of three frames, 6 x 10, with two latent frames of 3 x 5."""
     more = rows("x1", 2, 96), rows("m", 1, 2, 3, 5, 192)
@@ -306,6 +313,7 @@ CASES = {
     "norm_silu of one frame": lambda: norm_silu("given", frames=1),
     "norm_silu, a clip begins": lambda: norm_silu("first frame", frames=2, of=1),
     "norm_silu, zeros before": lambda: norm_silu("zeros"),
+    "norm_silu of a clip's next piece": norm_silu_of_a_piece,
     "norm alone": lambda: norm_silu("nothing", silu=False),
     "depth_to_space": depth_to_space,
     "depth_to_space, repeated": lambda: depth_to_space(repeats=[2, 1, 3]),

@@ -103,17 +103,20 @@ def upsample(writer: Writer, name: str, block: nn.Module, x: Value) -> Value:
 
 
 def upsampled_shortcut(writer: Writer, block: nn.Module, x: Value) -> Value:
-    """A `DupUp3D`: each number out of one of x, picked by a matrix of ones and zeros, and its place by depth
-    to space."""
-    outputs = torch.arange(block.out_channels * block.factor) // block.repeats
-    picked = outputs.view(block.out_channels, block.factor_t, -1).permute(1, 2, 0)  # (t, h * w, O)
-    picked = picked[-1:] if writer.begins else picked
-    by = block.factor_s
-    alike = block.repeats % by**2 == 0
-    picked = picked[:, :1] if alike else picked
-    picks = F.one_hot(picked, block.in_channels).bfloat16()
-    channels = -block.out_channels % 32
-    weight = F.pad(picks, (0, 0, 0, channels)).flatten(0, 2)
-    x = writer.pointwise(x, weight, torch.zeros(len(weight), dtype=torch.bfloat16))
-    space, repeats = ((1, 1), (by, by)) if alike else ((by, by), (1, 1))
-    return writer.depth_to_space(x, (len(picks), *space), (1, *repeats))
+    """A `DupUp3D`: each number out of one of x, by depth to space, and where places take the same channel,
+    repeated; if channels don't stand so already, picked by a matrix of ones and zeros."""
+    by = (block.factor_t, block.factor_s, block.factor_s)
+    taken = torch.arange(block.out_channels * block.factor) // block.repeats
+    taken = taken.view(block.out_channels, *by).permute(1, 2, 3, 0)  # (t, h, w, O)
+    taken = taken[-1:] if writer.begins else taken
+    alike = [taken.narrow(dim, 0, 1).expand_as(taken).equal(taken) for dim in range(3)]
+    sizes = taken.shape[:3]
+    picked = taken[tuple(slice(1) if one else slice(None) for one in alike)].flatten()
+    if not picked.equal(torch.arange(block.in_channels)):
+        picks = F.one_hot(picked, block.in_channels).unflatten(0, (-1, block.out_channels))
+        weight = F.pad(picks.bfloat16(), (0, 0, 0, -block.out_channels % 32)).flatten(0, 1)
+        x = writer.pointwise(x, weight, torch.zeros(len(weight), dtype=torch.bfloat16))
+    expansion, repeats = (
+        tuple(1 if one is repeated else size for size, one in zip(sizes, alike)) for repeated in (True, False)
+    )
+    return writer.depth_to_space(x, expansion, repeats)

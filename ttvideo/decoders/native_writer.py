@@ -297,17 +297,11 @@ class Writer:
         affine, parts = self.affine(pieces, norm, together=True)
         for x in pieces:
             self.place = place
-            clip, *kept = norm_silu.write(
-                self,
-                x,
-                affine,
-                given,
-                before or "nothing",
-                silu=silu,
-                parts=parts,
+            (clip,) = norm_silu.write(
+                self, x, affine, given, before or "nothing", stays=False, silu=silu, parts=parts,
                 **self.arithmetic.config(),
-            )
-            given = kept[0] if kept else None
+            )  # fmt: skip
+            given = clip if before else None
             yield clip
 
     def affine(self, clips: list[Value], norm: nn.GroupNorm, together: bool = False) -> tuple[Value, int]:

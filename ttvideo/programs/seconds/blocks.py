@@ -15,7 +15,7 @@ from ttvideo.programs.seconds.model import parts
 from ttvideo.programs.seconds.work import conv3d_work, machine
 from ttvideo.targets.boards import BOARDS
 
-NEAR = 1.05  # of the least time; the median error of ops that the model wasn't fitted to is larger
+NEAR = 1.1  # of the least time; the model misses decoders that it was not fitted to by about that
 
 
 @dataclass(frozen=True)

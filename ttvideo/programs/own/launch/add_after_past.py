@@ -9,7 +9,7 @@ def add_after_past(step, x, rest, *past):
     a = step.attributes
     frames, rows, channels, together = geometry(x)
     parts = a["parts"]
-    made = results(step)
+    clip, kept = results(step)
     own = Own(step, frames * parts)
     for index in (0, 1, 4, 5):
         own.buffer(index, 4, 2 * CHUNK)
@@ -21,6 +21,6 @@ def add_after_past(step, x, rest, *past):
     read, how = [x, rest, *(past or [x])], [int(a["before"] == "zeros"), a["offset"]]
     own.kernel("add_after_past_reader", ttnn.ReaderConfigDescriptor(), [*static, *how], read, both)
     own.kernel("add_after_past_compute", arithmetic(step), [parts, chunks], [], shares)
-    placed(own, step, x, static, made, both)
-    own.run([x, rest, *past, *made])
-    return tuple(made)
+    placed(own, step, x, static, both, clip, kept)
+    own.run([x, rest, *past, clip, kept])
+    return clip, kept

@@ -114,17 +114,16 @@ def beyond(step, frames: int) -> tuple[int, int, int]:
     return lead, tail, lead + frames + tail - PAST
 
 
-def placed(own: Own, step, x, static: list[int], made: list, shares: list[list[int]]) -> None:
-    """Have norm_silu_writer.cpp put x after its past into the first of what is made; into others, which may
-    be missing, what stays of that and a sum made on the way."""
+def placed(own: Own, step, x, static: list[int], shares: list[list[int]], clip, kept=None, given=()) -> None:
+    """Have norm_silu_writer.cpp put x after its past into `clip`, what stays of that into `kept`, if there is
+    one, and a sum made on the way into what is `given`."""
     (_, frames, height, width, _), before = x.shape, step.attributes["before"]
     lead, tail, stays = beyond(step, frames)
-    clip, *others = made
-    kept, sums = others[: before != "nothing"], others[before != "nothing" :]
+    kept, stays = (clip, lead + frames + tail) if kept is None else (kept, stays)
     where = [frames, int(before == "first frame"), lead, tail, stays, height, width, edge(step)]
-    tensors = [clip, *(kept or [clip]), *(sums or [clip])]
+    tensors = [clip, kept, *(given or [clip])]
     config = ttnn.WriterConfigDescriptor()
-    own.kernel("norm_silu_writer", config, [*static, *where, len(sums)], tensors, shares)
+    own.kernel("norm_silu_writer", config, [*static, *where, len(given)], tensors, shares)
 
 
 def edge(step) -> int:

@@ -8,8 +8,9 @@ from sizes import CHUNK, PAST
 def rms_norm(step, x, affine, *more):
     a, y = step.attributes, made(step, x)
     frames, rows, channels, together = geometry(y)
-    parts, kind, out = a["parts"], a["before"], results(step)
-    past, rest, given = more[: kind == "given"], more[kind == "given" :], out[1 + (kind != "nothing") :]
+    parts, kind, (clip, *others) = a["parts"], a["before"], results(step)
+    past, rest = more[: kind == "given"], more[kind == "given" :]
+    kept, given = others[: kind != "nothing"], others[kind != "nothing" :]
     own = Own(step, frames * parts)
     for index, pages in ((0, 4), (1, 2), (2, 8), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
@@ -27,6 +28,6 @@ def rms_norm(step, x, affine, *more):
     computed = [parts, chunks, bits(1 / a["channels"]), bits(a["epsilon"])]
     computed += [int(a["silu"]), int(a.get("centred", False)), len(rest) and 1 + len(given)]
     own.kernel("rms_norm_compute", arithmetic(step), computed, [], shares)
-    placed(own, step, y, static, out, both)
-    own.run([x, affine, *more, *out])
-    return tuple(out)
+    placed(own, step, y, static, both, clip, *kept, given=given)
+    own.run([x, affine, *more, clip, *others])
+    return clip, *others

@@ -10,7 +10,7 @@ def spatial_norm_silu(step, x, affine, maps, *past):
     frames, rows, channels, together = geometry(x)
     parts, kind = a["parts"], a["before"]
     _, latents, high, across, _ = maps.shape
-    made = results(step)
+    clip, kept = results(step)
     own = Own(step, frames * parts)
     for index, pages in ((0, 4), (1, 2), (2, 4), (3, 4), (4, 4), (5, 4)):
         own.buffer(index, pages, 2 * CHUNK)
@@ -22,6 +22,6 @@ def spatial_norm_silu(step, x, affine, maps, *past):
     read = [x, affine, maps, *(past or [x])]
     own.kernel("spatial_norm_reader", ttnn.ReaderConfigDescriptor(), [*static, *by], read, both)
     own.kernel("spatial_norm_compute", arithmetic(step), [parts, chunks], [], shares)
-    placed(own, step, x, static, made, both)
-    own.run([x, affine, maps, *past, *made])
-    return tuple(made)
+    placed(own, step, x, static, both, clip, kept)
+    own.run([x, affine, maps, *past, clip, kept])
+    return clip, kept
