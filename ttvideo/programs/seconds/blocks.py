@@ -1,7 +1,7 @@
 """In which blocks a `ttnn.conv3d` is expected to take the least time: asked upstream as tt-mlir#8295.
 
-Times that are closer than the model can tell apart count as the same, and then fewer bytes are better: they
-are counted, not predicted.
+Where times are closer than the model can tell apart, a hundredth of the bytes weighs as much as one of the
+time: bytes are counted, not predicted.
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Choice:
 
 @lru_cache(maxsize=256)
 def ranked(size: Size, board: str, fidelity: str = "hifi3") -> tuple[Choice, ...]:
-    """All that fit L1 and have no known hazard: those `NEAR` the least expected time by their bytes, then
-    all others by time.
+    """All that fit L1 and have no known hazard: those `NEAR` the least expected time by that times their
+    bytes, then all others by time.
 
     Raises `Refused` where nothing fits, and for channels that aren't whole tiles.
     """
@@ -57,7 +57,12 @@ def ranked(size: Size, board: str, fidelity: str = "hifi3") -> tuple[Choice, ...
     if not found:
         raise Refused("conv3d", f"{size} on a {board}", "a block that fits its cores' L1")
     near = NEAR * min(choice.us for choice in found)
-    return tuple(sorted(found, key=lambda choice: (max(choice.us, near), choice.dram_bytes, choice.us)))
+
+    def order(choice: Choice) -> tuple[bool, float]:
+        far = choice.us > near
+        return far, choice.us * (1 if far else choice.dram_bytes)
+
+    return tuple(sorted(found, key=order))
 
 
 def choose(size: Size, board: str, fidelity: str = "hifi3", c_in: int | None = None) -> Blocks:
