@@ -19,7 +19,7 @@ from compiled import expected, module_and_input, text
 from needs import needs_ttnn, needs_ttsim
 from torch import nn
 
-from ttvideo import for_tiles, probe
+from ttvideo import for_tiles, native, probe
 from ttvideo.basics.compare import compare
 from ttvideo.basics.errors import Refused
 from ttvideo.media.small_autoencoders import SMALL
@@ -289,6 +289,16 @@ def test_a_step_that_goes_on_is_counted(clean_after):
     assert sum(one.read for one in goes_on) > 1.5 * sum(one.read for one in begins)
     with pytest.raises(Refused, match="keyword 'endz'"):
         counted(decoder, z, "n150-ttsim", endz=True)
+
+
+@needs_ttsim
+def test_a_native_decoders_ops_ask_for_what_their_cost_says(clean_after):
+    decoder = native(SMALL["Wan 2.1"].make())
+    found = counted(decoder, torch.zeros(1, decoder.latent_channels, 2, 4, 4), "p150-ttsim")
+    made_on_host = [one for one in found if one.op == "ttnn.zeros"]
+    for one in found:
+        assert one.read == one.cost_read and (one in made_on_host or one.written == one.cost_written), one
+    assert sum(one.read for one in found) > 1e6 and len(made_on_host) < 3 < len({one.op for one in found})
 
 
 @pytest.mark.parametrize("target", ["p150-mock", "p150-ttnn", "p150-compile", "cpu"])

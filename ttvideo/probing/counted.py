@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ttvideo.basics.errors import Failed, Refused
-from ttvideo.probing.probe import checked, probe
-from ttvideo.probing.trace import arguments_by_name, weights_by_name
+from ttvideo.probing.probe import checked, open_session
 from ttvideo.programs.cost import op_cost
 from ttvideo.programs.own import dram_counts
 from ttvideo.programs.program import Op
@@ -37,8 +36,9 @@ def counted(
     state: dict[str, Tensor] | None = None,
     **keywords,
 ) -> list[Counted]:
-    """Every op of the program that the compiler makes of a module for the target's board, in order; what
-    prepares weights, once, isn't among them. `module`, `inputs`, `state` and `keywords` are `probe`'s.
+    """Every op of the program that the compiler makes of a module for the target's board, or that a native
+    decoder brings along, in order; what prepares weights, once, isn't among them. `module`, `inputs`, `state`
+    and `keywords` are `probe`'s.
 
     Bytes are the same in each fidelity, which isn't heeded. Raises `Refused` for what `probe` refuses, and a
     target where TT-NN's kernels don't run, before anything is compiled, `Failed` where the module doesn't
@@ -50,13 +50,15 @@ def counted(
         raise Refused("target", repr(target), f"one where TT-NN's kernels run: {', '.join(there_are)}")
     place.plugin()
     keywords |= {} if state is None else {"state": state}
-    owner, _, inputs = checked(module, inputs, keywords)
-    with Chip(place, counting=True) as chip:
-        verdict = probe(module, inputs, place.compiler.name, **keywords)
+    owner, method, inputs = checked(module, inputs, keywords)
+    brought = hasattr(type(owner), "programs")
+    made = owner.programs(place, False) if brought else open_session(owner, place.compiler, method=method)
+    with made as session, Chip(place, counting=True) as chip:
+        verdict = session.call(inputs, keywords=keywords, timeout=timeout)
         if not verdict.passed:
             raise Failed(verdict)
         program, ops = dram_counts.write(verdict.program)
-        arguments = weights_by_name(owner) | arguments_by_name(inputs) | arguments_by_name(keywords)
+        arguments = session.arguments(inputs, keywords)
         chip.run(program, arguments, fetch=(), timeout=timeout)  # prepares the weights
         moved = dram_counts.moved(chip.run(program, arguments, timeout=timeout).outputs)
     return [
