@@ -22,7 +22,7 @@ def three_ways() -> pd.DataFrame:
     for board in written.index:
         rows[board, "stock"] = {**compiled.loc[board, "stock"], "allocator_bytes": None}
         rows[board, COMPILED] = compiled.loc[board, "compiled"].to_dict()
-        rows[board, NATIVE] = {**written.loc[board], "latent_frames": 1}
+        rows[board, NATIVE] = written.loc[board].to_dict()
         for way, case in ((COMPILED, "for tiles"), (NATIVE, "natively")):
             rows[board, way]["allocator_bytes"] = streamed_peak(case, board)
     frames = {way: row["latent_frames"] for way, row in rows.items()}
@@ -41,14 +41,15 @@ def streamed_peak(case: str, board: str) -> int:
 
 
 def bytes_by_kind() -> pd.DataFrame:
-    """GB of a steady step at 480×848 by kind of op, on each board; beside it what reading each operand once
-    would move."""
+    """GB a latent frame of a steady step at 480×848 by kind of op, on each board; beside it what reading each
+    operand once would move."""
     table = {}
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
             table[row["board"]], table["each once"] = row["bytes_by_kind"], row["once_by_kind"]
+            frames = row["latent_frames"]
     found = pd.DataFrame(table).rename(index=lambda name: name.split(".")[-1])
-    return pd.concat([found, found.sum().to_frame("all").T]).div(1e9)
+    return pd.concat([found, found.sum().to_frame("all").T]).div(1e9 * frames)
 
 
 def clip_table() -> pd.DataFrame:

@@ -127,7 +127,16 @@ def test_impossible_numbers_of_frames(mochi, asked, need):
         plan(mochi, (1, 12, 4, 8, 8), *asked)
 
 
-def test_steps_are_evaluated_whole():
+def test_steps_are_evaluated_whole(full):
     small = load_vae("small").decoder
-    found = plan(small, (1, 12, 5, 4, 4), host_frames=4, evaluated_frames=2, available=10**10)
-    assert [found.evaluated_steps(n) for n in (1, 2, 3)] == [2, 2, 1]  # of [1, 1, …], [1, 2, 2], [2, 3]
+    ends = {(1, 1, 1, 1, 1): 2, (1, 2, 2): 3, (2, 3): 2}
+    for steps, evaluated in ends.items():
+        found = plan(small, (1, 12, 5, 4, 4), host_frames=4, evaluated_frames=2, steps=steps)
+        assert found.evaluated_frames == evaluated == sum(steps[: found.evaluated_steps])
+    with pytest.raises(Refused, match="host_frames: got 1, need at least 2: steps"):
+        plan(small, (1, 12, 5, 4, 4), host_frames=1, steps=[2, 3])
+    how = [
+        plan(full, FULL_RESOLUTION, steps=[2] * 14, evaluates=one, available=10**11) for one in (True, False)
+    ]
+    assert [(found.host_frames, found.evaluated_frames) for found in how] == [(2, 2), (1, 0)]
+    assert how[0].evaluated_bytes > plan(full, FULL_RESOLUTION, available=10**11).evaluated_bytes

@@ -238,7 +238,7 @@ def test_a_full_size_step_costs_what_was_aimed_for_and_meets_no_hazard(board):
 
 @needs_ttnn
 def test_a_mocked_board_takes_every_step(native):
-    z = numbers(1, 12, 3, 4, 4)
+    z = numbers(1, 12, 5, 4, 4)
     first, *others = stream_decode(native, z, "n150-ttnn", evaluate=1)
     assert first.verdict.stages["run"] == MOCKED and first.verdict.ran.ops == len(first.verdict.cost.ops)
     want = native.evaluate(z[:, :, :1], None, "n150")[0][:, :, native.dropped_frames :]

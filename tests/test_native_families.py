@@ -169,7 +169,8 @@ def test_nothing_in_a_program_is_unknown(family):
 @pytest.mark.parametrize(
     "name, share, board",
     [
-        ("Wan 2.1", 0.43, "n150"),
+        ("Mochi", 0.29, "n150"),
+        ("Wan 2.1", 0.38, "n150"),
         ("Wan 2.2", 0.58, "n150"),
         ("HunyuanVideo", 0.45, "n150"),
         ("HunyuanVideo-1.5", 0.35, "n150"),
@@ -177,16 +178,17 @@ def test_nothing_in_a_program_is_unknown(family):
     ],
 )
 def test_a_full_size_step_costs_what_was_aimed_for(name, share, board):
-    """A share of the compiled program's bytes, a tenth of its ops. Of a state that grows, a clip's last."""
+    """A share of the compiled program's bytes a latent frame, a tenth of its ops. Of a state that grows, a
+    clip's last."""
     model = MODELS[name]
     with torch.device("meta"):
         decoder = native(getattr(diffusers, model.autoencoder)(**model.config))
     count, steady = model.latents[2], decoder.steps(model.latents[2])[1]
-    seen = count - 1 if decoder.streaming == "state grows" else None
+    seen = count - steady if decoder.streaming == "state grows" else None
     made = decoder.step((steady, *model.latents[3:]), False, board, seen).program
     rows = {(row["model"], row["board"], row["case"]): row for row in stored("video_vaes")["rows"]}
     found, compiled = cost(made), rows[name, board, "compiled"]
-    assert found.dram_bytes_moved < share * compiled["dram_bytes_moved"]
+    assert found.dram_bytes_moved / steady < share * compiled["dram_bytes_moved"] / compiled["latent_frames"]
     assert len(found.ops) < 0.15 * compiled["ops"]
     room = 0.97 * BOARDS[board].chip.dram_bytes if name == "HunyuanVideo" else 8e9
     assert first_run_on_ttnn(made, inputs_stay=False) < room

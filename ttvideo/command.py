@@ -214,12 +214,13 @@ def on_target(options, decoder, z, done: list) -> int:
 
 def on_host_and_target(options, decoder, written, z, done: list) -> int:
     evaluates = options.evaluated_frames > 0
+    steps = written.steps(z.shape[2], options.frames_per_step)
     what = plan(
         decoder,
         z.shape,
         options.host_frames,
         options.evaluated_frames,
-        options.frames_per_step or 1,
+        steps,
         evaluates,
         HOST_DTYPES.get(options.host_dtype),
         options.host,
@@ -240,7 +241,7 @@ def on_host_and_target(options, decoder, written, z, done: list) -> int:
     )
     dtype, passed, seen = DTYPES[options.dtype], True, 0
     host = None
-    evaluate = what.evaluated_steps(options.frames_per_step or 1)
+    evaluate = what.evaluated_steps
     reference = torch.cat(reference, dim=2) if evaluate else None
     for step in stream_decode(
         written, z.to(dtype), options.target, options.frames_per_step, evaluate, keep["target"]

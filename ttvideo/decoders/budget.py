@@ -6,6 +6,7 @@ So what is decoded on the host by default follows from the size, and what memory
 the figure.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -77,7 +78,7 @@ def host_bytes(decoder: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -
     return int(dtype.itemsize * (weights + working + state) + 3 * BLOCK_BYTES + SPARE)
 
 
-def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step: int = 1) -> int:
+def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], longest_step: int = 1) -> int:
     """Peak memory of evaluating the steps of a `TileDecoder` in bf16, from the same.
 
     Weights and state as stored, the state twice (the step before's and this one's); a stage's frames before
@@ -85,7 +86,7 @@ def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step:
     sees them. The target's process beside it has the weights too.
     """
     _, _, latent_frames, height, width = shape
-    step = min(frames_per_step, latent_frames)
+    step = min(longest_step, latent_frames)
     parts = stages(decoder, height, width)
     working = max((3 * step * s.frames * s.padded) * s.channels for s in parts)
     wide = max(8 * s.padded * s.channels for s in parts)
@@ -96,14 +97,14 @@ def evaluated_bytes(decoder: nn.Module, shape: tuple[int, ...], frames_per_step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the host does of a clip's `latent_frames`: the first `host_frames` decoded, `evaluated_frames`
-    evaluated.
+    """What the host does of a clip, cut into `steps`: the first `host_frames` latent frames decoded,
+    `evaluated_frames`, the first `evaluated_steps`, evaluated.
 
     `dtype` is the reference's. `crop` [T, H, W] is what is small enough to be decoded by everything, in
     float64.
     """
 
-    latent_frames: int
+    steps: tuple[int, ...]
     host_frames: int
     evaluated_frames: int
     dtype: torch.dtype
@@ -114,14 +115,16 @@ class Plan:
     flops: float
 
     @property
+    def latent_frames(self) -> int:
+        return sum(self.steps)
+
+    @property
     def everything(self) -> bool:
         return self.host_frames == self.evaluated_frames == self.latent_frames
 
-    def evaluated_steps(self, frames_per_step: int) -> int:
-        """How many steps of the whole clip are evaluated: those that begin within the frames asked for."""
-        ends = list(accumulate(split(self.latent_frames, frames_per_step)))
-        begins = [0, *ends]
-        return sum(b < self.evaluated_frames and e <= self.host_frames for b, e in zip(begins, ends))
+    @property
+    def evaluated_steps(self) -> int:
+        return sum(end <= self.evaluated_frames for end in accumulate(self.steps))
 
     def __str__(self) -> str:
         height, width = self.size
@@ -145,44 +148,47 @@ def plan(
     shape: tuple[int, ...],
     host_frames: int = 0,
     evaluated_frames: int = 0,
-    frames_per_step: int = 1,
+    steps: Sequence[int] | None = None,
     evaluates: bool = True,
     dtype: torch.dtype | None = None,
     host: str = "cpu",
     available: int | None = None,
 ) -> Plan:
-    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W]; 0 frames: as many as the
-    size suggests.
+    """What the host decodes and evaluates of latents of `shape` [B, 12, T, H, W], cut into `steps`, by
+    default of one latent frame; 0 frames: as many as the size suggests.
 
-    `dtype` None is float64 where that is quick, else float32; `evaluates` False where the target's own frames
-    are real. Raises `Refused` for more frames than there are, for evaluated frames without a reference, and
-    for what doesn't fit into memory (`available` bytes; None asks the machine).
+    Steps are evaluated whole. `dtype` None is float64 where that is quick, else float32; `evaluates` False
+    where the target's own frames are real. Raises `Refused` for more frames than there are, for evaluated
+    frames without a reference, and for what doesn't fit into memory (`available` bytes; None asks the
+    machine).
     """
     latent_frames, height, width = shape[2:]
     per_frame = flops(decoder, height, width)
     some = min(latent_frames, max(1, int(HOST_FLOPS // per_frame)))
     if host_frames > latent_frames:
         raise Refused("host_frames", host_frames, f"at most the {latent_frames} latent frames of the clip")
-    first = split(latent_frames, frames_per_step)[0]
-    host_frames = host_frames or min(latent_frames, max(some, evaluated_frames, first))
-    if evaluated_frames > host_frames:
+    most, steps = host_frames or latent_frames, tuple(steps or split(latent_frames))
+    if evaluated_frames > most:
         raise Refused(
-            "evaluated_frames", evaluated_frames, f"at most host_frames, {host_frames}, to be compared with"
+            "evaluated_frames", evaluated_frames, f"at most host_frames, {most}, to be compared with"
         )
-    evaluated_frames = (evaluated_frames or min(some, host_frames)) if evaluates else 0
+    asked = (evaluated_frames or min(some, most)) if evaluates else 0
+    evaluated_frames = next(end for end in accumulate(steps, initial=0) if end >= asked)
+    if evaluated_frames > most:
+        need = f"at least {evaluated_frames}: steps (frames_per_step) are evaluated whole"
+        raise Refused("host_frames", host_frames, need)
+    host_frames = host_frames or max(some, evaluated_frames)
     if dtype is None:
         dtype = torch.float64 if host_frames * per_frame <= FLOAT64_FLOPS or host != "cpu" else torch.float32
     found = Plan(
-        latent_frames,
+        steps,
         host_frames,
         evaluated_frames,
         dtype,
         crop=next(c for c in crops(decoder, latent_frames, height, width)),
         size=pixels_of(shape),
         host_bytes=host_bytes(decoder, (*shape[:2], host_frames, height, width), dtype),
-        evaluated_bytes=evaluated_bytes(
-            decoder, (*shape[:2], evaluated_frames, height, width), frames_per_step
-        ),
+        evaluated_bytes=evaluated_bytes(decoder, (*shape[:2], evaluated_frames, height, width), max(steps)),
         flops=per_frame,
     )
     check(found, decoder, shape, host, available)
@@ -215,7 +221,8 @@ def check(plan: Plan, decoder: nn.Module, shape: tuple[int, ...], host: str, ava
     free = memory("cpu") if available is None else available
     if plan.evaluated_frames and plan.evaluated_bytes > free:
         sizes = {
-            n: evaluated_bytes(decoder, (*shape[:2], n, *shape[3:])) for n in range(1, plan.evaluated_frames)
+            n: evaluated_bytes(decoder, (*shape[:2], n, *shape[3:]), max(plan.steps))
+            for n in accumulate(plan.steps[: plan.evaluated_steps - 1])
         }
         fits = [f"{n}, {gb(size)}" for n, size in sizes.items() if size <= free][-1:]
         got = f"{plan.evaluated_frames} {clip}, which take {gb(plan.evaluated_bytes)}"

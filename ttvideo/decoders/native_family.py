@@ -13,6 +13,12 @@ from ttvideo.programs.program import Value
 FRAMES = "frames"  # the name of a program's result that isn't the state's
 
 
+def in_twos(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
+    """Cut a clip as `split` does, by default into steps of two latent frames: where an n150 has the memory
+    at the pipeline's size, they move less and are expected to take less time than steps of one."""
+    return split(latent_frames, 2 if frames_per_step is None else frames_per_step)
+
+
 class Family(nn.Module):
     """Its weights, copied in bf16, and `write`, which has a `Writer` write some latent frames' pass through
     them.

@@ -8,7 +8,7 @@ from torch import nn
 
 from ttvideo.decoders.mochi import TileDecoder
 from ttvideo.decoders.mochi_layout import Resnet, Shuffle, mochi_layout
-from ttvideo.decoders.native_family import Family
+from ttvideo.decoders.native_family import Family, in_twos
 from ttvideo.decoders.native_writer import Writer
 from ttvideo.decoders.pixel_shuffle import rows_in_order
 from ttvideo.media.latents import DROPPED_FRAMES
@@ -19,6 +19,7 @@ class Mochi(Family):
     """A `MochiDecoder3D` (diffusers): [1, 12, T, H, W] -> [1, 3, 6 T, 8 H, 8 W]."""
 
     follows = TileDecoder.follows
+    steps = staticmethod(in_twos)
 
     def __init__(self, decoder: nn.Module, drops: bool = True):
         mochi_layout(decoder)

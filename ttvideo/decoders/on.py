@@ -41,7 +41,7 @@ def on(
     weights and its encoder: a pipeline does with it what it did before. `decode(z [B, C, T, H, W])`, with
     the timestep where there is one, gives the frames [B, 3, T', H', W'] that the autoencoder gives, in its
     data type, in one tensor on the host. The clips of a batch are decoded one by one, each in steps of
-    `frames_per_step` latent frames, by default the least that its family can; a line shows how long the
+    `frames_per_step` latent frames, by default as its family does; a line shows how long the
     rest takes. `timeout` is in seconds a step.
 
     `strategy` is "tiles" (`for_tiles`), "native" (TT-NN's own ops, in bf16) or "auto": native for an

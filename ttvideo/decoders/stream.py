@@ -146,7 +146,7 @@ def stream_decode(
     """Decode z [B, C, T, H, W] in steps of `frames_per_step` latent frames; yields each `Step` as it comes.
 
     `decoder` is what `for_tiles` gives, or a `NativeDecoder`, which needs a target where TT-NN executes
-    programs; its `steps` says how it cuts a clip, by default into the least that it can. Where its state is
+    programs; its `steps` says how it cuts a clip, by default. Where its state is
     constant, the first step and the steady step are two compiled programs, and no more, whatever the length;
     a delay adds those of the clip's begin and its end, and a state that grows has a program for each step.
     Mochi's pipeline's drop of the first frames is kept. It ends at the first step that fails, or whose frames

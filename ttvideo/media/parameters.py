@@ -103,7 +103,7 @@ PARAMETERS = {
     "dtype": Parameter(one_of(*DTYPES), f"of weights and latents there: {', '.join(DTYPES)}", "bfloat16"),
     "fps": Parameter(positive, "of the video", 12, int),
     "keep": Parameter(any_text, "a folder: an interrupted run goes on from it", ""),
-    "frames_per_step": Parameter(positive, "latent frames a step; None: as few as it takes", None, int),
+    "frames_per_step": Parameter(positive, "latent frames a step; None: as its family does", None, int),
     "host": Parameter(one_of("cpu", "cuda"), "where the host decodes: cpu, cuda", "cpu"),
     "host_dtype": Parameter(
         one_of(AUTO, *HOST_DTYPES), f"auto, {', '.join(HOST_DTYPES)}; auto: float64 where that is quick", AUTO
