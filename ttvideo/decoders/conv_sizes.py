@@ -10,6 +10,7 @@ import torch
 from ttvideo.decoders.causal import CausalConv, FrameConv
 from ttvideo.decoders.clip_decoder import ClipDecoder
 from ttvideo.decoders.families import for_tiles
+from ttvideo.decoders.native import native
 from ttvideo.decoders.native_writer import whole_channels
 from ttvideo.media.video_models import VideoModel
 from ttvideo.programs.conv3d_blocks import Size
@@ -33,20 +34,23 @@ def model_rows(model: VideoModel, board: str, fidelity: str) -> list[dict]:
     """The best blocks for each convolution of a model's steady step, at its pipeline's default size."""
     with torch.device("meta"):
         vae = getattr(diffusers, model.autoencoder)(**model.config)
-    sizes = conv_sizes(for_tiles(vae), model.latents)
+    sizes = conv_sizes(for_tiles(vae), model.latents, native(vae).steps(model.latents[2]))
     return [
         one for size, names in sizes.items() for one in block_rows(size, board, fidelity, 1, tuple(names))
     ]
 
 
-def conv_sizes(decoder: ClipDecoder, latents: tuple[int, ...]) -> dict[Size, list[str]]:
-    """Sizes with the names of the convolutions that have them, of a steady step on latents [B, C, T, H, W].
+def conv_sizes(
+    decoder: ClipDecoder, latents: tuple[int, ...], steps: list[int] | None = None
+) -> dict[Size, list[str]]:
+    """Sizes with the names of the convolutions that have them, of a steady step on latents [B, C, T, H, W],
+    cut into `steps`, by default as the decoder does.
 
     Without pointwise ones. Channels are filled up as `Writer` does it. The decoder, as `for_tiles` gives it,
     is run without values (and stays on the meta device).
     """
     decoder, (_, channels, frames, height, width) = decoder.to("meta"), latents
-    dtype, (first, *later) = next(decoder.parameters()).dtype, decoder.steps(frames)
+    dtype, (first, *later) = next(decoder.parameters()).dtype, steps or decoder.steps(frames)
     step = later[0] if later else first
     # A state that grows is taken where it is largest; one of a decoder whose frames come late, whole.
     seen = None if "late" in decoder.streaming else frames - step
