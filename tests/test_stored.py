@@ -65,7 +65,7 @@ def test_the_figures_that_texts_say_in_words():
     gb = lambda row: round(row["dram_bytes_moved"] / row.get("latent_frames", 1) / 1e9)
     written = {row["board"]: row for row in stored("native")["cost"] if row["program"] == "steady step"}
     counted = {board: (row["ops"], gb(row)) for board, row in written.items()}
-    assert counted == {"n150": (162, 66), "p150": (162, 65)}
+    assert counted == {"n150": (162, 60), "p150": (162, 56)}
     step = stored("decoder_cost")["step"]["cases"]
     tiles, single = step["tiles"], step["tiles without pairs"]
     assert (tiles["ops"], gb(tiles), single["ops"], gb(single)) == (2454, 218, 3321, 267)
