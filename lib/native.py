@@ -41,8 +41,7 @@ def streamed_peak(case: str, board: str) -> int:
 
 
 def bytes_by_kind() -> pd.DataFrame:
-    """GB a latent frame of a steady step at 480×848 by kind of op, on each board; beside it what reading each
-    operand once would move."""
+    """GB a latent frame of a steady step at 480×848 by kind of op, on each board, and of operands once."""
     table = {}
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
