@@ -41,7 +41,7 @@ def streamed_peak(case: str, board: str) -> int:
 
 
 def bytes_by_kind() -> pd.DataFrame:
-    """GB a latent frame of a steady step at 480×848 by kind of op, on each board, and of operands once."""
+    """GB a latent frame of a steady step at 480×848 by kind of op: on a board, and of operands read once."""
     table = {}
     for row in stored("native")["cost"]:
         if row["program"] == "steady step":
