@@ -170,7 +170,7 @@ def test_nothing_in_a_program_is_unknown(family):
     "name, share, board",
     [
         ("Mochi", 0.29, "n150"),
-        ("Wan 2.1", 0.38, "n150"),
+        ("Wan 2.1", 0.43, "n150"),
         ("Wan 2.2", 0.58, "n150"),
         ("HunyuanVideo", 0.45, "n150"),
         ("HunyuanVideo-1.5", 0.35, "n150"),

@@ -15,7 +15,7 @@ FRAMES = "frames"  # the name of a program's result that isn't the state's
 
 def in_twos(latent_frames: int, frames_per_step: int | None = None) -> list[int]:
     """Cut a clip as `split` does, by default into steps of two latent frames: where an n150 has the memory
-    at the pipeline's size, they move less and are expected to take less time than steps of one."""
+    at every size that is in use, they move less and are expected to take less time than steps of one."""
     return split(latent_frames, 2 if frames_per_step is None else frames_per_step)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ttvideo.decoders.native_family import Family, in_twos
+from ttvideo.decoders.native_family import Family
 from ttvideo.decoders.native_residual import channel_norm, channel_residual
 from ttvideo.decoders.native_writer import ZEROS, Writer, parts_filled
 from ttvideo.decoders.wan import WanTileDecoder, patched
@@ -29,8 +29,6 @@ class Wan(Family):
         WanTileDecoder(decoder, post_quant, clamped, patch)  # which refuses what it doesn't know
         super().__init__(decoder, post_quant)
         self.clamped, self.patch = clamped, patch
-        if patch == 1:  # 2.2's frames are four times as many pixels
-            self.steps = in_twos
         self.latent_channels = decoder.conv_in.in_channels
 
     def pieces(self, latents: int, begins: bool) -> list[int]:
